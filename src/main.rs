@@ -1,0 +1,2 @@
+//! The gatekeeper binary.
+fn main() {}

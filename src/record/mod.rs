@@ -1,0 +1,1 @@
+//! What is recorded of requests: the access log and the metrics.

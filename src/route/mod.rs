@@ -1,0 +1,1 @@
+//! Route choice: from a request's host, path, method, headers and query to one route.
