@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::value::{Period, Setting};
 
 /// The configuration of a gatekeeper.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The version of this format: 1.
@@ -268,7 +268,7 @@ pub struct UpstreamTls {
 }
 
 /// A route: what a request must look like, and what happens to it.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
     /// Its name, unique.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// A period of time: seconds, or a text such as "250ms", "30s", "5m", "1h", "30d".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
+#[schemars(with = "String")]
 pub struct Period(pub Duration);
 
 impl Period {
