@@ -6,4 +6,15 @@
 
 mod support;
 
+mod answers;
+mod compression;
+mod forward;
+mod grpc;
+mod h2;
+mod headers;
+mod routing;
 mod selftest;
+mod sse;
+mod stream;
+mod upstream_tls;
+mod websocket;

@@ -33,7 +33,6 @@ use hyper_util::server::conn::auto;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 use super::client::BoxError;
@@ -81,12 +80,11 @@ impl Seen {
     }
 }
 
-/// A running upstream; it ends when dropped.
+/// A running upstream; it ends with the test.
 pub struct Origin {
     pub address: Option<SocketAddr>,
     url: String,
     state: Arc<State>,
-    accepting: JoinHandle<()>,
 }
 
 #[derive(Default)]
@@ -115,20 +113,20 @@ impl Origin {
         let address = listener.local_addr().unwrap();
         let scheme = if acceptor.is_some() { "https" } else { "http" };
         let state = State::named(name);
-        let accepting = tokio::spawn(accept(listener, acceptor, state.clone()));
-        Origin { address: Some(address), url: format!("{scheme}://{address}"), state, accepting }
+        tokio::spawn(accept(listener, acceptor, state.clone()));
+        Origin { address: Some(address), url: format!("{scheme}://{address}"), state }
     }
 
     pub fn unix(path: &str) -> Origin {
         let listener = UnixListener::bind(path).unwrap();
         let state = State::named("unix");
         let serving = state.clone();
-        let accepting = tokio::spawn(async move {
+        tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(serve(stream, serving.connection(), serving.clone()));
             }
         });
-        Origin { address: None, url: format!("unix:{path}"), state, accepting }
+        Origin { address: None, url: format!("unix:{path}"), state }
     }
 
     /// As it is written as a target.
@@ -148,12 +146,6 @@ impl Origin {
     /// How many connections were opened to it.
     pub fn connections(&self) -> usize {
         self.state.connections.load(Ordering::SeqCst)
-    }
-}
-
-impl Drop for Origin {
-    fn drop(&mut self) {
-        self.accepting.abort();
     }
 }
 

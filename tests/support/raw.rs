@@ -2,12 +2,12 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
 
 use super::soon;
 
@@ -113,6 +113,27 @@ impl Raw {
         Some(message)
     }
 
+    /// A request's head alone, its body unread.
+    pub async fn request_head(&mut self) -> Option<Message> {
+        self.head().await
+    }
+
+    /// The next chunk of a body; empty when it was the last.
+    pub async fn chunk(&mut self) -> Vec<u8> {
+        let size = self.line().await.expect("a chunk");
+        let mut chunk = Vec::new();
+        assert!(self.take(usize::from_str_radix(&size, 16).unwrap(), &mut chunk).await, "a chunk broke off");
+        self.line().await;
+        chunk
+    }
+
+    /// Whether the other side has ended the connection by now.
+    pub async fn is_closed(&mut self) -> bool {
+        let read = self.stream.read_buf(&mut self.buffer);
+        let read = tokio::time::timeout(Duration::from_millis(20), read).await;
+        read.is_ok_and(|read| read.map_or(true, |bytes| bytes == 0))
+    }
+
     /// Everything until the connection ends.
     pub async fn rest(&mut self) -> Vec<u8> {
         while self.more().await {}
@@ -196,11 +217,10 @@ impl Raw {
     }
 }
 
-/// An upstream that does to each of its connections what the test says.
+/// An upstream that does to each of its connections what the test says; it ends with the test.
 pub struct RawOrigin {
     pub address: SocketAddr,
     requests: Arc<Mutex<Vec<Message>>>,
-    accepting: JoinHandle<()>,
 }
 
 impl RawOrigin {
@@ -212,12 +232,12 @@ impl RawOrigin {
         let address = listener.local_addr().unwrap();
         let requests: Arc<Mutex<Vec<Message>>> = Arc::default();
         let log = requests.clone();
-        let accepting = tokio::spawn(async move {
+        tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(play(Raw { requests: log.clone(), ..Raw::new(stream) }));
             }
         });
-        RawOrigin { address, requests, accepting }
+        RawOrigin { address, requests }
     }
 
     /// Answers every request with these bytes and keeps the connection.
@@ -253,11 +273,5 @@ impl RawOrigin {
     /// What it was asked so far, over all of its connections.
     pub fn requests(&self) -> Vec<Message> {
         self.requests.lock().clone()
-    }
-}
-
-impl Drop for RawOrigin {
-    fn drop(&mut self) {
-        self.accepting.abort();
     }
 }
