@@ -12,6 +12,7 @@ mod forward;
 mod grpc;
 mod h2;
 mod headers;
+mod log;
 mod routing;
 mod selftest;
 mod sse;
