@@ -216,6 +216,10 @@ mod tests {
             push(&log, turn * 100 + 50..turn * 100 + 100);
             until(|| path.exists());
         }
+        fs::rename(&path, folder.path().join("last")).unwrap();
+        files[0] = folder.path().join("last");
+        thread::sleep(Duration::from_millis(50));
+        assert!(!path.exists(), "reopened once for each time it was told to");
         drop(log);
         let mut all: Vec<_> = files.iter().flat_map(|path| ids(path)).collect();
         all.sort_unstable();
