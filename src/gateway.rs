@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use pingora::apps::HttpServerApp as _;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
 use pingora::services::background::background_service;
@@ -100,7 +99,7 @@ impl Gateway {
         let admin = socket::bind(&config.admin.address).map_err(other)?;
         let bind = |listen: &crate::config::model::Listen| socket::bind(&listen.address).map(|s| (s, listen.h2c.0));
         let sockets = config.listen.iter().map(bind).collect::<Result<Vec<_>, _>>().map_err(other)?;
-        let log = AccessLog::start(&config.access_log, metrics.access_log_dropped())
+        let log = AccessLog::start(&config.access_log, metrics.access_log_dropped.clone())
             .map_err(|error| other(format!("can't write the access log to {}: {error}", config.access_log.to)))?;
         let state = State::open(&state_dir(&config)).map_err(other)?;
         let listeners = sockets.iter().map(|(socket, _)| socket.address.clone()).collect();
@@ -123,9 +122,8 @@ impl Gateway {
 
     /// Runs until it is told to stop.
     pub fn run(self) {
-        let conf = Arc::new(server_conf(&self.config));
-        let mut server = Server::new_with_opt_and_conf(None, ServerConf::clone(&conf));
-        let proxy = Arc::new(http_proxy(&conf, Proxy::new(self.shared.clone())));
+        let mut server = Server::new_with_opt_and_conf(None, server_conf(&self.config));
+        let proxy = Arc::new(http_proxy(&server.configuration, Proxy::new(self.shared.clone())));
         let (stop, stopped) = watch::channel(false);
         for (socket, h2c) in self.sockets {
             log::info!("listening on {}", socket.address);

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{Failure, Outcome, run};
 use crate::config::load::load;
 use crate::config::model::Config;
-use crate::upstream::target::{Place, Way};
+use crate::upstream::target::{Url, Way};
 
 const CONFIGURATION: &str = include_str!("../../conf/examples/engadi.yaml");
 
@@ -65,7 +65,7 @@ fn bind_services(config: &Config) -> Result<Bound, Failure> {
 
 /// The address of a target that the demo may stand in for.
 fn loopback(url: &str) -> Option<SocketAddr> {
-    let Way::Tcp(host, port) = Place::parse(url).ok()?.way else { return None };
+    let Way::Tcp(host, port) = Url::parse(url).ok()?.way else { return None };
     let host = if host == "localhost" { "127.0.0.1" } else { &host };
     let address = SocketAddr::new(host.parse().ok()?, port);
     address.ip().is_loopback().then_some(address)

@@ -7,9 +7,8 @@ use super::address::{self, Networks};
 use super::names::{self, HeaderNames};
 use super::route::Route;
 use super::{Edge, OwnPath, Plan, lint, route_parts, route_tests};
-use crate::config::fault::{Fault, Faults};
+use crate::config::{Fault, Faults, Place};
 use crate::config::model::{self, Config};
-use crate::config::place::Place;
 use crate::record::is_credential_header;
 use crate::route::{Clash, Conditions, HeaderCondition, HostPattern, PathPattern, QueryCondition, Table};
 use crate::upstream::service::{BuildContext, Service};
@@ -20,7 +19,7 @@ pub type Services = HashMap<Arc<str>, Arc<Service>>;
 /// Compiles a configuration. Faults and lints are added to `faults`, which may hold those of loading it; there is a
 /// plan if and only if there is no fault.
 pub fn compile(config: &Config, context: &BuildContext, revision: u64, faults: &mut Faults) -> Option<Plan> {
-    let edge = compile_edge(config, faults);
+    let edge = compile_edge(config, context, faults);
     let mut services = compile_services(config, context, faults);
     let (routes, conditions) = compile_routes(config, context, &mut services, faults);
     let table = match Table::build(conditions) {
@@ -39,7 +38,7 @@ pub fn compile(config: &Config, context: &BuildContext, revision: u64, faults: &
     faults.is_empty().then_some(plan)
 }
 
-fn compile_edge(config: &Config, faults: &mut Faults) -> Option<Edge> {
+fn compile_edge(config: &Config, context: &BuildContext, faults: &mut Faults) -> Option<Edge> {
     check_listeners(config, faults);
     check_numbers(config, faults);
     let own_paths = compile_own_paths(config, faults);
@@ -54,6 +53,7 @@ fn compile_edge(config: &Config, faults: &mut Faults) -> Option<Edge> {
         trusted: trusted.ok()?,
         identity: identity.ok()?,
         logged_headers,
+        unrouted: context.metrics.unrouted(),
     })
 }
 
@@ -155,7 +155,7 @@ fn compile_routes(
             faults.push(place.key("name"), "an empty name", "a name");
         }
         if let Some(first) = names.insert(&raw.name, index) {
-            let first = faults.origins().translate(Place::new("routes").index(first));
+            let first = faults.origins().shown(&Place::new("routes").index(first));
             faults.add(Fault::saying(place.key("name"), format!("the name {:?} is taken by {first}", raw.name)));
         }
         let conditions = compile_conditions(raw, &place, faults);

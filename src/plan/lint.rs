@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 
 use super::Plan;
 use super::compile::active;
-use crate::config::fault::{Fault, Faults};
+use crate::config::{Fault, Faults, Place};
 use crate::config::model::Config;
-use crate::config::place::Place;
 
 /// Adds the lints of a compiled configuration.
 pub fn lint(config: &Config, plan: &Plan, faults: &mut Faults) {

@@ -48,7 +48,7 @@ impl Live {
     /// Loads the first plan.
     pub fn start(file: PathBuf, metrics: Arc<Metrics>) -> Result<(Self, Loaded, Faults), Faults> {
         let (loaded, plan, faults) = build(&file, &HashMap::new(), &metrics, 1)?;
-        metrics.set_revision(1);
+        metrics.set_plan_revision(1);
         let applied = Applied { started_with: loaded.config.clone(), last_fault: None };
         let live = Live { plan: ArcSwap::from_pointee(plan), applied: Mutex::new(applied), file, metrics };
         Ok((live, loaded, faults))
@@ -81,9 +81,9 @@ impl Live {
         self.metrics.reloaded(built.is_ok());
         applied.last_fault = built.as_ref().err().map(ToString::to_string);
         let (loaded, plan, faults) = built?;
-        self.metrics.retain(&plan);
+        self.metrics.retain(&plan.routes.iter().map(|route| &*route.name).collect(), &plan.services.keys().map(|n| &**n).collect());
         self.plan.store(Arc::new(plan));
-        self.metrics.set_revision(revision);
+        self.metrics.set_plan_revision(revision);
         Ok(Report {
             revision,
             lints: faults.lints().iter().map(ToString::to_string).collect(),

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::record::RouteMetrics;
 use crate::route::Table;
 use crate::upstream::service::Service;
 
@@ -44,8 +45,10 @@ pub struct Edge {
     pub trusted: address::Networks,
     /// Which request headers are deleted because they tell an upstream who the user is.
     pub identity: names::HeaderNames,
-    /// Headers and query parameters the access log may show.
+    /// Request headers the access log shows.
     pub logged_headers: Box<[http::HeaderName]>,
+    /// The metrics of requests that match no route.
+    pub unrouted: RouteMetrics,
 }
 
 /// A path the gateway itself answers on the public listeners.

@@ -22,7 +22,7 @@ pub struct Route {
     /// Its name.
     pub name: Arc<str>,
     /// Its metrics.
-    pub metrics: Arc<RouteMetrics>,
+    pub metrics: RouteMetrics,
     /// What is done with a request.
     pub action: Action,
     /// The path sent upstream.
@@ -151,6 +151,8 @@ impl Route {
             "query" => Some(&query),
             _ => captures.as_ref()?.get(name),
         });
+        // `//host` would lead to another host: a capture must not be able to make that of a path.
+        let place = if place.starts_with('/') { format!("/{}", place.trim_start_matches('/')) } else { place };
         HeaderValue::from_str(&place).map_err(|_| Refusal::new(Kind::INTERNAL, "the redirect has no valid place"))
     }
 }

@@ -7,21 +7,20 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::compile::Services;
 use super::route::{Action, HostSent, PathSent, Respond, Route, Split, Sticky, Timeouts};
-use crate::config::{Fault, Faults, did_you_mean};
+use crate::config::{Fault, Faults, Place, did_you_mean};
 use crate::config::model::{self, Config, EncodedReserved};
-use crate::config::place::Place;
 use crate::route::path::canonicalise;
 use crate::route::{PathPattern, Template};
 use crate::upstream::service::{BuildContext, Service};
 use crate::upstream::shares::Shares;
 
 /// Compiles a route; faults are reported below `place`.
-pub fn compile(
-    config: &Config,
-    raw: &model::Route,
-    context: &BuildContext,
+pub fn compile<'a>(
+    config: &'a Config,
+    raw: &'a model::Route,
+    context: &'a BuildContext<'a>,
     services: &mut Services,
-    place: &Place,
+    place: &Place<'static>,
     faults: &mut Faults,
 ) -> Option<Route> {
     let mut compiler = Compiler { config, raw, context, services, place, faults };
@@ -51,8 +50,8 @@ struct Compiler<'a, 'f> {
     config: &'a Config,
     raw: &'a model::Route,
     context: &'a BuildContext<'a>,
-    services: &'a mut Services,
-    place: &'a Place<'a>,
+    services: &'f mut Services,
+    place: &'f Place<'static>,
     faults: &'f mut Faults,
 }
 
@@ -154,6 +153,9 @@ impl<'a> Compiler<'a, '_> {
         if !matches!(redirect.status, 301 | 302 | 303 | 307 | 308) {
             self.faults.push(place.key("status"), redirect.status.to_string(), "301, 302, 303, 307 or 308");
         }
+        if !["/", "http://", "https://"].iter().any(|beginning| redirect.to.starts_with(beginning)) {
+            self.faults.push(place.key("to"), format!("{:?}", redirect.to), "a path, or a URL with http:// or https://");
+        }
         let to = self.template(&redirect.to, place.key("to"), &["host", "path", "query"])?;
         Some(Action::Redirect(StatusCode::from_u16(redirect.status).ok()?, to))
     }
@@ -189,8 +191,8 @@ impl<'a> Compiler<'a, '_> {
             (Some(prefix), None) => self.prefix(prefix),
             (None, Some(rewrite)) => {
                 let place = self.place.key("rewrite");
-                if !rewrite.starts_with('/') {
-                    self.faults.push(place.clone(), format!("{rewrite:?}"), "a path that begins with /");
+                if !rewrite.starts_with('/') || rewrite.contains(['?', '#']) {
+                    self.faults.push(place.clone(), format!("{rewrite:?}"), "a path that begins with /, without a query");
                 }
                 self.template(rewrite, place, &[]).map(PathSent::Rewritten)
             }

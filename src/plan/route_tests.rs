@@ -5,9 +5,8 @@ use http::request::Parts;
 
 use super::Plan;
 use super::route::Action;
-use crate::config::fault::{Fault, Faults};
+use crate::config::{Fault, Faults, Place};
 use crate::config::model::{Config, Expectation, RouteTest};
-use crate::config::place::Place;
 
 /// Runs the tests of a configuration against its plan.
 pub fn run(config: &Config, plan: &Plan, faults: &mut Faults) {

@@ -192,11 +192,7 @@ fn append(upstream: &mut RequestHeader, name: HeaderName, value: HeaderValue) ->
 }
 
 fn address_value(address: IpAddr) -> HeaderValue {
-    use std::io::Write;
-    let mut text: SmallVec<[u8; 48]> = SmallVec::new();
-    // Writing to memory can't fail.
-    let _ = write!(text, "{address}");
-    header_value_from_slice(&text)
+    header_value_from_slice(address.to_string().as_bytes())
 }
 
 /// Makes a response what the client may see.

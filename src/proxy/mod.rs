@@ -22,7 +22,7 @@ use crate::policy::refusal::Refusal;
 use ctx::{Ctx, Forward};
 use reply::Answer;
 
-mod attempt;
+pub mod attempt;
 mod compress;
 pub mod ctx;
 mod fault;
@@ -59,7 +59,7 @@ impl Proxy {
             Action::Redirect(status, to) => Some(Answer::redirect(*status, route.redirect_to(to, &asked)?)),
             Action::Respond(fixed) => Some(Answer::fixed(fixed)),
             Action::Forward(_) | Action::Split(_) => {
-                ctx.forward = forward(&route, &asked, request, ctx)?;
+                ctx.forward = forward(plan, &route, &asked, request, ctx)?;
                 None
             }
         };
@@ -76,13 +76,14 @@ impl Proxy {
 }
 
 fn forward(
+    plan: &Plan,
     route: &Route,
     asked: &Asked,
     request: &http::request::Parts,
     ctx: &Ctx,
 ) -> Result<Option<Forward>, Refusal> {
     let Some(service) = route.service(request, ctx.client_address()) else { return Ok(None) };
-    let path = route.upstream_path(asked)?;
+    let path = route.upstream_path(asked, plan.edge.merge_slashes)?;
     Ok(Some(Forward {
         service: service.clone(),
         path: (*path != *request.uri.path()).then(|| (&*path).into()),

@@ -4,7 +4,7 @@
 //! the log is on is in the end either written or counted as dropped. The log may be turned on, off and elsewhere while it
 //! runs ([`AccessLog::reconfigure`]); only the queue's length stays what it was at the start.
 //!
-//! Dropping the log writes what is queued, but waits no longer than [`PATIENCE`]: whoever reads our standard output and
+//! Finishing (or dropping) the log writes what is queued, but waits no longer than [`PATIENCE`]: whoever reads our standard output and
 //! has stopped reading must not keep the gateway from ending.
 
 use std::hash::RandomState;
@@ -28,7 +28,7 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 /// The access log.
 pub struct AccessLog {
     shared: Arc<Shared>,
-    writer: Option<JoinHandle<()>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
     key: RandomState,
 }
 
@@ -63,7 +63,7 @@ impl AccessLog {
         });
         let writer = Writer::new(Arc::clone(&shared), settings);
         let writer = thread::Builder::new().name("access-log".into()).spawn(move || writer.run())?;
-        Ok(AccessLog { shared, writer: Some(writer), key })
+        Ok(AccessLog { shared, writer: Mutex::new(Some(writer)), key })
     }
 
     /// Queues a record, or drops it when the queue is full. Does nothing while the log is off.
@@ -101,18 +101,11 @@ impl AccessLog {
         self.shared.written.load(Ordering::Relaxed)
     }
 
-    fn order(&self, give: impl FnOnce(&mut Orders)) {
-        give(&mut self.shared.orders.lock());
-        if let Some(writer) = &self.writer {
-            writer.thread().unpark();
-        }
-    }
-}
-
-impl Drop for AccessLog {
-    fn drop(&mut self) {
-        self.order(|orders| orders.stop = true);
-        let Some(writer) = self.writer.take() else { return };
+    /// Writes what is queued and ends the writer; what is pushed later is lost.
+    pub fn finish(&self) {
+        let Some(writer) = self.writer.lock().take() else { return };
+        self.shared.orders.lock().stop = true;
+        writer.thread().unpark();
         let deadline = Instant::now() + PATIENCE;
         while !writer.is_finished() && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(1));
@@ -122,6 +115,19 @@ impl Drop for AccessLog {
         } else if writer.join().is_err() {
             log::error!("the access log's writer had panicked");
         }
+    }
+
+    fn order(&self, give: impl FnOnce(&mut Orders)) {
+        give(&mut self.shared.orders.lock());
+        if let Some(writer) = &*self.writer.lock() {
+            writer.thread().unpark();
+        }
+    }
+}
+
+impl Drop for AccessLog {
+    fn drop(&mut self) {
+        self.finish();
     }
 }
 

@@ -26,8 +26,8 @@ pub struct Facts {
     pub started: SystemTime,
     /// Until the response's last byte.
     pub duration: Duration,
-    /// The client's address.
-    pub client: IpAddr,
+    /// The client's address, if it is known.
+    pub client: Option<IpAddr>,
     /// The protocol the client spoke.
     pub version: Version,
     /// The response's status; 0 when the client went before there was one.
@@ -176,7 +176,7 @@ pub(super) mod tests {
             facts: Facts {
                 started: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_042),
                 duration: Duration::from_micros(12_345),
-                client: "203.0.113.77".parse().unwrap(),
+                client: "203.0.113.77".parse().ok(),
                 version: Version::HTTP_11,
                 status: 200,
                 upstream_time: Some(Duration::from_micros(9_007)),

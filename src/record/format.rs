@@ -144,7 +144,7 @@ impl Format {
     }
 
     fn client(&self, record: &Record) -> String {
-        mask::client(record.facts.client, self.client, &self.key)
+        record.facts.client.map_or("-".into(), |address| mask::client(address, self.client, &self.key))
     }
 
     fn query(&self, record: &Record) -> Vec<u8> {

@@ -141,6 +141,11 @@ impl Metrics {
         InFlight::of(&self.in_flight)
     }
 
+    /// Requests being served.
+    pub fn requests_in_flight(&self) -> i64 {
+        self.in_flight.get()
+    }
+
     /// Counts a client's connection, and as open while the guard lives.
     pub fn connection(&self) -> InFlight {
         self.connections_total.inc();

@@ -12,10 +12,9 @@ use std::time::Duration;
 use pingora::upstreams::peer::HttpPeer;
 
 use super::shares::Shares;
-use super::target::{ALLOWED, Manner, Place, Target, Way};
+use super::target::{ALLOWED, Manner, Target, Url, Way};
 use super::tls::ClientTls;
-use crate::config::fault::{Fault, Faults};
-use crate::config::place::Place;
+use crate::config::{Fault, Faults, Place};
 use crate::config::model;
 use crate::record::metrics::{Metrics, ServiceMetrics};
 
@@ -30,7 +29,7 @@ pub struct Service {
     /// Its name.
     pub name: Arc<str>,
     /// Its metrics.
-    pub metrics: Arc<ServiceMetrics>,
+    pub metrics: ServiceMetrics,
     /// Its targets.
     pub targets: Box<[Target]>,
     turns: Shares,
@@ -53,7 +52,7 @@ impl Service {
         raw: &model::Service,
         defaults: &model::UpstreamPool,
         context: &BuildContext,
-        at: &Place,
+        at: &Place<'_>,
         faults: &mut Faults,
     ) -> Option<Arc<Service>> {
         let tls = read_tls(raw, at, faults);
@@ -68,7 +67,7 @@ impl Service {
             raw: raw.clone(),
             idle_timeout: raw.idle_timeout.unwrap_or(defaults.idle_timeout).0,
             addresses: places.iter().map(|place| context.addresses(place)).collect(),
-            tls_group: tls.group_key,
+            tls_group: tls.group_key(),
         };
         if let Some(kept) = context.previous.get(name).filter(|service| service.source == source) {
             return Some(kept.clone());
@@ -110,7 +109,7 @@ pub struct BuildContext<'a> {
 }
 
 impl BuildContext<'_> {
-    fn addresses(&self, place: &Place) -> Vec<SocketAddr> {
+    fn addresses(&self, place: &Url) -> Vec<SocketAddr> {
         match &place.way {
             Way::Tcp(host, port) => match host.parse() {
                 Ok(address) => vec![SocketAddr::new(address, *port)],
@@ -121,7 +120,7 @@ impl BuildContext<'_> {
     }
 }
 
-fn read_tls(raw: &model::Service, at: &Place, faults: &mut Faults) -> Option<ClientTls> {
+fn read_tls(raw: &model::Service, at: &Place<'_>, faults: &mut Faults) -> Option<ClientTls> {
     let Some(tls) = &raw.tls else { return Some(ClientTls::default()) };
     let read = ClientTls::read(tls);
     for (key, fault) in read.as_ref().err().into_iter().flatten() {
@@ -130,14 +129,14 @@ fn read_tls(raw: &model::Service, at: &Place, faults: &mut Faults) -> Option<Cli
     read.ok()
 }
 
-fn understand(raw: &model::Service, at: &Place, faults: &mut Faults) -> Option<Vec<Place>> {
+fn understand(raw: &model::Service, at: &Place<'_>, faults: &mut Faults) -> Option<Vec<Url>> {
     let mut places = Vec::with_capacity(raw.targets.len());
     for (index, target) in raw.targets.iter().enumerate() {
         let here = at.key("targets").index(index);
         if target.weight() > 1000 {
             faults.push(here.key("weight"), target.weight().to_string(), "0 to 1000");
         }
-        match Place::parse(target.url()) {
+        match Url::parse(target.url()) {
             Ok(place) => places.push(place),
             Err(why) => faults.push(here, format!("{:?} ({why})", target.url()), ALLOWED),
         }

@@ -13,7 +13,7 @@ use crate::config::model::Protocol;
 
 /// A target as it was written, understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Url {
     /// TLS is spoken with it.
     pub tls: bool,
     /// How to get there.
@@ -34,12 +34,12 @@ pub enum Way {
 /// The forms a target may have, for error texts.
 pub const ALLOWED: &str = "http://host:port, https://host[:port] or unix:/path";
 
-impl Place {
+impl Url {
     /// Understands a target's URL; the error says what is wrong with it.
     pub fn parse(url: &str) -> Result<Self, &'static str> {
         if let Some(path) = url.strip_prefix("unix:") {
             return match path.starts_with('/') {
-                true => Ok(Place { tls: false, way: Way::Unix(path.into()), authority: "localhost".into() }),
+                true => Ok(Url { tls: false, way: Way::Unix(path.into()), authority: "localhost".into() }),
                 false => Err("a unix target needs an absolute path"),
             };
         }
@@ -61,7 +61,7 @@ impl Place {
         if host.is_empty() || port == 0 || authority.as_str().ends_with(':') {
             return Err("a URL without a host or with a wrong port");
         }
-        Ok(Place { tls, way: Way::Tcp(host.to_ascii_lowercase(), port), authority: authority.to_string() })
+        Ok(Url { tls, way: Way::Tcp(host.to_ascii_lowercase(), port), authority: authority.to_string() })
     }
 }
 
@@ -84,7 +84,7 @@ pub(super) struct Manner<'a> {
 }
 
 impl Target {
-    pub(super) fn new(url: &str, place: &Place, addresses: &[SocketAddr], manner: &Manner) -> Self {
+    pub(super) fn new(url: &str, place: &Url, addresses: &[SocketAddr], manner: &Manner) -> Self {
         let peers = match &place.way {
             Way::Tcp(host, _) => {
                 addresses.iter().map(|address| manner.peer(HttpPeer::new(*address, place.tls, host.clone()))).collect()
@@ -132,7 +132,7 @@ mod tests {
             ("unix:/run/app.sock", false, Way::Unix("/run/app.sock".into()), "localhost"),
         ];
         for (url, tls, way, authority) in cases {
-            assert_eq!(Place::parse(url), Ok(Place { tls, way, authority: authority.into() }), "{url}");
+            assert_eq!(Url::parse(url), Ok(Url { tls, way, authority: authority.into() }), "{url}");
         }
     }
 
@@ -142,7 +142,7 @@ mod tests {
             "", "content:8003", "ftp://x", "http://", "http://x:0", "http://x:99999", "http://u:p@x", "http://x/path",
             "http://x?q", "http://x/?", "unix:run/app.sock", "unix:", "http://x y", "http://x:",
         ] {
-            assert!(Place::parse(url).is_err(), "{url}");
+            assert!(Url::parse(url).is_err(), "{url}");
         }
     }
 }

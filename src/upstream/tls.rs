@@ -58,6 +58,11 @@ impl ClientTls {
         })
     }
 
+    /// Distinguishes connections made with other settings.
+    pub fn group_key(&self) -> u64 {
+        self.group_key
+    }
+
     pub fn apply(&self, peer: &mut HttpPeer) {
         if let Some(name) = &self.server_name {
             peer.sni.clone_from(name);
