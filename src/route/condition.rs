@@ -1,8 +1,9 @@
 //! Conditions on request headers and query parameters, compiled.
 //!
 //! Values are compared byte by byte. Of a repeated header or parameter any value may satisfy the condition; `present:
-//! false` holds when there is none. Names and values of the query are compared after decoding `%xx` and `+`; an escape that
-//! is none stays as it is, and a parameter without `=` has an empty value. Regular expressions match the whole value.
+//! false` holds when there is none. Names and values of the query are compared after decoding `%xx` and `+`; an
+//! escape that is none stays as it is, and a parameter without `=` has an empty value. Regular expressions match the
+//! whole value.
 
 use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
@@ -10,6 +11,7 @@ use std::hash::{Hash, Hasher};
 use http::{HeaderMap, HeaderName};
 use regex::bytes::Regex;
 
+use super::path::escaped_byte;
 use crate::config::model::{Condition, ConditionForm};
 
 /// A condition on a request header.
@@ -74,7 +76,7 @@ impl QueryCondition {
 
     /// Whether it holds.
     pub fn holds(&self, query: Option<&str>) -> bool {
-        let pairs = query.into_iter().flat_map(|query| query.split('&')).filter(|pair| !pair.is_empty());
+        let pairs = query.into_iter().flat_map(|query| query.split('&'));
         let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
         self.test
             .holds(pairs.filter(|(name, _)| *decoded(name) == *self.name.as_bytes()).map(|(_, value)| decoded(value)))
@@ -156,12 +158,6 @@ fn decoded(text: &str) -> Cow<'_, [u8]> {
         rest = if escaped.is_some() { after.get(2..).unwrap_or_default() } else { after };
     }
     Cow::Owned(out)
-}
-
-fn escaped_byte(after: &[u8]) -> Option<u8> {
-    let [high, low, ..] = after else { return None };
-    let digit = |byte: &u8| char::from(*byte).to_digit(16);
-    Some((digit(high)? * 16 + digit(low)?) as u8)
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Hosts: the canonical form of what a client names, and the patterns of routes.
 //!
 //! Canonical means lower-cased, without port and without one trailing dot. An IPv6 literal keeps its brackets and is
-//! written in its shortest form. Names are those of DNS, and `_`, which containers like; nothing is mended: an empty port
-//! (`a:`), an empty label (`a..b`), user information, an IPv6 zone or a non-ASCII name is malformed.
+//! written in its shortest form. Names are those of DNS, and `_`, which containers like; nothing is mended: an empty
+//! port (`a:`), an empty label (`a..b`), user information, an IPv6 zone or a non-ASCII name is malformed.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -123,9 +123,8 @@ impl HostPattern {
     pub fn parse(text: &str) -> Result<Self, String> {
         let suffix = text.strip_prefix("*.");
         let name = suffix.unwrap_or(text);
-        let has_port = name.contains(':') && !name.ends_with(']');
-        let canonical =
-            canonical_host(name).ok().filter(|host| !has_port && !(suffix.is_some() && host.starts_with('[')));
+        let is_bare = !name.contains(':') || suffix.is_none() && name.ends_with(']');
+        let canonical = canonical_host(name).ok().filter(|_| is_bare);
         let host = canonical.ok_or_else(|| {
             format!(
                 "`{text}` is not a host: allowed are a name (`api.example.org`), `*.` and a name (`*.example.org`) or \

@@ -1,10 +1,11 @@
 //! The index: from a host and a path to the routes that match both, without looking at the others.
 //!
-//! Per host there is a hash table of the paths without wildcards and a tree of the other patterns, a level per segment. A
-//! request's walk costs a look-up per host level (the host, each of its parent domains, any host), and in the tree one step
-//! per segment, down to the longest pattern. It branches only where a literal and a wildcard sibling both fit: a tree of k
-//! such levels can cost 2^k steps, never more than it has nodes; only the configuration can bring that about, not a request.
-//! The routes that share one pattern are walked one by one, in the order of their ranks.
+//! Per host there is a hash table of the paths without wildcards and a tree of the other patterns, a level per
+//! segment. A request's walk costs a look-up per host level (the host, each of its parent domains, any host), and in
+//! the tree one step per segment, down to the longest pattern. It branches only where a literal and a wildcard
+//! sibling both fit: a tree of k such levels can cost 2^k steps, never more than it has nodes; only the configuration
+//! can bring that about, not a request. The routes that share one pattern are walked one by one, in the order of
+//! their ranks.
 //!
 //! A walk carries a limit, the best rank found so far: what only holds ranks beyond it is not entered.
 
@@ -101,8 +102,22 @@ impl Index {
         }
     }
 
-    /// Shows `visit` all lists of claims that match every host and path in question and may hold a rank below the limit.
-    /// `visit` returns the new limit; so does the walk.
+    /// The best rank below the limit whose route is accepted; the limit if there is none.
+    pub(super) fn best<'a>(
+        &self,
+        hosts: Hosts<'_>,
+        path: impl Cursor<'a>,
+        limit: usize,
+        accepts: impl Fn(usize) -> bool,
+    ) -> usize {
+        self.walk(hosts, path, limit, |claims, limit| {
+            let mut better = claims.iter().take_while(|claim| claim.rank < limit);
+            better.find(|claim| accepts(claim.route)).map_or(limit, |claim| claim.rank)
+        })
+    }
+
+    /// Shows `visit` all lists of claims that match every host and path in question and may hold a rank below the
+    /// limit. `visit` returns the new limit; so does the walk.
     pub(super) fn walk<'a>(
         &self,
         hosts: Hosts<'_>,

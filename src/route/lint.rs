@@ -1,9 +1,9 @@
 //! Routes that cannot be told apart, and routes that no request can reach.
 //!
-//! A route is found shadowed when, for each of its hosts, one route that goes before it accepts all it accepts: host and
-//! path cover its own, the methods are a superset, the header and query conditions are among its own. What only several
-//! routes together cover, or conditions of different text that mean the same, goes unnoticed. The search walks the index
-//! along the route's own pattern; only among routes that share one pattern is it quadratic.
+//! A route is found shadowed when, for each of its hosts, one route that goes before it accepts all it accepts: host
+//! and path cover its own, the methods are a superset, the header and query conditions are among its own. What only
+//! several routes together cover, or conditions of different text that mean the same, goes unnoticed. The search
+//! walks the index along the route's own pattern; only among routes that share one pattern is it quadratic.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -48,6 +48,7 @@ struct Key<'a> {
 }
 
 /// The clashes among routes in their normal form, each pair once, with the first host they share.
+#[expect(clippy::mutable_key_type, reason = "an expression's text is hashed, not its caches")]
 pub(super) fn clashes(routes: &[Conditions]) -> Vec<Clash> {
     let mut taken: HashMap<Key<'_>, usize, ahash::RandomState> = HashMap::default();
     let mut clashes: Vec<Clash> = Vec::new();
@@ -99,11 +100,8 @@ impl Table {
         let (route, host) = self.entry(rank)?;
         let text = route.path.to_string();
         let path = PatternCursor::new(&route.path, &text);
-        let best = self.index.walk(Hosts::of(host), path, rank, |claims, limit| {
-            let mut better = claims.iter().take_while(|claim| claim.rank < limit);
-            let covers = |route_before: usize| self.routes.get(route_before).is_some_and(|before| before.covers(route));
-            better.find(|claim| covers(claim.route)).map_or(limit, |claim| claim.rank)
-        });
+        let covers = |before: usize| self.routes.get(before).is_some_and(|before| before.covers(route));
+        let best = self.index.best(Hosts::of(host), path, rank, covers);
         self.ranked.get(best).filter(|_| best < rank).map(|entry| entry.route)
     }
 }

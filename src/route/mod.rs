@@ -1,6 +1,7 @@
 //! Route choice: from a request's host, path, method, headers and query to one route.
 //!
-//! Everything here is pure: no sessions, no clock, no configuration but the raw form of a condition. The way of a request:
+//! Everything here is pure: no sessions, no clock, no configuration but the raw form of a condition. The way of a
+//! request:
 //!
 //! ```text
 //! path::canonicalise      the one path that everything after sees

@@ -1,9 +1,9 @@
 //! One canonical form of a request's path, made once and used by everything after.
 //!
 //! The order is RFC 3986 §6.2.2's: escapes are upper-cased and those of unreserved characters decoded, then dot
-//! segments are removed (so `%2e%2e` is seen), then `//` becomes `/` (a setting). Escapes of reserved characters stay:
-//! `/a%2Fb` is one segment. Dot segments go before slashes are merged, so `/a//../b` is `/a/b`: `..` took the empty
-//! segment away. What a server would have to guess at is refused, not mended.
+//! segments are removed (so `%2e%2e` is seen), then `//` becomes `/` (a setting). Escapes of reserved characters
+//! stay: `/a%2Fb` is one segment. Dot segments go before slashes are merged, so `/a//../b` is `/a/b`: `..` took the
+//! empty segment away. What a server would have to guess at is refused, not mended.
 //!
 //! Escaped control characters other than `%00` are kept as they are; only raw ones are refused.
 
@@ -142,13 +142,18 @@ fn begins_with_dot_segment(rest: &[u8]) -> bool {
 
 /// Whether the digits after a `%` stay as they are: upper case, and not those of an unreserved character.
 fn is_canonical_escape(after: &[u8]) -> Result<bool, PathFault> {
-    let [high, low, ..] = after else { return Err(PathFault::Percent) };
-    let digit = |byte: &u8| char::from(*byte).to_digit(16).ok_or(PathFault::Percent);
-    let value = (digit(high)? * 16 + digit(low)?) as u8;
-    if value == 0 {
-        return Err(PathFault::Nul);
+    match escaped_byte(after) {
+        None => Err(PathFault::Percent),
+        Some(0) => Err(PathFault::Nul),
+        Some(byte) => Ok(!is_unreserved(byte) && !after.iter().take(2).any(u8::is_ascii_lowercase)),
     }
-    Ok(!is_unreserved(value) && !high.is_ascii_lowercase() && !low.is_ascii_lowercase())
+}
+
+/// The byte that the two hexadecimal digits after a `%` stand for.
+pub(super) fn escaped_byte(after: &[u8]) -> Option<u8> {
+    let [high, low, ..] = after else { return None };
+    let digit = |byte: &u8| char::from(*byte).to_digit(16);
+    Some((digit(high)? * 16 + digit(low)?) as u8)
 }
 
 /// Upper-cases escapes and decodes those of unreserved characters. Every `%` is known to have its two digits.

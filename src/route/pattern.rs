@@ -2,8 +2,9 @@
 //!
 //! `*` and `{name}` stand for exactly one segment, which is not empty. A trailing `/*` is the element-wise prefix:
 //! `/a/*` matches `/a`, `/a/` and `/a/b`, not `/ab`. Without it `/a` and `/a/` are different. Case matters. Literal
-//! segments are brought into the canonical form of paths, so `/a%7Eb` is `/a~b`. A path that itself holds `*` can only be
-//! matched by a wildcard, and patterns hold no empty segments but a last one, even where `//` is not merged in paths.
+//! segments are brought into the canonical form of paths, so `/a%7Eb` is `/a~b`. A path that itself holds `*` can
+//! only be matched by a wildcard, and patterns hold no empty segments but a last one, even where `//` is not merged
+//! in paths.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};

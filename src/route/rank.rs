@@ -1,9 +1,10 @@
 //! Precedence: the total order of all routes, whatever the order they were written in.
 //!
 //! Higher priority; exact host, then the longer wildcard host, then no host; a path without wildcards; more literal
-//! segments; the longer prefix; a method condition; more header conditions; more query conditions; name. Empty segments
-//! are no literal ones. Of two patterns of the same length the one that ends there is longer than the one with `/*`. A route
-//! with several hosts takes part once for each. The order is total because names are unique, which the compiler checks.
+//! segments; the longer prefix; a method condition; more header conditions; more query conditions; name. Empty
+//! segments are no literal ones. Of two patterns of the same length the one that ends there is longer than the one
+//! with `/*`. A route with several hosts takes part once for each. The order is total because names are unique, which
+//! the compiler checks.
 
 use std::cmp::Reverse;
 use std::fmt;
@@ -75,7 +76,7 @@ impl<'a> Standing<'a> {
         };
         let segments = route.path.segments();
         let literals = segments.iter().filter(|segment| segment.literal().is_some_and(|text| !text.is_empty()));
-        let length = 2 * segments.len() + usize::from(!route.path.is_prefix());
+        let length = segments.len() + usize::from(!route.path.is_prefix());
         let marks = [
             i64::from(route.priority),
             is_exact_host.into(),

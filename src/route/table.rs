@@ -1,11 +1,12 @@
 //! The route table: which route a request takes.
 //!
 //! All routes stand in one total order (`rank`). The winner is the first of those whose host and path match that also
-//! accepts the method, the headers and the query; so a route that refuses a request lets the next one try. If none takes
-//! it, but some would with another method, the answer is 405 with those methods; otherwise 404.
+//! accepts the method, the headers and the query; so a route that refuses a request lets the next one try. If none
+//! takes it, but some would with another method, the answer is 405 with those methods; otherwise 404.
 //!
-//! A method list with GET allows HEAD too. The cost of a search does not grow with the number of routes; `index` states
-//! its bounds. Nothing is allocated for a request that a route takes, unless its conditions must decode the query.
+//! A method list with GET allows HEAD too. The cost of a search does not grow with the number of routes; `index`
+//! states its bounds. Nothing is allocated for a request that a route takes, unless its conditions must decode the
+//! query.
 
 use std::fmt;
 
@@ -27,7 +28,7 @@ pub struct Conditions {
     pub hosts: Vec<HostPattern>,
     /// The path.
     pub path: PathPattern,
-    /// Any method when empty.
+    /// Any method when empty; GET includes HEAD.
     pub methods: Vec<Method>,
     /// All must hold.
     pub headers: Vec<HeaderCondition>,
@@ -125,10 +126,8 @@ impl Table {
 
     /// The route a request takes.
     pub fn find(&self, lookup: &Lookup<'_>) -> Found {
-        let best = self.index.walk(lookup.hosts(), PathCursor(lookup.path), usize::MAX, |claims, limit| {
-            let mut better = claims.iter().take_while(|claim| claim.rank < limit);
-            better.find(|claim| self.accepts(claim.route, lookup)).map_or(limit, |claim| claim.rank)
-        });
+        let accepts = |route| self.accepts(route, lookup);
+        let best = self.index.best(lookup.hosts(), PathCursor(lookup.path), usize::MAX, accepts);
         match self.ranked.get(best) {
             Some(entry) => Found::Route(entry.route),
             None => self.refusal(lookup),
@@ -248,6 +247,16 @@ impl Allow {
     /// The methods.
     pub fn methods(&self) -> &[Method] {
         &self.0
+    }
+}
+
+impl fmt::Display for Failed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failed::Header(name) => write!(f, "header {name}"),
+            Failed::Query(name) => write!(f, "query {name}"),
+            Failed::Method => f.write_str("method"),
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! Templates: the targets of `rewrite` and `redirect`, such as `/v2/{id}/x{*}`.
 //!
-//! `{name}` is a capture, `{*}` what a trailing `/*` matched (with its leading `/`); redirects also know `{host}`, `{path}`
-//! and `{query}`. Braces stand in no URL, so there is no way to write one literally. Which names exist is the compiler's to
-//! check (`names`); a name that the look-up does not know expands to nothing.
+//! `{name}` is a capture, `{*}` what a trailing `/*` matched (with its leading `/`); redirects also know `{host}`,
+//! `{path}` and `{query}`. Braces stand in no URL, so there is no way to write one literally. Which names exist is
+//! the compiler's to check (`names`); a name that the look-up does not know expands to nothing.
 
 use std::fmt;
 

@@ -377,8 +377,8 @@ fn a_refusing_candidate_lets_the_next_one_try() {
     let request = Request::get(None, "/a/b");
     assert_eq!(request.find(&table), Found::Route(2));
     let failed = request
-        .with(|lookup| table.explain(lookup).iter().map(|c| c.failed.map(|f| format!("{f:?}"))).collect::<Vec<_>>());
-    assert_eq!(failed, [Some("Method".into()), Some("Header(\"x-a\")".into()), None]);
+        .with(|lookup| table.explain(lookup).iter().map(|c| c.failed.map(|f| f.to_string())).collect::<Vec<_>>());
+    assert_eq!(failed, [Some("method".into()), Some("header x-a".into()), None]);
     assert_eq!(Request { method: "HEAD", ..request }.find(&table), Found::Route(2));
     let refused = Request { method: "PUT", ..request }.find(&table);
     let Found::MethodNotAllowed(allow) = refused else { panic!("{refused:?}") };
@@ -412,6 +412,15 @@ fn clashes_name_both_routes_and_the_host() {
     let host = HostPattern::parse("*.x.org").unwrap();
     let expected = [Clash { first: 0, second: 1, host: Some(host) }, Clash { first: 3, second: 4, host: None }];
     assert_eq!(clashes, expected);
+}
+
+#[test]
+fn a_pair_clashes_once() {
+    let on = |name, hosts: &[&'static str]| Spec { hosts: hosts.to_vec(), ..Spec::new(name, "/") };
+    let specs = [on("r", &["a.org", "c.org"]), on("s", &["b.org"]), on("t", &["a.org", "b.org", "c.org"])];
+    let clashes = Table::build(specs.iter().map(Spec::conditions).collect()).unwrap_err();
+    let pairs: Vec<_> = clashes.iter().map(|clash| (clash.first, clash.second)).collect();
+    assert_eq!(pairs, [(0, 2), (1, 2)]);
 }
 
 #[test]
