@@ -274,12 +274,10 @@ mod tests {
     fn files_lose_one_newline_and_are_secret() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
-        (
-            write("one", b"hidden\n\n"),
-            write("crlf", b"hidden\r\n"),
-            write("binary", b"\xff"),
-            write("large", &[b'x'; (1 << 20) + 1]),
-        );
+        write("one", b"hidden\n\n");
+        write("crlf", b"hidden\r\n");
+        write("binary", b"\xff");
+        write("large", &[b'x'; (1 << 20) + 1]);
         for (text, filled) in [
             ("${file:one}", "hidden\n"),
             ("a${file:crlf}", "ahidden"),

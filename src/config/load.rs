@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
-use super::decode::decode;
 use super::fault::{Fault, Faults};
 pub use super::interpolate::Env;
 use super::interpolate::Interpolation;
@@ -21,6 +20,7 @@ use super::model::{Config, Service};
 use super::node::Node;
 use super::origin::Origins;
 use super::place::{File, Place};
+use super::repair::decode;
 use super::yaml;
 
 const LARGEST_FILE: u64 = 64 << 20;

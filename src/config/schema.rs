@@ -73,7 +73,9 @@ mod tests {
         let own = |text: &str| {
             let mut config = parse(text).0.unwrap();
             let Config { services, routes, tests, .. } = &mut config.config;
-            (services.clear(), routes.clear(), tests.clear());
+            services.clear();
+            routes.clear();
+            tests.clear();
             effective_json(&config)
         };
         assert_eq!(own(ANNOTATED_DEFAULT), own("version: 1"));
