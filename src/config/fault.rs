@@ -182,9 +182,10 @@ impl fmt::Display for Faults {
 
 impl std::error::Error for Faults {}
 
-/// `text` in double quotes, control characters escaped, cut after 80 characters.
+/// `text` in double quotes: control characters escaped, passwords of URLs masked, cut after 80 characters.
 pub fn quoted(text: &str) -> String {
     const LONGEST: usize = 80;
+    let text = mask_passwords(text);
     let mut shown: String = text.chars().take(LONGEST).flat_map(escape).collect();
     if text.chars().nth(LONGEST).is_some() {
         shown.push('…');

@@ -84,7 +84,13 @@ impl<'i> Interpolation<'i> {
         Ok(())
     }
 
-    fn resolve(&mut self, reference: &str, depth: usize, out: &mut String, source: &mut Source) -> Result<(), Unfilled> {
+    fn resolve(
+        &mut self,
+        reference: &str,
+        depth: usize,
+        out: &mut String,
+        source: &mut Source,
+    ) -> Result<(), Unfilled> {
         if let Some(path) = reference.strip_prefix("file:") {
             source.note(reference, true);
             return self.spend(read(&self.folder.join(path), path)?).map(|text| out.push_str(&text));
@@ -100,7 +106,9 @@ impl<'i> Interpolation<'i> {
         match ((self.env)(name), default) {
             (Some(value), None) => self.spend(value).map(|value| out.push_str(&value)),
             (Some(value), _) if !value.is_empty() => self.spend(value).map(|value| out.push_str(&value)),
-            (_, Some(_)) if depth == 0 => Err(Unfilled::new("defaults in defaults in defaults", "eight levels of them", "")),
+            (_, Some(_)) if depth == 0 => {
+                Err(Unfilled::new("defaults in defaults in defaults", "eight levels of them", ""))
+            }
             (_, Some(default)) => self.append(default, depth - 1, out, source),
             (None, None) => Err(unset(name)),
         }
@@ -108,7 +116,8 @@ impl<'i> Interpolation<'i> {
 
     fn spend(&mut self, text: String) -> Result<String, Unfilled> {
         let left = self.left.checked_sub(text.len());
-        self.left = left.ok_or_else(|| Unfilled::new("more than 64 MiB of variables and files", "64 MiB in all", ""))?;
+        self.left =
+            left.ok_or_else(|| Unfilled::new("more than 64 MiB of variables and files", "64 MiB in all", ""))?;
         Ok(text)
     }
 }
@@ -187,4 +196,123 @@ fn read(path: &Path, written: &str) -> Result<String, Unfilled> {
         }
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn fill(text: &str, folder: &Path) -> (Node, String) {
+        let env = |name: &str| match name {
+            "HOST" | "_h1" => Some("example.org".into()),
+            "EMPTY" => Some(String::new()),
+            "DOLLAR" => Some("${HOST}$$".into()),
+            "DB_PASSWORD" | "monkey" => Some("hidden".into()),
+            _ => None,
+        };
+        let (mut node, mut faults) = (Node::text(text), Faults::default());
+        Interpolation::new(&env, folder).fill(&mut node, &Place::new("a"), &mut faults);
+        (node, faults.to_string())
+    }
+
+    #[test]
+    fn references_are_filled_in() {
+        let cases = [
+            ("no reference", "no reference"),
+            ("http://${HOST}:${PORT:-80}/", "http://example.org:80/"),
+            ("${EMPTY}", ""),
+            ("${EMPTY:-full}${NONE:-}", "full"),
+            ("${NONE:-${EMPTY:-${HOST}}}!", "example.org!"),
+            ("${NONE:-a:-b}", "a:-b"),
+            ("${NONE:-http://x/{id}", "http://x/{id"),
+            ("${_h1}", "example.org"),
+            ("$", "$"),
+            ("^a$", "^a$"),
+            ("$HOST", "$HOST"),
+            ("$$", "$"),
+            ("$${HOST}", "${HOST}"),
+            ("$$${HOST}", "$example.org"),
+            ("${DOLLAR}", "${HOST}$$"),
+            ("{HOST}", "{HOST}"),
+        ];
+        for (text, filled) in cases {
+            let (node, faults) = fill(text, Path::new(""));
+            assert_eq!((node.as_text(), faults.as_str()), (Some(filled), ""), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_filled_in_is_pruned_and_reported() {
+        let cases = [
+            ("${NONE}", "a: the environment variable NONE is not set; set it, or give a default: ${NONE:-default}"),
+            (
+                "x${HOST",
+                "a: found \"${HOST\" without its closing brace, allowed: ${NAME}, ${NAME:-default} or ${file:PATH} ($$ for a literal $)",
+            ),
+            (
+                "${NONE:-${HOST}",
+                "a: found \"${NONE\" without its closing brace, allowed: ${NAME}, ${NAME:-default} or ${file:PATH} ($$ for a literal $)",
+            ),
+            ("${}", "a: found \"${}\", allowed: ${NAME}, ${NAME:-default} or ${file:PATH} ($$ for a literal $)"),
+            ("${1A}", "a: found \"${1A}\", allowed: ${NAME}, ${NAME:-default} or ${file:PATH} ($$ for a literal $)"),
+            (
+                "${A B:-secret}",
+                "a: found \"${A B}\", allowed: ${NAME}, ${NAME:-default} or ${file:PATH} ($$ for a literal $)",
+            ),
+            ("${file:none}", "a: the file \"none\" cannot be read: there is no such file"),
+        ];
+        for (text, shown) in cases {
+            assert_eq!(fill(text, Path::new("/nowhere")), (Node::Gone(None), format!("{shown}\n")), "{text}");
+        }
+        let deep = format!("{}x{}", "${N:-".repeat(20), "}".repeat(20));
+        assert!(fill(&deep, Path::new("")).1.contains("eight levels"));
+    }
+
+    #[test]
+    fn files_lose_one_newline_and_are_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
+        write("one", b"hidden\n\n");
+        write("crlf", b"hidden\r\n");
+        write("binary", b"\xff");
+        write("large", &[b'x'; (1 << 20) + 1]);
+        for (text, filled) in [
+            ("${file:one}", "hidden\n"),
+            ("a${file:crlf}", "ahidden"),
+            ("${DB_PASSWORD}", "hidden"),
+            ("${monkey}", "hidden"),
+        ] {
+            let (node, faults) = fill(text, folder.path());
+            assert_eq!((node.as_text(), faults.as_str()), (Some(filled), ""));
+            assert!(
+                matches!(&node, Node::Text(text) if text.is_secret()) && node.describe().starts_with("*** (from ${"),
+                "{node:?}"
+            );
+        }
+        for (text, why) in [
+            ("${file:binary}", "is not UTF-8 text"),
+            ("${file:large}", "is over 1 MiB"),
+            ("${file:.}", "cannot be read: it is a directory"),
+        ] {
+            assert!(fill(text, folder.path()).1.ends_with(&format!("{why}\n")), "{text}");
+        }
+        assert!(!matches!(fill("${HOST}", folder.path()).0, Node::Text(text) if text.is_secret()));
+    }
+
+    #[test]
+    fn all_that_is_put_together_is_bounded() {
+        let large = |_: &str| Some("x".repeat(1 << 20));
+        let (mut node, mut faults) = (Node::List(vec![Node::text("${A}"); 70]), Faults::default());
+        Interpolation::new(&large, Path::new("")).fill(&mut node, &Place::new("a"), &mut faults);
+        assert_eq!(faults.len(), 6);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "[$${}:A-C-]{0,40}") {
+            fill(&text, Path::new("/nowhere"));
+        }
+    }
 }

@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
-use super::decode::decode;
 use super::fault::{Fault, Faults};
 pub use super::interpolate::Env;
 use super::interpolate::Interpolation;
@@ -21,6 +20,7 @@ use super::model::{Config, Service};
 use super::node::Node;
 use super::origin::Origins;
 use super::place::{File, Place};
+use super::repair::decode;
 use super::yaml;
 
 const LARGEST_FILE: u64 = 64 << 20;
@@ -109,7 +109,9 @@ impl<'e> Loader<'e> {
             return;
         };
         if node == Node::Null && file.rank == 0 {
-            self.faults.add(Fault::saying(place, "the file is empty").with_hint("`gatekeeper config init` prints a good start"));
+            self.faults.add(
+                Fault::saying(place, "the file is empty").with_hint("`gatekeeper config init` prints a good start"),
+            );
             self.merged.origins.incomplete = true;
             return;
         }
@@ -131,7 +133,8 @@ impl<'e> Loader<'e> {
         };
         parts.retain(|part| !part.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')));
         parts.sort();
-        let (parts, others): (Vec<_>, Vec<_>) = parts.into_iter().partition(|part| part.extension().is_some_and(|e| e == "yaml"));
+        let (parts, others): (Vec<_>, Vec<_>) =
+            parts.into_iter().partition(|part| part.extension().is_some_and(|e| e == "yaml"));
         for other in others.iter().filter(|other| other.extension().is_some_and(|e| e == "yml")) {
             let shown = File { rank: usize::MAX, name: other.to_string_lossy().into() };
             self.faults.warn(Fault::saying(Place::file(&shown), "not read: the names of parts end with .yaml"));
@@ -221,6 +224,191 @@ fn listed<T: DeserializeOwned>(node: &mut Node, place: &Place<'_>, faults: &mut 
 fn named(node: &mut Node, faults: &mut Faults) -> BTreeMap<String, Service> {
     let Node::Map(map) = node else { return BTreeMap::new() };
     let place = Place::new("services");
-    let decoded = map.iter_mut().filter_map(|(name, node)| Some((name.clone(), decode(node, &place.key(name), faults)?)));
+    let decoded =
+        map.iter_mut().filter_map(|(name, node)| Some((name.clone(), decode(node, &place.key(name), faults)?)));
     decoded.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use proptest::prelude::*;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::config::{ANNOTATED_DEFAULT, show};
+
+    /// A folder with these files.
+    fn folder(files: &[(&str, &str)]) -> TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        folder
+    }
+
+    fn load_from(folder: &TempDir) -> (Option<Loaded>, Faults) {
+        let env = |name: &str| (name == "API_KEY").then(|| "hidden-key".to_owned());
+        load_with(&folder.path().join("gatekeeper.yaml"), &env)
+    }
+
+    #[test]
+    fn parts_are_joined_in_the_order_of_their_names() {
+        let folder = folder(&[
+            (
+                "gatekeeper.yaml",
+                "version: 1\nservices: { a: { targets: [] } }\nroutes: [{ name: m, path_pattern: /m }]\naccess_log: { to: off }\n",
+            ),
+            ("conf.d/20.yaml", "routes: [{ name: z, path_pattern: /z }]\ngrace: 5\naccess_log: { queue: 1 }\n"),
+            (
+                "conf.d/10.yaml",
+                "version: 1\nservices: { b: { targets: [\"${file:target}\"] } }\nroutes: [{ name: y, path_pattern: /y }]\n",
+            ),
+            ("conf.d/target", "http://b\n"),
+            ("conf.d/30.yaml", "# all of it commented out\n"),
+            ("conf.d/.swap.yaml", "nonsense"),
+            ("conf.d/40.yml", "nonsense"),
+        ]);
+        let (loaded, faults) = load_from(&folder);
+        assert_eq!(faults.to_string(), "");
+        assert!(faults.lints()[0].to_string().ends_with("conf.d/40.yml: not read: the names of parts end with .yaml"));
+        let loaded = loaded.unwrap();
+        let names: Vec<_> = loaded.config.routes.iter().map(|route| route.name.as_str()).collect();
+        assert_eq!((names, loaded.files.len()), (vec!["m", "y", "z"], 4));
+        assert_eq!(loaded.config.services["b"].targets[0].url(), "http://b");
+        assert_eq!((loaded.config.access_log.to.as_str(), loaded.config.access_log.queue), ("off", 1));
+    }
+
+    #[test]
+    fn faults_name_the_file_and_the_number_in_it() {
+        let folder = folder(&[
+            (
+                "gatekeeper.yaml",
+                "version: 1\ngrace: 5\nroutes: [{ name: a, path_pattern: 1 }, { name: b, path_pattern: /b }]\nservices: { s: { targets: [1, http://s] } }\n",
+            ),
+            (
+                "conf.d/x.yaml",
+                "grace: 6\nroutes: [{ name: b, path_pattern: /b }, { name: c, path_pattern: /c, hosts: x }]\nservices: { s: { targets: [] }, t: 1 }\n",
+            ),
+            ("conf.d/y.yaml", "rotes: []\npaths: 1\nroutes: { a: 1 }\n"),
+        ]);
+        let (loaded, mut faults) = load_from(&folder);
+        let config = loaded.unwrap().config;
+        assert_eq!(config.routes.iter().map(|route| route.name.as_str()).collect::<Vec<_>>(), ["b", "c"]);
+        // As the plan's compiler would, in the numbers of the configuration.
+        faults.push(Place::new("routes").index(1).key("path_pattern"), "x", "y");
+        faults.push(Place::new("services").key("s").key("targets").index(0), "x", "y");
+        faults.push(Place::new("admin").key("address"), "x", "y");
+        let expected = "gatekeeper.yaml: admin.address: found x, allowed: y\n\
+            gatekeeper.yaml: routes[0].path_pattern: found 1, allowed: a text; put it in quotes\n\
+            gatekeeper.yaml: services.s.targets[0]: found 1, allowed: a text such as http://10.0.0.5:8003, or a map with url, weight; put it in quotes\n\
+            gatekeeper.yaml: services.s.targets[1]: found x, allowed: y\n\
+            conf.d/x.yaml: grace: this is set twice; first at gatekeeper.yaml: grace\n\
+            conf.d/x.yaml: routes[0].name: the route name \"b\" is claimed twice; first at gatekeeper.yaml: routes[1]\n\
+            conf.d/x.yaml: routes[1].hosts: found \"x\", allowed: a list; write [x]\n\
+            conf.d/x.yaml: routes[1].path_pattern: found x, allowed: y\n\
+            conf.d/x.yaml: services.s: the service name \"s\" is claimed twice; first at gatekeeper.yaml: services.s\n\
+            conf.d/x.yaml: services.t: found 1, allowed: a map with targets, protocol, tls, idle_timeout\n\
+            conf.d/y.yaml: paths: found 1, allowed: a map with merge_slashes\n\
+            conf.d/y.yaml: rotes: unknown key; did you mean \"routes\"?\n\
+            conf.d/y.yaml: routes: this is set twice; first at gatekeeper.yaml: routes\n";
+        assert_eq!(faults.to_string(), expected);
+        let pruned = |section, name| faults.was_pruned(&Place::new(section).key(name));
+        assert!(pruned("services", "t") && pruned("routes", "a") && !pruned("services", "s") && !pruned("routes", "z"));
+    }
+
+    #[test]
+    fn a_missing_section_or_part_hides_what_it_may_have_held() {
+        let (loaded, faults) = parse("version: 1\nservics: { a: { targets: [] } }\n");
+        assert!(loaded.is_some() && faults.was_pruned(&Place::new("services").key("a")));
+        let folder = folder(&[("gatekeeper.yaml", "version: 1\n"), ("conf.d/a.yaml", "a: [")]);
+        let (loaded, faults) = load_from(&folder);
+        assert!(loaded.is_some() && faults.was_pruned(&Place::new("services").key("a")));
+        assert_eq!(faults.to_string(), "conf.d/a.yaml:2:1: not valid YAML: did not find expected node content\n");
+    }
+
+    #[test]
+    fn a_secret_is_never_found() {
+        let text = "version: 1\nservices: { a: { targets: [\"http://x\", \"${API_KEY}\"] } }\nthreads: ${API_KEY}\nlog_level: ${API_KEY}\n\
+                    grace: ${API_KEY}\nlisten: [{ address: x, h2c: \"${API_KEY}\" }]\ntrusted_proxies: ${API_KEY}\n";
+        let (loaded, mut faults) = load_from(&folder(&[("gatekeeper.yaml", text)]));
+        faults.push(Place::new("services").key("a").key("targets").index(1), "the host hidden", "another");
+        faults.push(Place::new("services"), "the text \"hidden-key\"", "another");
+        let shown = faults.to_string() + &show::effective(&loaded.unwrap());
+        assert!(!shown.contains("hidden"), "{shown}");
+        assert!(
+            shown.contains("threads: found *** (from ${API_KEY}), allowed: a whole number, 0 or more\n"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_one_sentence() {
+        let big = "#".repeat((64 << 20) + 1);
+        let folder =
+            folder(&[("empty.yaml", "\n# nothing\n"), ("big.yaml", &big), ("list.yaml", "- 1"), ("dir/x", "")]);
+        fs::write(folder.path().join("latin.yaml"), b"version: 1\n# caf\xe9\n").unwrap();
+        let at = folder.path().display();
+        let cases = [
+            ("none.yaml", format!("{at}/none.yaml: there is no such file\n")),
+            ("dir", format!("{at}/dir: it is a directory\n")),
+            ("latin.yaml", format!("{at}/latin.yaml: the file is not UTF-8 text (line 2)\n")),
+            ("big.yaml", format!("{at}/big.yaml: the file is over 64 MiB\n")),
+            ("empty.yaml", "empty.yaml: the file is empty; `gatekeeper config init` prints a good start\n".into()),
+        ];
+        for (name, shown) in cases {
+            let (loaded, faults) = load_with(&folder.path().join(name), &|_| None);
+            assert!(loaded.is_none());
+            assert_eq!(faults.to_string(), shown);
+        }
+        fs::write(folder.path().join("conf.d"), "").unwrap();
+        fs::write(folder.path().join("g.yaml"), "version: 1").unwrap();
+        let (_, faults) = load(&folder.path().join("g.yaml"));
+        assert_eq!(faults.to_string(), "g.yaml: its folder conf.d cannot be read: not a directory\n");
+    }
+
+    #[test]
+    fn ten_thousand_routes_are_read_fast_with_and_without_faults() {
+        let route = |i: usize| {
+            format!(
+                "  - {{ name: r{i}, path_pattern: /api/v1/s{i}/*, target_service: s, methods: [GET, POST], timeout: 30s }}\n"
+            )
+        };
+        let good = format!("version: 1\nroutes:\n{}", (0..10_000).map(route).collect::<String>());
+        for (text, faulty) in [(good.clone(), 0), (good.replace("30s", "30x"), 100)] {
+            let begun = Instant::now();
+            let (_, faults) = parse(&text);
+            println!("10,000 routes, {faulty} faults: {:?}", begun.elapsed());
+            assert_eq!(faults.len(), faulty);
+            assert!(begun.elapsed() < Duration::from_secs(5));
+        }
+    }
+
+    fn no_panic(text: &str) {
+        let (loaded, faults) = parse(text);
+        let _ = (loaded.map(|loaded| show::effective(&loaded)), faults.to_string());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        #[test]
+        fn no_text_panics(text in "(version: 1\n)?([ ]{0,4}(- )?(routes|services|listen|name|a|\\$\\{A\\}|&x|\\*x|<<|!t|'|\"|\\[|\\{|\\}|\\]|,|[0-9]|é|~)(:| |\n){0,2}){0,30}") {
+            no_panic(&text);
+        }
+
+        #[test]
+        fn no_mutation_panics(cuts in proptest::collection::vec((any::<prop::sample::Index>(), 0_usize..30, "[ \n\t:{}\\[\\]&*!#$-9a-c\"']{0,4}"), 1..6)) {
+            let mut text: Vec<char> = ANNOTATED_DEFAULT.chars().collect();
+            for (at, length, insert) in cuts {
+                let at = at.index(text.len());
+                let end = (at + length).min(text.len());
+                text.splice(at..end, insert.chars());
+            }
+            no_panic(&text.into_iter().collect::<String>());
+        }
+    }
 }

@@ -24,7 +24,9 @@ impl Merged {
         match part {
             Node::Map(map) => map.into_iter().for_each(|(key, node)| self.add_section(file, key, node, faults)),
             Node::Null | Node::Gone(_) => {}
-            other => faults.push(Place::file(file), other.describe(), "a map with version, listen, services, routes, …"),
+            other => {
+                faults.push(Place::file(file), other.describe(), "a map with version, listen, services, routes, …")
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! RAW configuration: the file, its parts in `conf.d`, the environment, and every error at once.
 //!
 //! `load` reads the files (`yaml`), fills in `${…}` (`interpolate`), joins the parts (`merge`), and turns the tree
-//! (`node`) into the typed `model` (`decode`). Whatever is wrong on the way goes into one collector (`fault`), each
+//! (`node`) into the typed `model` (`decode`, `repair`). Whatever is wrong on the way goes into one collector (`fault`), each
 //! with the file and the path it came from (`origin`).
 
 pub mod fault;
@@ -17,6 +17,7 @@ mod merge;
 mod node;
 mod origin;
 mod place;
+mod repair;
 mod yaml;
 
 pub use fault::{Fault, Faults, Lint, did_you_mean, quoted};

@@ -249,7 +249,7 @@ pub enum Protocol {
 }
 
 /// TLS towards a service's targets. Certificates are verified unless `verify: false`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpstreamTls {
     /// A PEM file of the authorities that are believed, instead of the system's.

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use super::fault::quoted;
 use super::place::Step;
-use super::show::mask_passwords;
 
 /// A value of the tree.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,7 +104,7 @@ impl Node {
 }
 
 fn describe_text(text: &Text) -> String {
-    let shown = if text.is_secret() { "***".into() } else { quoted(&mask_passwords(&text.text)) };
+    let shown = if text.is_secret() { "***".into() } else { quoted(&text.text) };
     match &text.from {
         Some(source) => format!("{shown} (from {})", source.references),
         None => shown,

@@ -41,10 +41,14 @@ impl Origins {
     /// The file in which `place` is written, if it is known.
     pub fn file_of(&self, place: &Place<'_>) -> Option<&File> {
         match place.steps.as_slice() {
-            [Step::Key(section), Step::Index(index), ..] => self.lists.get(section.as_ref())?.get(*index).map(|at| &at.0),
-            [Step::Key(section), Step::Key(key), ..] => {
-                self.keys.get(section.as_ref()).and_then(|keys| keys.get(key.as_ref())).or_else(|| self.section(section))
+            [Step::Key(section), Step::Index(index), ..] => {
+                self.lists.get(section.as_ref())?.get(*index).map(|at| &at.0)
             }
+            [Step::Key(section), Step::Key(key), ..] => self
+                .keys
+                .get(section.as_ref())
+                .and_then(|keys| keys.get(key.as_ref()))
+                .or_else(|| self.section(section)),
             [Step::Key(section), ..] => self.section(section),
             _ => None,
         }

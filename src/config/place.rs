@@ -138,7 +138,10 @@ mod tests {
         let file = File::new(0, "gatekeeper.yaml");
         let cases = [
             (Place::new("routes").index(3).key("path_pattern"), "routes[3].path_pattern"),
-            (Place::file(&file).key("services").key("content").key("targets").index(0), "gatekeeper.yaml: services.content.targets[0]"),
+            (
+                Place::file(&file).key("services").key("content").key("targets").index(0),
+                "gatekeeper.yaml: services.content.targets[0]",
+            ),
             (Place::file(&file), "gatekeeper.yaml"),
             (Place::file(&file).line(7, 3), "gatekeeper.yaml:7:3"),
             (Place::new("headers").key("a.b\n"), "headers.\"a.b\\n\""),

@@ -14,7 +14,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::model::{Condition, ConditionForm, Target, WeightedTarget};
 
 /// The forms of a period, for people.
-pub const PERIOD_FORMS: &str = "a number of seconds, or a time such as 250ms, 30s, 5m, 1h or 30d; more than 0, at most 36500d";
+pub const PERIOD_FORMS: &str =
+    "a number of seconds, or a time such as 250ms, 30s, 5m, 1h or 30d; more than 0, at most 36500d";
 
 const LONGEST: Duration = Duration::from_secs(36_500 * 86_400);
 const UNITS: [(&str, u128); 5] =
@@ -300,7 +301,8 @@ mod tests {
 
     #[test]
     fn what_a_period_was_meant_to_be() {
-        let cases = [("30 seconds", Some("30s")), ("5 Min", Some("5m")), ("2 ms", Some("2ms")), ("1 week", None), ("é", None)];
+        let cases =
+            [("30 seconds", Some("30s")), ("5 Min", Some("5m")), ("2 ms", Some("2ms")), ("1 week", None), ("é", None)];
         for (text, meant) in cases {
             assert_eq!(period_meant(text).map(|p| p.to_string()).as_deref(), meant, "{text}");
         }

@@ -18,6 +18,7 @@ use super::place::Place;
 /// What aliases may add to a small file, in bytes of text and values.
 const SLACK: usize = 1 << 20;
 const TOO_MUCH: &str = "its aliases (`*name`) blow it up beyond all measure";
+const TAG: &str = "a tag (`!name`) means nothing here";
 
 /// The tree of `text`, faults placed at `file`. `None` after a syntax error; `Null` when nothing is written.
 pub fn read(text: &str, file: &Place<'_>, faults: &mut Faults) -> Option<Node> {
@@ -59,7 +60,8 @@ fn syntax(error: &serde_yaml::Error, text: &str, file: &Place<'_>) -> Fault {
 
 /// The library's message without the positions in it.
 fn sentence(message: &str) -> String {
-    const KNOWN: [(&str, &str); 4] = [
+    const KNOWN: [(&str, &str); 5] = [
+        (TAG, TAG),
         ("more than one document", "the file holds several YAML documents (a line `---`), allowed is one"),
         ("recursion limit", "it nests more than 128 levels deep"),
         ("repetition limit", TOO_MUCH),
@@ -166,7 +168,9 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Node, A::Error> {
         self.spend(0)?;
         let mut list = Vec::new();
-        while let Some(node) = entries.next_element_seed(Seed { place: &self.place.index(list.len()), state: self.state })? {
+        while let Some(node) =
+            entries.next_element_seed(Seed { place: &self.place.index(list.len()), state: self.state })?
+        {
             list.push(node);
         }
         Ok(Node::List(list))
@@ -188,6 +192,96 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
     }
 
     fn visit_enum<A: EnumAccess<'de>>(self, _: A) -> Result<Node, A::Error> {
-        Err(A::Error::custom("a tag (`!name`) means nothing here"))
+        Err(A::Error::custom(TAG))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::config::File;
+
+    fn faults_of(text: &str) -> String {
+        let mut faults = Faults::default();
+        read(text, &Place::file(&File::new(0, "g.yaml")), &mut faults);
+        faults.to_string()
+    }
+
+    #[test]
+    fn a_syntax_error_is_one_sentence_with_its_line() {
+        let star = "a text that begins with * or & needs quotes: \"*.example.org\"";
+        let cases = [
+            ("a: [1", "2:1: not valid YAML: did not find expected ',' or ']'"),
+            (
+                "a:\n\tb: 1",
+                "2:1: not valid YAML: found character that cannot start any token; YAML indents with spaces, not with tabs",
+            ),
+            (
+                "a: *.example.org",
+                &format!("1:5: not valid YAML: did not find expected alphabetic or numeric character; {star}"),
+            ),
+            ("a: *b", &format!("1:4: not valid YAML: unknown anchor; {star}")),
+            (
+                "a: b: c",
+                "1:5: not valid YAML: mapping values are not allowed in this context; a text with a colon and a space in it needs quotes; or the line is indented too far",
+            ),
+            (
+                "a: { b: ${X} }",
+                "1:10: not valid YAML: did not find expected ',' or '}'; between { } or [ ], a text with ${…} needs quotes: \"${NAME}\"",
+            ),
+            ("a: !x 1", "1:4: a tag (`!name`) means nothing here"),
+            ("? [a]\n: 1", "1:3: a key must be a text"),
+            ("a: \u{0}", "1:1: not valid YAML: control characters are not allowed"),
+            ("a: 'x", "1:6: not valid YAML: found unexpected end of stream"),
+            (
+                "a: @x",
+                "1:4: not valid YAML: found character that cannot start any token; a text that begins with this character needs quotes",
+            ),
+        ];
+        for (text, shown) in cases {
+            assert_eq!(faults_of(text), format!("g.yaml:{shown}\n"), "{text}");
+        }
+        assert_eq!(
+            faults_of("a: 1\n---\nb: 2"),
+            "g.yaml: the file holds several YAML documents (a line `---`), allowed is one\n"
+        );
+    }
+
+    #[test]
+    fn every_key_written_twice_is_reported() {
+        let shown = faults_of("a: 1\na: 2\nb: [{ c: 1, c: 2 }]\n");
+        let expected = "g.yaml: a: this key is written twice in the same map; keep one of them\n\
+                        g.yaml: b[0].c: this key is written twice in the same map; keep one of them\n";
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn aliases_work_but_do_not_explode() {
+        let mut faults = Faults::default();
+        let node = read("a: &x [1, 2]\nb: *x\n", &Place::default(), &mut faults).unwrap();
+        assert!(matches!(&node, Node::Map(map) if map["a"] == map["b"]));
+        let mut laughs = String::from("l0: &l0 [lol, lol, lol, lol, lol, lol, lol, lol, lol]\n");
+        for level in 1..12 {
+            let aliases = vec![format!("*l{}", level - 1); 9].join(", ");
+            laughs.push_str(&format!("l{level}: &l{level} [{aliases}]\n"));
+        }
+        let wide = format!("a: &a \"{}\"\nb: [{}]\n", "x".repeat(100_000), "*a, ".repeat(10_000));
+        for bomb in [laughs, wide] {
+            let begun = Instant::now();
+            assert!(faults_of(&bomb).contains(TOO_MUCH), "{}", faults_of(&bomb));
+            assert!(begun.elapsed() < Duration::from_secs(2));
+        }
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let balanced = format!("{}{}", "[".repeat(5000), "]".repeat(5000));
+        for text in [balanced, "[".repeat(50_000), "- ".repeat(50_000), "{a: ".repeat(50_000)] {
+            let begun = Instant::now();
+            assert!(faults_of(&text).contains("it nests more than 128 levels deep"), "{}", faults_of(&text));
+            println!("{:?}", begun.elapsed());
+        }
     }
 }
