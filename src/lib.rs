@@ -1,5 +1,30 @@
 //! gatekeeper: an API gateway and reverse proxy for the edge, built on Pingora.
+//!
+//! A request's walk. Each step is a plain function on compiled data; a refusal is a value, not an error.
+//!
+//! ```text
+//!  1 accept        listen::door          the connection is counted
+//!  2 inspect       plan::walk            malformed Host or target: 400 and close
+//!  3 canonicalise  route::path           one canonical path for everything after; client address; request id
+//!  4 route         route::table          host, path, method, headers, query, priority; 404, 405
+//!  5 balance       upstream::service     a service, and a target of it
+//!  6 forward       proxy::headers        header hygiene on the upstream's copy, rewrite, timeouts
+//!  7 respond       proxy::headers        response headers, request id, compression
+//!  8 settle        proxy::settle         where every request ends: metrics, log record
+//! ```
+//!
+//! From the file to that walk: `config` (what a person may write) is compiled by `plan::compile` into a `plan::Plan`
+//! (immutable), which `plan::live` swaps in while requests go on.
 
+pub mod admin;
+pub mod cli;
 pub mod config;
+pub mod gateway;
+pub mod listen;
+pub mod plan;
+pub mod policy;
+pub mod proxy;
 pub mod record;
 pub mod route;
+pub mod state;
+pub mod upstream;

@@ -1,2 +1,10 @@
-//! The gatekeeper binary.
-fn main() {}
+//! The gatekeeper binary: parse, dispatch.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    gatekeeper::cli::main()
+}

@@ -1,4 +1,30 @@
 //! RAW configuration: the file, its parts in `conf.d`, the environment, and every error at once.
+//!
+//! `load` reads the files (`yaml`), fills in `${…}` (`interpolate`), joins the parts (`merge`), and turns the tree
+//! (`node`) into the typed `model` (`decode`, `repair`). Whatever is wrong on the way goes into one collector (`fault`), each
+//! with the file and the path it came from (`origin`).
 
+pub mod fault;
+pub mod load;
 pub mod model;
+pub mod schema;
+pub mod show;
 pub mod value;
+
+mod decode;
+mod interpolate;
+mod merge;
+mod node;
+mod origin;
+mod place;
+mod repair;
+mod yaml;
+
+pub use fault::{Fault, Faults, Lint, did_you_mean, quoted};
+pub use load::{Env, Loaded, load, load_with, parse, parse_with};
+pub use model::Config;
+pub use origin::Origins;
+pub use place::{File, Place, Step};
+
+/// The annotated default configuration: what `config init` writes.
+pub const ANNOTATED_DEFAULT: &str = include_str!("../../conf/gatekeeper.yaml");

@@ -13,8 +13,10 @@ use super::value::{Period, Setting};
 /// The configuration of a gatekeeper.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(title = "gatekeeper configuration")]
 pub struct Config {
     /// The version of this format: 1.
+    #[schemars(range(min = 1, max = 1))]
     pub version: u32,
     /// Where clients connect.
     #[serde(default = "default_listen")]
@@ -196,7 +198,7 @@ pub enum ClientAddress {
 }
 
 /// A service: a set of equivalent targets.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Service {
     /// Where it runs. Requests are spread over all targets by weight.
@@ -213,7 +215,7 @@ pub struct Service {
 }
 
 /// A target: its URL alone, or with a weight.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Target {
     /// `http://10.0.0.5:8003`, `https://id.example` or `unix:/run/app.sock`.
@@ -223,7 +225,7 @@ pub enum Target {
 }
 
 /// A target with a weight.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WeightedTarget {
     /// `http://10.0.0.5:8003`, `https://id.example` or `unix:/run/app.sock`.
@@ -247,7 +249,7 @@ pub enum Protocol {
 }
 
 /// TLS towards a service's targets. Certificates are verified unless `verify: false`.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpstreamTls {
     /// A PEM file of the authorities that are believed, instead of the system's.
@@ -332,7 +334,7 @@ pub struct Route {
 }
 
 /// A condition on a header or query parameter: a string it must equal, or one of the forms below.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Condition {
     /// The value is exactly this.

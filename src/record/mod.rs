@@ -1,1 +1,19 @@
 //! What is recorded of requests: the access log and the metrics.
+//!
+//! Both are told of a request once, when it has ended, by the same [`Event`]. Neither can slow a request down: the
+//! log copies the event into a bounded queue that a thread of its own empties, the metrics are a few atomic additions.
+
+pub mod access_log;
+pub mod event;
+pub mod metrics;
+
+mod format;
+mod mask;
+mod process;
+mod tally;
+mod writer;
+
+pub use access_log::AccessLog;
+pub use event::{Event, Facts};
+pub use mask::is_credential_header;
+pub use metrics::{InFlight, Metrics, RouteMetrics, ServiceMetrics};

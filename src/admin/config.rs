@@ -1,0 +1,20 @@
+//! Configuration over the administration API: reload.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+
+use super::problem::Problem;
+use crate::gateway::Shared;
+
+/// Reads the file again. The answer comes when the new plan serves, or says why it does not.
+pub async fn reload(State(shared): State<Arc<Shared>>) -> Response {
+    match tokio::task::spawn_blocking(move || shared.reload()).await {
+        Ok(Ok(report)) => Json(report).into_response(),
+        Ok(Err(faults)) => Problem::refused(&faults).into_response(),
+        Err(error) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", error.to_string()).into_response(),
+    }
+}

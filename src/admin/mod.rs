@@ -1,0 +1,141 @@
+//! The administration listener: health, readiness, metrics, status, reload.
+//!
+//! It runs on a runtime of its own, so that it answers while the data plane is busy. What changes or tells more than
+//! that the process is alive needs the token from the state directory.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use parking_lot::Mutex;
+use pingora::server::ShutdownWatch;
+use pingora::services::background::BackgroundService;
+
+use crate::gateway::Shared;
+use crate::listen::socket::Socket;
+
+mod config;
+mod problem;
+pub mod status;
+
+use problem::Problem;
+
+/// The base of the administration API.
+pub const BASE: &str = "/api/v1/gateway";
+
+/// The administration service on its bound socket.
+pub struct Service {
+    socket: Mutex<Option<Socket>>,
+    shared: Arc<Shared>,
+}
+
+impl Service {
+    /// The service, ready to be started once.
+    pub fn new(socket: Socket, shared: Arc<Shared>) -> Self {
+        Service { socket: Mutex::new(Some(socket)), shared }
+    }
+}
+
+#[async_trait]
+impl BackgroundService for Service {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        let Some(socket) = self.socket.lock().take() else { return };
+        let router = router(self.shared.clone());
+        let serve = async {
+            if let Err(error) = serve(socket, router).await {
+                log::error!("administration ended: {error}");
+            }
+        };
+        tokio::select! {
+            () = serve => {}
+            _ = shutdown.changed() => {}
+        }
+    }
+}
+
+async fn serve(socket: Socket, router: Router) -> std::io::Result<()> {
+    let fd: OwnedFd = socket.fd;
+    if socket.address.starts_with("unix:") {
+        let listener = std::os::unix::net::UnixListener::from(fd);
+        return axum::serve(tokio::net::UnixListener::from_std(listener)?, router).await;
+    }
+    let listener = std::net::TcpListener::from(fd);
+    axum::serve(tokio::net::TcpListener::from_std(listener)?, router).await
+}
+
+fn router(shared: Arc<Shared>) -> Router {
+    let guarded = Router::new()
+        .route("/status", get(status::show))
+        .route("/config/reload", post(config::reload))
+        .route_layer(middleware::from_fn_with_state(shared.clone(), require_token));
+    Router::new()
+        .nest(BASE, guarded)
+        .route("/health", get(|| async { good() }))
+        .route("/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such resource") })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this resource has no such method")
+        })
+        .with_state(shared)
+}
+
+fn good() -> Response {
+    axum::Json(serde_json::json!({"status": "ok"})).into_response()
+}
+
+async fn ready(State(shared): State<Arc<Shared>>) -> Response {
+    if shared.is_ready() {
+        return good();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, axum::Json(serde_json::json!({"status": "stopping"}))).into_response()
+}
+
+async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
+    match shared.metrics.render() {
+        Ok(text) => ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
+        Err(error) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", error.to_string()).into_response(),
+    }
+}
+
+async fn require_token(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    if bearer(request.headers()).is_some_and(|token| is_same(token, shared.admin_token.as_bytes())) {
+        return next.run(request).await;
+    }
+    let problem = Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "the administration token is missing or wrong");
+    ([(WWW_AUTHENTICATE, "Bearer realm=\"gatekeeper administration\"")], problem).into_response()
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.as_bytes().split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
+}
+
+/// Takes the same time wherever the first difference is.
+fn is_same(given: &[u8], wanted: &[u8]) -> bool {
+    given.len() == wanted.len() && given.iter().zip(wanted).fold(0, |differing, (a, b)| differing | (a ^ b)) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_compared_whole() {
+        assert!(is_same(b"secret", b"secret"));
+        assert!(!is_same(b"secre", b"secret") && !is_same(b"secreT", b"secret") && !is_same(b"", b"secret"));
+        let mut headers = HeaderMap::new();
+        assert_eq!(bearer(&headers), None);
+        headers.insert(AUTHORIZATION, "bearer abc".parse().unwrap());
+        assert_eq!(bearer(&headers), Some(&b"abc"[..]));
+        headers.insert(AUTHORIZATION, "Basic abc".parse().unwrap());
+        assert_eq!(bearer(&headers), None);
+    }
+}

@@ -1,0 +1,22 @@
+//! `check`: every error and warning of the configuration.
+
+use super::{Options, Outcome, compile_file};
+
+/// Checks the configuration.
+pub fn run(options: &Options) -> Outcome {
+    let (loaded, plan, faults) = compile_file(options)?;
+    let lints = faults.lints();
+    if !options.json {
+        lints.iter().for_each(|lint| eprintln!("warning: {lint}"));
+    }
+    let tests = loaded.config.tests.len();
+    let text = format!(
+        "{}: good. {} routes, {} services, {tests} tests passed, {} warnings\n",
+        options.file().display(),
+        plan.routes.len(),
+        loaded.config.services.len(),
+        lints.len()
+    );
+    let json = serde_json::json!({"faults": [], "lints": lints, "routes": plan.routes.len(), "tests": tests});
+    options.print(&json, if options.quiet { "" } else { &text })
+}

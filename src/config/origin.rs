@@ -1,0 +1,170 @@
+//! Where the parts of a loaded configuration came from: which file, and which number in that file.
+//!
+//! A configuration is joined from several files, and what is faulty is left out of it; so the `routes[7]` of the
+//! configuration may be `conf.d/shop.yaml: routes[2]`. Places are kept in the numbers of the configuration, and are
+//! translated only when a fault is shown.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::fault::quoted;
+use super::node::Node;
+use super::place::{File, Place, Step};
+
+/// Shorter secrets would be "found" in the middle of harmless words.
+const SHORTEST_SECRET: usize = 4;
+
+/// Where the parts of a loaded configuration came from.
+#[derive(Clone, Debug, Default)]
+pub struct Origins {
+    pub(super) files: Vec<File>,
+    /// A top-level key is shown with the first file that has it.
+    pub(super) sections: HashMap<String, File>,
+    /// The entries of a top-level list: file, and number in that file.
+    pub(super) lists: HashMap<String, Vec<(File, usize)>>,
+    /// The keys of a top-level map.
+    pub(super) keys: HashMap<String, HashMap<String, File>>,
+    /// Something is missing that cannot be named: a file, or a route without a readable name.
+    pub(super) incomplete: bool,
+    /// For lists that lost entries: the original numbers of those that are left.
+    kept: HashMap<Place<'static>, Vec<usize>>,
+    pruned: BTreeSet<Place<'static>>,
+    secrets: BTreeSet<Place<'static>>,
+    secret_texts: BTreeSet<String>,
+}
+
+impl Origins {
+    /// The files that were read, in order.
+    pub fn files(&self) -> &[File] {
+        &self.files
+    }
+
+    /// The file in which `place` is written, if it is known.
+    pub fn file_of(&self, place: &Place<'_>) -> Option<&File> {
+        match place.steps.as_slice() {
+            [Step::Key(section), Step::Index(index), ..] => {
+                self.lists.get(section.as_ref())?.get(*index).map(|at| &at.0)
+            }
+            [Step::Key(section), Step::Key(key), ..] => self
+                .keys
+                .get(section.as_ref())
+                .and_then(|keys| keys.get(key.as_ref()))
+                .or_else(|| self.section(section)),
+            [Step::Key(section), ..] => self.section(section),
+            _ => None,
+        }
+    }
+
+    /// Places of values that are secret, in the numbers of the configuration.
+    pub fn secrets(&self) -> impl Iterator<Item = &Place<'static>> {
+        self.secrets.iter()
+    }
+
+    pub(super) fn is_secret(&self, place: &Place<'_>) -> bool {
+        !self.secrets.is_empty() && ancestry(place).any(|place| self.secrets.contains(&place))
+    }
+
+    pub(super) fn without_secrets(&self, text: &str) -> String {
+        self.secret_texts.iter().rev().fold(text.to_owned(), |text, secret| {
+            let shown = quoted(secret);
+            text.replace(secret.as_str(), "***").replace(shown.trim_matches('"'), "***")
+        })
+    }
+
+    pub(super) fn was_pruned(&self, place: &Place<'_>) -> bool {
+        self.incomplete || ancestry(place).any(|place| self.pruned.contains(&place))
+    }
+
+    /// The place as the author of the file knows it, as text.
+    pub fn shown(&self, place: &Place<'_>) -> String {
+        self.translate(place.clone().into_owned()).to_string()
+    }
+
+    /// The place as the author of the file knows it.
+    pub(super) fn translate(&self, place: Place<'static>) -> Place<'static> {
+        if place.file.is_some() {
+            return place;
+        }
+        let mut written = self.original_numbers(&place);
+        written.file = self.file_of(&written).or_else(|| self.files.first()).cloned();
+        if let [Step::Key(section), Step::Index(index), ..] = written.steps.as_mut_slice()
+            && let Some((_, number)) = self.lists.get(section.as_ref()).and_then(|list| list.get(*index))
+        {
+            *index = *number;
+        }
+        written
+    }
+
+    fn section(&self, section: &str) -> Option<&File> {
+        self.sections.get(section)
+    }
+
+    fn original_numbers(&self, place: &Place<'static>) -> Place<'static> {
+        let (mut walked, mut written) = (Place::default(), Place::default());
+        for step in &place.steps {
+            let original = match (step, self.kept.get(&walked)) {
+                (Step::Index(index), Some(kept)) => Step::Index(kept.get(*index).copied().unwrap_or(*index)),
+                _ => step.clone(),
+            };
+            written = written.then(original);
+            walked = walked.then(step.clone());
+        }
+        written
+    }
+
+    /// Notes the secrets and what is gone, as the configuration made of this tree numbers it.
+    pub(super) fn survey(&mut self, node: &Node, place: &Place<'_>) {
+        match node {
+            Node::Text(text) if text.is_secret() => {
+                self.secrets.insert(place.clone().into_owned());
+                if text.text.len() >= SHORTEST_SECRET {
+                    self.secret_texts.insert(text.text.clone());
+                }
+            }
+            Node::Map(map) => self.survey_map(map, place),
+            Node::List(list) => self.survey_list(list, place),
+            Node::Gone(_) => {
+                self.pruned.insert(place.clone().into_owned());
+            }
+            _ => {}
+        }
+    }
+
+    fn survey_map(&mut self, map: &BTreeMap<String, Node>, place: &Place<'_>) {
+        for (key, node) in map {
+            self.survey(node, &place.key(key));
+        }
+    }
+
+    fn survey_list(&mut self, list: &[Node], place: &Place<'_>) {
+        let mut kept = Vec::with_capacity(list.len());
+        for (index, node) in list.iter().enumerate() {
+            match node {
+                Node::Gone(Some(name)) => {
+                    self.pruned.insert(place.key(name).into_owned());
+                }
+                Node::Gone(None) => self.incomplete |= place.steps.as_slice() == [Step::Key("routes".into())],
+                node => {
+                    self.survey(node, &place.index(kept.len()));
+                    kept.push(index);
+                }
+            }
+        }
+        if kept.len() < list.len() {
+            self.kept.insert(place.clone().into_owned(), kept);
+        }
+    }
+
+    /// Notes only the texts that are secret: before anything of the tree can appear in a fault.
+    pub(super) fn note_secret_texts(&mut self, node: &Node) {
+        let mut surveyed = Origins::default();
+        surveyed.survey(node, &Place::default());
+        self.secret_texts = surveyed.secret_texts;
+    }
+}
+
+fn ancestry<'p>(place: &'p Place<'_>) -> impl Iterator<Item = Place<'static>> + 'p {
+    (1..=place.steps.len()).map(|length| {
+        let steps = place.steps.iter().take(length).cloned().collect();
+        Place { file: None, steps }.into_owned()
+    })
+}

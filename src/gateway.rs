@@ -1,0 +1,227 @@
+//! The gateway: what there is in one process, and the order in which it starts and stops.
+//!
+//! Start: configuration and plan, sockets, access log, state directory, then the framework's server. Whatever can be
+//! wrong is found before the first connection is accepted, and is told in one sentence.
+//!
+//! Stop (TERM): not ready, accepting stops, idle connections are closed, requests in flight finish (at most `grace`),
+//! the process ends. HUP reloads, USR1 reopens the access log.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use pingora::server::configuration::ServerConf;
+use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
+use pingora::services::background::background_service;
+use pingora_proxy::http_proxy;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::admin;
+use crate::config::fault::Faults;
+use crate::config::model::Config;
+use crate::listen::door::Listening;
+use crate::listen::socket::{self, Socket};
+use crate::plan::live::{Live, Report};
+use crate::proxy::{Proxy, attempt};
+use crate::record::AccessLog;
+use crate::record::metrics::Metrics;
+use crate::state::State;
+
+/// What requests and administration share.
+pub struct Shared {
+    /// The plan that serves.
+    pub live: Live,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    /// The access log.
+    pub log: AccessLog,
+    /// What opens the administration API.
+    pub admin_token: String,
+    /// Where clients connect, as it came to be.
+    pub listeners: Vec<String>,
+    /// When the process started.
+    pub started: Instant,
+    stopping: AtomicBool,
+}
+
+/// A gateway, ready to run.
+pub struct Gateway {
+    shared: Arc<Shared>,
+    sockets: Vec<(Socket, bool)>,
+    admin: Socket,
+    config: Config,
+}
+
+/// Why a gateway did not start.
+#[derive(Debug)]
+pub enum StartFault {
+    /// The configuration is wrong.
+    Config(Faults),
+    /// Something else is, in one sentence.
+    Other(String),
+}
+
+impl Shared {
+    /// Whether the gateway takes new requests.
+    pub fn is_ready(&self) -> bool {
+        !self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Reads the configuration again. Blocks.
+    pub fn reload(&self) -> Result<Report, Faults> {
+        let result = self.live.reload(|config| {
+            self.log.reconfigure(&config.access_log).map_err(|error| format!("access_log.to: {error}"))?;
+            log::set_max_level(level(config));
+            Ok(())
+        });
+        match &result {
+            Ok(report) => log::info!("revision {} serves{}", report.revision, restart_note(report)),
+            Err(faults) => log::error!("the configuration was not applied, the last one serves on: {faults}"),
+        }
+        result
+    }
+}
+
+impl Gateway {
+    /// Prepares a gateway: everything that can be wrong is found here.
+    pub fn build(file: &Path) -> Result<Gateway, StartFault> {
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let other = |fault: String| StartFault::Other(fault);
+        let metrics = Metrics::new(env!("CARGO_PKG_VERSION")).map_err(|error| other(error.to_string()))?;
+        let metrics = Arc::new(metrics);
+        let (live, loaded, faults) = Live::start(file.into(), metrics.clone()).map_err(StartFault::Config)?;
+        let config = loaded.config;
+        log::set_max_level(level(&config));
+        faults.lints().iter().for_each(|lint| log::warn!("{lint}"));
+        let admin = socket::bind(&config.admin.address).map_err(other)?;
+        let bind = |listen: &crate::config::model::Listen| socket::bind(&listen.address).map(|s| (s, listen.h2c.0));
+        let sockets = config.listen.iter().map(bind).collect::<Result<Vec<_>, _>>().map_err(other)?;
+        let log = AccessLog::start(&config.access_log, metrics.access_log_dropped.clone())
+            .map_err(|error| other(format!("can't write the access log to {}: {error}", config.access_log.to)))?;
+        let state = State::open(&state_dir(&config)).map_err(other)?;
+        let listeners = sockets.iter().map(|(socket, _)| socket.address.clone()).collect();
+        let shared = Shared {
+            live,
+            metrics,
+            log,
+            admin_token: state.admin_token,
+            listeners,
+            started: Instant::now(),
+            stopping: AtomicBool::new(false),
+        };
+        Ok(Gateway { shared: Arc::new(shared), sockets, admin, config })
+    }
+
+    /// Where clients connect, as it came to be.
+    pub fn listeners(&self) -> &[String] {
+        &self.shared.listeners
+    }
+
+    /// Runs until it is told to stop.
+    pub fn run(self) {
+        let mut server = Server::new_with_opt_and_conf(None, server_conf(&self.config));
+        let proxy = Arc::new(http_proxy(&server.configuration, Proxy::new(self.shared.clone())));
+        let (stop, stopped) = watch::channel(false);
+        for (socket, h2c) in self.sockets {
+            log::info!("listening on {}", socket.address);
+            server.add_service(Listening::new(socket, h2c, &proxy, &self.shared.metrics, stopped.clone()));
+        }
+        log::info!("administration on {}", self.admin.address);
+        server.add_service(background_service("administration", admin::Service::new(self.admin, self.shared.clone())));
+        let signals = Signals { shared: self.shared.clone(), stop, grace: self.config.grace.0 };
+        server.run(RunArgs { shutdown_signal: Box::new(signals) });
+        self.shared.log.finish();
+    }
+}
+
+fn level(config: &Config) -> log::LevelFilter {
+    use crate::config::model::LogLevel::*;
+    match config.log_level {
+        Off => log::LevelFilter::Off,
+        Error => log::LevelFilter::Error,
+        Warn => log::LevelFilter::Warn,
+        Info => log::LevelFilter::Info,
+        Debug => log::LevelFilter::Debug,
+        Trace => log::LevelFilter::Trace,
+    }
+}
+
+fn restart_note(report: &Report) -> String {
+    match report.needs_restart.as_slice() {
+        [] => String::new(),
+        settings => format!("; after a restart only: {}", settings.join(", ")),
+    }
+}
+
+/// The state directory: as written, else systemd's, else beside the working directory.
+pub fn state_dir(config: &Config) -> PathBuf {
+    let given = config.state_dir.clone().map(PathBuf::from);
+    given.or_else(|| std::env::var_os("STATE_DIRECTORY").map(PathBuf::from)).unwrap_or("./gatekeeper-state".into())
+}
+
+fn server_conf(config: &Config) -> ServerConf {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    ServerConf {
+        threads: config.threads.unwrap_or_else(cores),
+        max_retries: attempt::MAX_ATTEMPTS,
+        upstream_keepalive_pool_size: config.upstream_pool.size,
+        grace_period_seconds: Some(0),
+        graceful_shutdown_timeout_seconds: Some(0),
+        ..ServerConf::default()
+    }
+}
+
+/// What the process is told from outside.
+struct Signals {
+    shared: Arc<Shared>,
+    stop: watch::Sender<bool>,
+    grace: Duration,
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for Signals {
+    async fn recv(&self) -> ShutdownSignal {
+        let listen = |kind| signal(kind).map_err(|error| log::error!("a signal can't be waited for: {error}"));
+        let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup(), SignalKind::user_defined1()];
+        let [Ok(mut term), Ok(mut int), Ok(mut hup), Ok(mut usr1)] = kinds.map(listen) else {
+            return ShutdownSignal::FastShutdown;
+        };
+        loop {
+            tokio::select! {
+                _ = term.recv() => break self.drain(&mut int).await,
+                _ = int.recv() => break,
+                _ = hup.recv() => self.reload(),
+                _ = usr1.recv() => self.shared.log.reopen(),
+            }
+        }
+        ShutdownSignal::FastShutdown
+    }
+}
+
+impl Signals {
+    fn reload(&self) {
+        let shared = self.shared.clone();
+        tokio::task::spawn_blocking(move || shared.reload().is_ok());
+    }
+
+    /// Lets the requests in flight finish; a second signal (INT) or the end of the grace cuts them.
+    async fn drain(&self, cut: &mut tokio::signal::unix::Signal) {
+        self.shared.stopping.store(true, Ordering::Relaxed);
+        self.stop.send_replace(true);
+        let finished = async {
+            while self.shared.metrics.requests_in_flight() > 0 {
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        tokio::select! {
+            () = finished => log::info!("stopped: no request was in flight any more"),
+            () = tokio::time::sleep(self.grace) => log::warn!("stopped with requests in flight: the grace is over"),
+            _ = cut.recv() => log::warn!("stopped at once"),
+        }
+    }
+}
+
+const POLL: Duration = Duration::from_millis(10);

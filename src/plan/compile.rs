@@ -1,0 +1,218 @@
+//! The one constructor of a plan: raw configuration in, everything that requests need out, or all faults at once.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::address::{self, Networks};
+use super::names::{self, HeaderNames};
+use super::route::Route;
+use super::{Edge, OwnPath, Plan, lint, route_parts, route_tests};
+use crate::config::{Fault, Faults, Place};
+use crate::config::model::{self, Config};
+use crate::record::is_credential_header;
+use crate::route::{Clash, Conditions, HeaderCondition, HostPattern, PathPattern, QueryCondition, Table};
+use crate::upstream::service::{BuildContext, Service};
+
+/// The services by name.
+pub type Services = HashMap<Arc<str>, Arc<Service>>;
+
+/// Compiles a configuration. Faults and lints are added to `faults`, which may hold those of loading it; there is a
+/// plan if and only if there is no fault.
+pub fn compile(config: &Config, context: &BuildContext, revision: u64, faults: &mut Faults) -> Option<Plan> {
+    let edge = compile_edge(config, context, faults);
+    let mut services = compile_services(config, context, faults);
+    let (routes, conditions) = compile_routes(config, context, &mut services, faults);
+    let table = match Table::build(conditions) {
+        Ok(table) => table,
+        Err(clashes) => {
+            clashes.iter().for_each(|clash| faults.add(clash_fault(config, clash)));
+            return None;
+        }
+    };
+    if !faults.is_empty() {
+        return None;
+    }
+    let plan = Plan { revision, table, routes, services, edge: edge? };
+    lint::lint(config, &plan, faults);
+    route_tests::run(config, &plan, faults);
+    faults.is_empty().then_some(plan)
+}
+
+fn compile_edge(config: &Config, context: &BuildContext, faults: &mut Faults) -> Option<Edge> {
+    check_listeners(config, faults);
+    check_numbers(config, faults);
+    let own_paths = compile_own_paths(config, faults);
+    let logged_headers = compile_logged_headers(config, faults);
+    let trusted = Networks::parse(&config.trusted_proxies);
+    wrong_items("trusted_proxies", &config.trusted_proxies, trusted.as_ref().err(), address::ALLOWED, faults);
+    let identity = HeaderNames::parse(&config.identity_headers);
+    wrong_items("identity_headers", &config.identity_headers, identity.as_ref().err(), names::ALLOWED, faults);
+    Some(Edge {
+        merge_slashes: config.paths.merge_slashes.0,
+        own_paths,
+        trusted: trusted.ok()?,
+        identity: identity.ok()?,
+        logged_headers,
+        unrouted: context.metrics.unrouted(),
+    })
+}
+
+fn wrong_items(key: &str, items: &[String], wrong: Option<&Vec<usize>>, allowed: &str, faults: &mut Faults) {
+    for index in wrong.into_iter().flatten() {
+        let found = items.get(*index).map(String::as_str).unwrap_or_default();
+        faults.push(Place::new(key).index(*index), format!("{found:?}"), allowed);
+    }
+}
+
+fn check_listeners(config: &Config, faults: &mut Faults) {
+    let mut seen = HashSet::new();
+    let admin = (Place::new("admin").key("address"), &config.admin.address);
+    let public = config.listen.iter().enumerate();
+    let all = public.map(|(index, listen)| (Place::new("listen").index(index).key("address"), &listen.address));
+    for (place, address) in all.chain([admin]) {
+        if !is_address(address) {
+            faults.push(place, format!("{address:?}"), "HOST:PORT with an IP address as host, or unix:/path");
+        } else if !address.ends_with(":0") && !seen.insert(address) {
+            faults.add(Fault::saying(place, format!("{address:?} is listened on twice")));
+        }
+    }
+    if config.listen.is_empty() {
+        faults.push(Place::new("listen"), "an empty list", "at least one address");
+    }
+}
+
+fn is_address(text: &str) -> bool {
+    text.parse::<std::net::SocketAddr>().is_ok() || text.strip_prefix("unix:").is_some_and(|path| path.starts_with('/'))
+}
+
+fn check_numbers(config: &Config, faults: &mut Faults) {
+    let threads = config.threads.unwrap_or(1);
+    let numbers = [
+        (Place::new("threads"), threads, 1..=1024, "1 to 1024"),
+        (Place::new("compression").key("level"), config.compression.level as usize, 1..=9, "1 to 9"),
+        (Place::new("upstream_pool").key("size"), config.upstream_pool.size, 1..=1_000_000, "1 to 1000000"),
+        (Place::new("access_log").key("queue"), config.access_log.queue, 16..=10_000_000, "16 to 10000000"),
+    ];
+    for (place, found, range, allowed) in numbers {
+        if !range.contains(&found) {
+            faults.push(place, found.to_string(), allowed);
+        }
+    }
+}
+
+fn compile_own_paths(config: &Config, faults: &mut Faults) -> Vec<(String, OwnPath)> {
+    let own = &config.own_paths;
+    let mut paths = Vec::new();
+    for (key, path, what) in [("health", &own.health, OwnPath::Health), ("ready", &own.ready, OwnPath::Ready)] {
+        match PathPattern::parse(path) {
+            Ok(pattern) if pattern.is_exact() => paths.push((path.clone(), what)),
+            _ => faults.push(Place::new("own_paths").key(key), format!("{path:?}"), "a path without wildcards"),
+        }
+    }
+    if own.health == own.ready {
+        faults.add(Fault::saying(Place::new("own_paths").key("ready"), "the same path as own_paths.health"));
+    }
+    if own.public.0 { paths } else { Vec::new() }
+}
+
+fn compile_logged_headers(config: &Config, faults: &mut Faults) -> Box<[http::HeaderName]> {
+    let mut names = Vec::new();
+    for (index, text) in config.access_log.request_headers.iter().enumerate() {
+        let place = Place::new("access_log").key("request_headers").index(index);
+        match http::HeaderName::from_bytes(text.as_bytes()) {
+            Ok(name) if is_credential_header(name.as_str()) => {
+                faults.add(Fault::saying(place, format!("{text:?} carries credentials, which are never logged")));
+            }
+            Ok(name) => names.push(name),
+            Err(_) => faults.push(place, format!("{text:?}"), "a header name"),
+        }
+    }
+    names.into()
+}
+
+fn compile_services(config: &Config, context: &BuildContext, faults: &mut Faults) -> Services {
+    let mut services = HashMap::new();
+    for (name, raw) in &config.services {
+        let place = Place::new("services").key(name);
+        if let Some(service) = Service::build(name, raw, &config.upstream_pool, context, &place, faults) {
+            services.insert(service.name.clone(), service);
+        }
+    }
+    services
+}
+
+fn compile_routes(
+    config: &Config,
+    context: &BuildContext,
+    services: &mut Services,
+    faults: &mut Faults,
+) -> (Vec<Arc<Route>>, Vec<Conditions>) {
+    let mut names: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut compiled = (Vec::new(), Vec::new());
+    for (index, raw) in config.routes.iter().enumerate() {
+        let place = Place::new("routes").index(index);
+        if raw.name.is_empty() {
+            faults.push(place.key("name"), "an empty name", "a name");
+        }
+        if let Some(first) = names.insert(&raw.name, index) {
+            let first = faults.origins().shown(&Place::new("routes").index(first));
+            faults.add(Fault::saying(place.key("name"), format!("the name {:?} is taken by {first}", raw.name)));
+        }
+        let conditions = compile_conditions(raw, &place, faults);
+        let route = route_parts::compile(config, raw, context, services, &place, faults);
+        if let (Some(conditions), Some(route), true) = (conditions, route, raw.is_active.0) {
+            compiled.0.push(Arc::new(route));
+            compiled.1.push(conditions);
+        }
+    }
+    compiled
+}
+
+fn compile_conditions(raw: &model::Route, place: &Place, faults: &mut Faults) -> Option<Conditions> {
+    let before = faults.len();
+    let mut collect = |at: Place, result: Result<(), String>| {
+        result.unwrap_or_else(|fault| faults.add(Fault::saying(at, fault)));
+    };
+    let (mut hosts, mut methods, mut headers, mut query) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (index, host) in raw.hosts.iter().enumerate() {
+        collect(place.key("hosts").index(index), HostPattern::parse(host).map(|host| hosts.push(host)));
+    }
+    for (index, method) in raw.methods.iter().enumerate() {
+        collect(place.key("methods").index(index), parse_method(method).map(|method| methods.push(method)));
+    }
+    for (name, condition) in &raw.headers {
+        let compiled = HeaderCondition::compile(name, condition);
+        collect(place.key("headers").key(name), compiled.map(|condition| headers.push(condition)));
+    }
+    for (name, condition) in &raw.query {
+        let compiled = QueryCondition::compile(name, condition);
+        collect(place.key("query").key(name), compiled.map(|condition| query.push(condition)));
+    }
+    let path = PathPattern::parse(&raw.path_pattern);
+    collect(place.key("path_pattern"), path.as_ref().map(|_| ()).map_err(Clone::clone));
+    let (true, Ok(path)) = (faults.len() == before, path) else { return None };
+    Some(Conditions { name: raw.name.clone(), hosts, path, methods, headers, query, priority: raw.priority })
+}
+
+fn parse_method(text: &str) -> Result<http::Method, String> {
+    let wrong = || format!("found {text:?}, allowed: a method in capital letters, such as GET or POST");
+    let method = http::Method::from_bytes(text.as_bytes()).map_err(|_| wrong())?;
+    if method == http::Method::CONNECT {
+        return Err("CONNECT is never routed".into());
+    }
+    if text.bytes().any(|byte| byte.is_ascii_lowercase()) { Err(wrong()) } else { Ok(method) }
+}
+
+fn clash_fault(config: &Config, clash: &Clash) -> Fault {
+    let nth = |position: usize| active(config).nth(position);
+    let first = nth(clash.first).map(|(_, route)| route.name.as_str()).unwrap_or_default();
+    let second = nth(clash.second).map_or(0, |(index, _)| index);
+    let host = clash.host.as_ref().map(|host| format!(" for the host {host}")).unwrap_or_default();
+    let text = format!("matches exactly what the route {first:?} matches{host}");
+    Fault::saying(Place::new("routes").index(second), text).with_hint("give one of them a priority, or another condition")
+}
+
+/// The routes that take part, with their place in the configuration.
+pub(super) fn active(config: &Config) -> impl Iterator<Item = (usize, &model::Route)> {
+    config.routes.iter().enumerate().filter(|(_, route)| route.is_active.0)
+}

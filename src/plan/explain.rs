@@ -1,0 +1,187 @@
+//! Why a request goes where it goes: the walk, told step by step through the very functions that serve requests.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use http::request::Parts;
+use serde::Serialize;
+
+use super::Plan;
+use super::route::{Action, HostSent, Route};
+use super::walk::{Asked, lookup};
+use crate::policy::refusal::Refusal;
+use crate::route::{Candidate, Failed};
+use crate::upstream::service::Service;
+
+/// A request, told step by step.
+#[derive(Debug, Default, Serialize)]
+pub struct Explanation {
+    /// The canonical path; absent if there is none.
+    pub path: Option<String>,
+    /// The canonical host.
+    pub host: Option<String>,
+    /// Every route whose host and path match, the first in precedence first.
+    pub candidates: Vec<Considered>,
+    /// The route that was taken.
+    pub route: Option<String>,
+    /// What is sent where.
+    pub sent: Option<Sent>,
+    /// What the gateway answers itself.
+    pub answer: Option<Answered>,
+}
+
+/// A route that was considered.
+#[derive(Debug, Serialize)]
+pub struct Considered {
+    /// Its name.
+    pub route: String,
+    /// The first condition that does not hold.
+    pub failed: Option<String>,
+    /// For the winner: the rule that put it before the next route that would have taken the request.
+    pub won_by: Option<String>,
+}
+
+/// What is sent where.
+#[derive(Debug, Serialize)]
+pub struct Sent {
+    /// The service.
+    pub service: String,
+    /// Its targets.
+    pub targets: Vec<String>,
+    /// The request line's target.
+    pub target: String,
+    /// The Host.
+    pub host: String,
+    /// The other services of a split, if the choice between them is left to the moment.
+    pub or: Vec<String>,
+}
+
+/// What the gateway answers itself.
+#[derive(Debug, Serialize)]
+pub struct Answered {
+    /// The status.
+    pub status: u16,
+    /// Which refusal it is, if it is one.
+    pub code: Option<&'static str>,
+    /// What it says.
+    pub detail: String,
+}
+
+impl Plan {
+    /// Tells what becomes of a request. Turns of splits and targets go on by one, nothing else changes.
+    pub fn explain(&self, request: &Parts, client: Option<IpAddr>) -> Explanation {
+        let mut told = Explanation::default();
+        if let Err(refusal) = self.tell(request, client, &mut told) {
+            told.answer = Some(refusal.into());
+        }
+        told
+    }
+
+    fn tell(&self, request: &Parts, client: Option<IpAddr>, told: &mut Explanation) -> Result<(), Refusal> {
+        let asked = self.inspect(request)?;
+        told.path = Some(asked.path.to_string());
+        told.host = asked.host.as_deref().map(String::from);
+        if let Some(own) = self.own_path(&asked) {
+            told.answer = Some(Answered { status: 200, code: None, detail: format!("the gateway's own path: {own:?}") });
+            return Ok(());
+        }
+        let candidates = self.table.explain(&lookup(&asked, request));
+        told.candidates = candidates.iter().map(|candidate| self.considered(candidate)).collect();
+        let route = self.route(&asked, request)?;
+        told.route = Some(route.name.to_string());
+        match &route.action {
+            Action::Redirect(status, to) => {
+                let place = route.redirect_to(to, &asked)?;
+                let detail = format!("Location: {}", String::from_utf8_lossy(place.as_bytes()));
+                told.answer = Some(Answered { status: status.as_u16(), code: None, detail });
+            }
+            Action::Respond(fixed) => {
+                let detail = format!("a fixed response of {} bytes", fixed.body.len());
+                told.answer = Some(Answered { status: fixed.status.as_u16(), code: None, detail });
+            }
+            Action::Forward(_) | Action::Split(_) => told.sent = self.sent(route, request, &asked, client)?,
+        }
+        Ok(())
+    }
+
+    fn considered(&self, candidate: &Candidate) -> Considered {
+        let name = self.routes.get(candidate.route).map(|route| route.name.to_string());
+        let failed = candidate.failed.map(|failed| match failed {
+            Failed::Header(name) => format!("header {name}"),
+            Failed::Query(name) => format!("query parameter {name}"),
+            Failed::Method => "method".into(),
+        });
+        Considered { route: name.unwrap_or_default(), failed, won_by: candidate.won_by.map(|rule| rule.to_string()) }
+    }
+
+    fn sent(
+        &self,
+        route: &Route,
+        request: &Parts,
+        asked: &Asked,
+        client: Option<IpAddr>,
+    ) -> Result<Option<Sent>, Refusal> {
+        let Some(service) = route.service(request, client) else { return Ok(None) };
+        let path = route.upstream_path(asked, self.edge.merge_slashes)?;
+        let target = asked.query.map_or(path.to_string(), |query| format!("{path}?{query}"));
+        let or = match &route.action {
+            Action::Split(split) => split.services.iter().map(|other| other.name.to_string()).collect(),
+            _ => Vec::new(),
+        };
+        Ok(Some(Sent {
+            service: service.name.to_string(),
+            targets: service.targets.iter().map(|target| target.url.clone()).collect(),
+            target,
+            host: host_sent(route, service, asked),
+            or: or.into_iter().filter(|name: &String| **name != *service.name).collect(),
+        }))
+    }
+}
+
+fn host_sent(route: &Route, service: &Service, asked: &Asked) -> String {
+    match &route.host {
+        HostSent::Kept => asked.host.as_deref().unwrap_or_default().into(),
+        HostSent::Fixed(name) => String::from_utf8_lossy(name.as_bytes()).into_owned(),
+        HostSent::Target => {
+            let names = service.targets.iter().map(|target| String::from_utf8_lossy(target.authority.as_bytes()));
+            names.collect::<Vec<_>>().join(" or ")
+        }
+    }
+}
+
+impl From<Refusal> for Answered {
+    fn from(refusal: Refusal) -> Self {
+        Answered { status: refusal.kind.status, code: Some(refusal.kind.code), detail: refusal.detail.into_owned() }
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "path        {}", self.path.as_deref().unwrap_or("none"))?;
+        writeln!(f, "host        {}", self.host.as_deref().unwrap_or("none"))?;
+        for (place, candidate) in self.candidates.iter().enumerate() {
+            let label = if place == 0 { "candidates" } else { "" };
+            let verdict = match (&candidate.failed, &candidate.won_by) {
+                (Some(failed), _) => format!("refused by its {failed}"),
+                (None, Some(rule)) => format!("taken: {rule}"),
+                (None, None) if self.route.as_deref() == Some(&candidate.route) => "taken".into(),
+                (None, None) => "would take it too".into(),
+            };
+            writeln!(f, "{label:<11} {:<24} {verdict}", candidate.route)?;
+        }
+        if let Some(sent) = &self.sent {
+            writeln!(f, "service     {} ({})", sent.service, sent.targets.join(", "))?;
+            if !sent.or.is_empty() {
+                writeln!(f, "or          {}", sent.or.join(", "))?;
+            }
+            writeln!(f, "sends       {} with Host: {}", sent.target, sent.host)?;
+        }
+        match &self.answer {
+            Some(answer) => match answer.code {
+                Some(code) => writeln!(f, "answers     {} {code}: {}", answer.status, answer.detail),
+                None => writeln!(f, "answers     {}: {}", answer.status, answer.detail),
+            },
+            None => Ok(()),
+        }
+    }
+}

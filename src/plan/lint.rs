@@ -1,0 +1,73 @@
+//! Lint: what compiles but can hardly be meant. Lints are shown by `check` and `reload`; nothing is refused for them.
+
+use std::collections::BTreeSet;
+
+use super::Plan;
+use super::compile::active;
+use crate::config::{Fault, Faults, Place};
+use crate::config::model::Config;
+
+/// Adds the lints of a compiled configuration.
+pub fn lint(config: &Config, plan: &Plan, faults: &mut Faults) {
+    shadowed_routes(config, plan, faults);
+    hidden_by_own_paths(config, plan, faults);
+    unused_services(config, faults);
+    contradictory_timeouts(config, faults);
+    unverified_upstreams(config, faults);
+}
+
+fn shadowed_routes(config: &Config, plan: &Plan, faults: &mut Faults) {
+    let routes: Vec<_> = active(config).collect();
+    for shadow in plan.table.shadowed() {
+        let Some((index, _)) = routes.get(shadow.route) else { continue };
+        let winners = shadow.by.iter().filter_map(|by| routes.get(*by)).map(|(_, route)| format!("{:?}", route.name));
+        let winners = winners.collect::<Vec<_>>().join(" and ");
+        let text = format!("is never taken: {winners} already takes all that it would match");
+        let hint = "remove it, or give it a higher priority";
+        faults.warn(Fault::saying(Place::new("routes").index(*index), text).with_hint(hint));
+    }
+}
+
+fn hidden_by_own_paths(config: &Config, plan: &Plan, faults: &mut Faults) {
+    for (index, route) in active(config) {
+        if plan.edge.own_paths.iter().any(|(path, _)| *path == route.path_pattern) {
+            let text = format!("{:?} is answered by the gateway itself", route.path_pattern);
+            let place = Place::new("routes").index(index).key("path_pattern");
+            faults.warn(Fault::saying(place, text).with_hint("rename it under own_paths, or set own_paths.public: false"));
+        }
+    }
+}
+
+fn unused_services(config: &Config, faults: &mut Faults) {
+    let mut used = BTreeSet::new();
+    for (_, route) in active(config) {
+        used.extend(route.target_service.as_deref());
+        used.extend(route.split.iter().flat_map(|split| split.services.iter().map(|share| share.service.as_str())));
+    }
+    for name in config.services.keys().filter(|name| !used.contains(name.as_str())) {
+        faults.warn(Fault::saying(Place::new("services").key(name), "no active route leads here"));
+    }
+}
+
+fn contradictory_timeouts(config: &Config, faults: &mut Faults) {
+    for (index, route) in active(config) {
+        let Some(total) = route.timeout else { continue };
+        let place = Place::new("routes").index(index).key("timeouts");
+        // The defaults may well be longer than a short timeout; only what was written can contradict it.
+        let written = [("connect", route.timeouts.connect, 5), ("idle", route.timeouts.idle, 60)];
+        for (key, period, default) in written {
+            if period > total && period.0.as_secs() != default {
+                faults.warn(Fault::saying(place.key(key), "longer than the route's timeout, which ends the request first"));
+            }
+        }
+    }
+}
+
+fn unverified_upstreams(config: &Config, faults: &mut Faults) {
+    for (name, service) in &config.services {
+        if service.tls.as_ref().is_some_and(|tls| !tls.verify.0) {
+            let place = Place::new("services").key(name).key("tls").key("verify");
+            faults.warn(Fault::saying(place, "anyone on the way can pose as this service").with_hint("for development only"));
+        }
+    }
+}

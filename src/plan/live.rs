@@ -1,0 +1,138 @@
+//! The plan that serves, and how another takes its place (SEMANTICS 12): load, compile, test, swap. Any failure keeps
+//! what is running and says so. Changes are applied one at a time.
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+use parking_lot::Mutex;
+use serde::Serialize;
+
+use super::Plan;
+use super::compile::compile;
+use crate::config::Loaded;
+use crate::config::fault::Faults;
+use crate::config::load::load;
+use crate::config::model::Config;
+use crate::record::metrics::Metrics;
+use crate::upstream::service::{BuildContext, Resolve};
+
+/// The plan that serves.
+pub struct Live {
+    plan: ArcSwap<Plan>,
+    /// Held while a change is applied: the configuration that serves, and what the process was started with.
+    applied: Mutex<Applied>,
+    file: PathBuf,
+    metrics: Arc<Metrics>,
+}
+
+struct Applied {
+    started_with: Config,
+    last_fault: Option<String>,
+}
+
+/// What an applied change has to say.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// The revision that serves now.
+    pub revision: u64,
+    /// What can hardly be meant.
+    pub lints: Vec<String>,
+    /// Changed settings that take effect after a restart only.
+    pub needs_restart: Vec<&'static str>,
+}
+
+impl Live {
+    /// Loads the first plan.
+    pub fn start(file: PathBuf, metrics: Arc<Metrics>) -> Result<(Self, Loaded, Faults), Faults> {
+        let (loaded, plan, faults) = build(&file, &HashMap::new(), &metrics, 1)?;
+        metrics.set_plan_revision(1);
+        let applied = Applied { started_with: loaded.config.clone(), last_fault: None };
+        let live = Live { plan: ArcSwap::from_pointee(plan), applied: Mutex::new(applied), file, metrics };
+        Ok((live, loaded, faults))
+    }
+
+    /// The plan that serves now.
+    pub fn plan(&self) -> Guard<Arc<Plan>> {
+        self.plan.load()
+    }
+
+    /// Why the last change was refused, if it was.
+    pub fn last_fault(&self) -> Option<String> {
+        self.applied.lock().last_fault.clone()
+    }
+
+    /// Reads the file again and swaps the plan, or says why not. `adopt` takes over what lies outside the plan; it runs
+    /// before the swap and may still refuse. Blocks: names are looked up.
+    pub fn reload(&self, adopt: impl FnOnce(&Config) -> Result<(), String>) -> Result<Report, Faults> {
+        let mut applied = self.applied.lock();
+        let current = self.plan.load_full();
+        let revision = current.revision + 1;
+        let built = build(&self.file, &current.services, &self.metrics, revision);
+        let built = built.and_then(|(loaded, plan, mut faults)| match adopt(&loaded.config) {
+            Ok(()) => Ok((loaded, plan, faults)),
+            Err(fault) => {
+                faults.add(crate::config::Fault::saying(Default::default(), fault));
+                Err(faults)
+            }
+        });
+        self.metrics.reloaded(built.is_ok());
+        applied.last_fault = built.as_ref().err().map(ToString::to_string);
+        let (loaded, plan, faults) = built?;
+        self.metrics.retain(&plan.routes.iter().map(|route| &*route.name).collect(), &plan.services.keys().map(|n| &**n).collect());
+        self.plan.store(Arc::new(plan));
+        self.metrics.set_plan_revision(revision);
+        Ok(Report {
+            revision,
+            lints: faults.lints().iter().map(ToString::to_string).collect(),
+            needs_restart: needs_restart(&applied.started_with, &loaded.config),
+        })
+    }
+}
+
+type Built = (Loaded, Plan, Faults);
+
+fn build(
+    file: &std::path::Path,
+    previous: &super::compile::Services,
+    metrics: &Metrics,
+    revision: u64,
+) -> Result<Built, Faults> {
+    let (loaded, mut faults) = load(file);
+    let Some(loaded) = loaded else { return Err(faults) };
+    let context = BuildContext { resolver: Some(&SystemResolver), previous, metrics };
+    match compile(&loaded.config, &context, revision, &mut faults) {
+        Some(plan) => Ok((loaded, plan, faults)),
+        None => Err(faults),
+    }
+}
+
+/// Changed settings that the running process can't take over.
+fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    let differs = |select: fn(&Config) -> serde_json::Value| select(old) != select(new);
+    let settings: [(&'static str, fn(&Config) -> serde_json::Value); 5] = [
+        ("listen", |config| serde_json::json!(config.listen)),
+        ("admin", |config| serde_json::json!(config.admin)),
+        ("threads", |config| serde_json::json!(config.threads)),
+        ("state_dir", |config| serde_json::json!(config.state_dir)),
+        ("upstream_pool.size", |config| serde_json::json!(config.upstream_pool.size)),
+    ];
+    settings.iter().filter(|(_, select)| differs(*select)).map(|(name, _)| *name).collect()
+}
+
+/// The system's name look-up. A name that is not known now leaves its target without an address; the others serve.
+struct SystemResolver;
+
+impl Resolve for SystemResolver {
+    fn resolve(&self, host: &str, port: u16) -> Vec<SocketAddr> {
+        match (host, port).to_socket_addrs() {
+            Ok(addresses) => addresses.collect(),
+            Err(error) => {
+                log::warn!("the target {host:?} has no address now: {error}");
+                Vec::new()
+            }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! The plan: the configuration compiled into what requests need, immutable, with one constructor (`compile`).
+//!
+//! A request is routed by one plan and keeps the `Arc` of its route and service to its end, not of the plan: a websocket
+//! that lives for a week must not hold a week of old plans.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::record::RouteMetrics;
+use crate::route::Table;
+use crate::upstream::service::Service;
+
+pub mod address;
+pub mod compile;
+pub mod explain;
+pub mod lint;
+pub mod live;
+pub mod names;
+pub mod route;
+mod route_parts;
+pub mod route_tests;
+pub mod walk;
+
+/// Everything a request needs to know of the configuration.
+pub struct Plan {
+    /// Counts the plans of this process, from 1.
+    pub revision: u64,
+    /// Which route a request takes.
+    pub table: Table,
+    /// The routes, by the table's indices.
+    pub routes: Vec<Arc<route::Route>>,
+    /// The services, by name.
+    pub services: HashMap<Arc<str>, Arc<Service>>,
+    /// What holds for every request.
+    pub edge: Edge,
+}
+
+/// What holds for every request, before and after its route is known.
+pub struct Edge {
+    /// `//` counts as `/`.
+    pub merge_slashes: bool,
+    /// The gateway's own paths on the public listeners; empty if they are only on the administration listener.
+    pub own_paths: Vec<(String, OwnPath)>,
+    /// Who may say where a request came from.
+    pub trusted: address::Networks,
+    /// Which request headers are deleted because they tell an upstream who the user is.
+    pub identity: names::HeaderNames,
+    /// Request headers the access log shows.
+    pub logged_headers: Box<[http::HeaderName]>,
+    /// The metrics of requests that match no route.
+    pub unrouted: RouteMetrics,
+}
+
+/// A path the gateway itself answers on the public listeners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnPath {
+    /// This process is alive.
+    Health,
+    /// The plan is loaded, the listeners are up, the gateway is not stopping.
+    Ready,
+}

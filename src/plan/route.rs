@@ -1,0 +1,215 @@
+//! A route as requests see it: what is done with a request that took it.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, StatusCode};
+
+use crate::plan::walk::Asked;
+use crate::policy::refusal::{Kind, Refusal};
+use crate::record::metrics::RouteMetrics;
+use crate::route::path::{canonicalise_derived, strip_prefix};
+use crate::route::{PathPattern, Template};
+use crate::upstream::service::Service;
+use crate::upstream::shares::{Shares, stable_hash};
+
+/// A route.
+pub struct Route {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its metrics.
+    pub metrics: RouteMetrics,
+    /// What is done with a request.
+    pub action: Action,
+    /// The path sent upstream.
+    pub path: PathSent,
+    /// The Host sent upstream.
+    pub host: HostSent,
+    /// %2F and its like in a path are refused.
+    pub rejects_encoded: bool,
+    /// Timeouts.
+    pub timeouts: Timeouts,
+    /// The level responses are compressed with; 0 for not at all.
+    pub compression: u32,
+    /// What its path looks like, for the captures.
+    pub pattern: PathPattern,
+}
+
+/// What is done with a request.
+pub enum Action {
+    /// It goes to a service.
+    Forward(Arc<Service>),
+    /// It goes to one of several services.
+    Split(Box<Split>),
+    /// It is told to go elsewhere.
+    Redirect(StatusCode, Template),
+    /// It is answered at once.
+    Respond(Box<Respond>),
+}
+
+/// A weighted choice of services.
+pub struct Split {
+    /// The shares, one for each service.
+    pub shares: Shares,
+    /// The services.
+    pub services: Box<[Arc<Service>]>,
+    /// What keeps a client at the service once chosen.
+    pub sticky: Option<Sticky>,
+}
+
+/// What keeps a client at the service of a split.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sticky {
+    /// Its address.
+    Ip,
+    /// A header's value.
+    Header(HeaderName),
+    /// A cookie's value.
+    Cookie(String),
+}
+
+/// A fixed response.
+pub struct Respond {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Its body.
+    pub body: Bytes,
+}
+
+/// The path sent upstream.
+pub enum PathSent {
+    /// As it came, canonical.
+    Kept,
+    /// Without these leading segments.
+    Stripped(String),
+    /// Another one.
+    Rewritten(Template),
+}
+
+/// The Host sent upstream.
+pub enum HostSent {
+    /// As it came.
+    Kept,
+    /// The target's.
+    Target,
+    /// Another one.
+    Fixed(HeaderValue),
+}
+
+/// A route's timeouts.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// For the whole exchange.
+    pub total: Option<Duration>,
+    /// For connecting to a target.
+    pub connect: Duration,
+    /// For a target's silence.
+    pub idle: Duration,
+}
+
+impl Route {
+    /// The service this request goes to; `None` if the gateway answers it itself.
+    pub fn service(&self, request: &Parts, client: Option<IpAddr>) -> Option<&Arc<Service>> {
+        match &self.action {
+            Action::Forward(service) => Some(service),
+            Action::Split(split) => split.services.get(split.choose(request, client)),
+            Action::Redirect(..) | Action::Respond(_) => None,
+        }
+    }
+
+    /// The path sent upstream. What a change produces is canonicalised again; one that leaves the canonical form by a dot
+    /// segment was smuggled in by a capture and is refused.
+    pub fn upstream_path<'a>(&self, asked: &'a Asked, merge_slashes: bool) -> Result<Cow<'a, str>, Refusal> {
+        let changed: Cow<'a, str> = match &self.path {
+            PathSent::Kept => return Ok(Cow::Borrowed(&asked.path)),
+            PathSent::Stripped(prefix) => Cow::Borrowed(strip_prefix(&asked.path, prefix).unwrap_or(&asked.path)),
+            PathSent::Rewritten(template) => {
+                let captures = self.pattern.captures(&asked.path);
+                Cow::Owned(template.expand(|name| captures.as_ref()?.get(name)))
+            }
+        };
+        match canonicalise_derived(&changed, merge_slashes) {
+            Ok(Cow::Borrowed(_)) => Ok(changed),
+            Ok(Cow::Owned(canonical)) => Ok(Cow::Owned(canonical)),
+            Err(_) => Err(Refusal::malformed("the path has no canonical form once it is rewritten")),
+        }
+    }
+
+    /// Where a redirect leads.
+    pub fn redirect_to(&self, template: &Template, asked: &Asked) -> Result<HeaderValue, Refusal> {
+        let captures = self.pattern.captures(&asked.path);
+        let query = asked.query.map(|query| format!("?{query}")).unwrap_or_default();
+        let place = template.expand(|name| match name {
+            "host" => asked.host.as_deref(),
+            "path" => Some(&asked.path),
+            "query" => Some(&query),
+            _ => captures.as_ref()?.get(name),
+        });
+        // `//host` would lead to another host: a capture must not be able to make that of a path.
+        let place = if place.starts_with('/') { format!("/{}", place.trim_start_matches('/')) } else { place };
+        HeaderValue::from_str(&place).map_err(|_| Refusal::new(Kind::INTERNAL, "the redirect has no valid place"))
+    }
+}
+
+impl Split {
+    fn choose(&self, request: &Parts, client: Option<IpAddr>) -> usize {
+        match self.sticky.as_ref().and_then(|sticky| sticky.hash(request, client)) {
+            Some(hash) => self.shares.of_hash(hash),
+            None => self.shares.next(),
+        }
+    }
+}
+
+impl Sticky {
+    /// `None` if the client brings nothing to be recognised by: it then takes its turn.
+    fn hash(&self, request: &Parts, client: Option<IpAddr>) -> Option<u64> {
+        match self {
+            Sticky::Ip => client.map(|address| match address {
+                IpAddr::V4(v4) => stable_hash(&v4.octets()),
+                IpAddr::V6(v6) => stable_hash(&v6.octets()),
+            }),
+            Sticky::Header(name) => request.headers.get(name).map(|value| stable_hash(value.as_bytes())),
+            Sticky::Cookie(name) => cookie(request, name).map(stable_hash),
+        }
+    }
+}
+
+/// A cookie's value (RFC 6265 4.2.1; the first of the name counts).
+fn cookie<'a>(request: &'a Parts, name: &str) -> Option<&'a [u8]> {
+    let headers = request.headers.get_all(http::header::COOKIE).iter();
+    headers.flat_map(|value| value.as_bytes().split(|byte| *byte == b';')).find_map(|pair| {
+        let value = pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+        Some(value)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(name: &'static str, value: &str) -> Parts {
+        http::Request::get("/").header(name, value).body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn a_cookie_is_found_by_its_whole_name() {
+        let request = request("cookie", "xab=0; ab=1;  ab=2; abc=3");
+        assert_eq!(cookie(&request, "ab"), Some(&b"1"[..]));
+        assert_eq!(cookie(&request, "abc"), Some(&b"3"[..]));
+        assert_eq!(cookie(&request, "b"), None);
+    }
+
+    #[test]
+    fn who_brings_nothing_to_be_recognised_by_is_not_sticky() {
+        let by_header = Sticky::Header(HeaderName::from_static("x-tenant"));
+        assert!(by_header.hash(&request("x-other", "1"), None).is_none());
+        assert_eq!(by_header.hash(&request("x-tenant", "1"), None), Some(stable_hash(b"1")));
+        assert!(Sticky::Ip.hash(&request("a", "1"), None).is_none());
+    }
+}

@@ -1,0 +1,100 @@
+//! The route tests of a configuration: requests, and what must become of them. A test that fails is a fault, so a
+//! configuration that breaks what its author relies on is never applied.
+
+use http::request::Parts;
+
+use super::Plan;
+use super::route::Action;
+use crate::config::{Fault, Faults, Place};
+use crate::config::model::{Config, Expectation, RouteTest};
+
+/// Runs the tests of a configuration against its plan.
+pub fn run(config: &Config, plan: &Plan, faults: &mut Faults) {
+    for (index, test) in config.tests.iter().enumerate() {
+        let place = Place::new("tests").index(index);
+        match parse_request(&test.request, test.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()))) {
+            Ok(request) => compare(test, &outcome(plan, &request), &place, faults),
+            Err(fault) => faults.push(place.key("request"), format!("{:?} ({fault})", test.request), FORMS),
+        }
+    }
+}
+
+/// The forms a described request may have, for error texts.
+pub const FORMS: &str = "METHOD /path or METHOD http://host/path";
+
+/// A request as people describe it: `GET /path?query` or `GET https://host/path`, and headers.
+pub fn parse_request<'a>(
+    text: &str,
+    headers: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Result<Parts, &'static str> {
+    let (method, target) = text.split_once(' ').ok_or("no path")?;
+    let uri: http::Uri = target.trim().parse().map_err(|_| "not a URL")?;
+    let mut request = http::Request::builder().method(method).uri(&uri);
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
+    let (mut request, ()) = request.body(()).map_err(|_| "not a method, or not a header")?.into_parts();
+    let host = uri.authority().map_or("localhost", |authority| authority.as_str());
+    if !request.headers.contains_key(http::header::HOST) {
+        request.headers.insert(http::header::HOST, host.parse().map_err(|_| "not a host")?);
+    }
+    Ok(request)
+}
+
+/// What becomes of a request.
+#[derive(Debug, Default)]
+struct Outcome {
+    route: Option<String>,
+    services: Vec<String>,
+    path: Option<String>,
+    status: Option<u16>,
+}
+
+fn outcome(plan: &Plan, request: &Parts) -> Outcome {
+    let mut outcome = Outcome::default();
+    let walked = plan.inspect(request).and_then(|asked| {
+        if plan.own_path(&asked).is_some() {
+            outcome.status = Some(200);
+            return Ok(());
+        }
+        let route = plan.route(&asked, request)?;
+        outcome.route = Some(route.name.to_string());
+        match &route.action {
+            Action::Forward(service) => outcome.services.push(service.name.to_string()),
+            Action::Split(split) => outcome.services.extend(split.services.iter().map(|s| s.name.to_string())),
+            Action::Redirect(status, _) => outcome.status = Some(status.as_u16()),
+            Action::Respond(fixed) => outcome.status = Some(fixed.status.as_u16()),
+        }
+        outcome.path = Some(route.upstream_path(&asked, plan.edge.merge_slashes)?.into_owned());
+        Ok(())
+    });
+    if let Err(refusal) = walked {
+        outcome.status = Some(refusal.kind.status);
+    }
+    outcome
+}
+
+fn compare(test: &RouteTest, outcome: &Outcome, place: &Place, faults: &mut Faults) {
+    let Expectation { route, service, path, status } = &test.expect;
+    let mut differ = |key: &str, wanted: String, found: Option<String>| {
+        let found = found.unwrap_or("none".into());
+        let text = format!("{}: expected {key} {wanted}, it is {found}", test.request);
+        faults.add(Fault::saying(place.key("expect").key(key), text));
+    };
+    if route.is_some() && *route != outcome.route {
+        differ("route", route.clone().unwrap_or_default(), outcome.route.clone().or(outcome.status.map(said)));
+    }
+    if let Some(service) = service.as_ref().filter(|service| !outcome.services.contains(service)) {
+        differ("service", service.clone(), Some(outcome.services.join(" or ")).filter(|names| !names.is_empty()));
+    }
+    if path.is_some() && *path != outcome.path {
+        differ("path", path.clone().unwrap_or_default(), outcome.path.clone());
+    }
+    if status.is_some() && *status != outcome.status {
+        differ("status", status.unwrap_or_default().to_string(), outcome.status.map(|status| status.to_string()));
+    }
+}
+
+fn said(status: u16) -> String {
+    format!("none ({status})")
+}

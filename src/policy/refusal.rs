@@ -1,0 +1,86 @@
+//! A refusal: the gateway's own "no" to a request, as data (RFC 9457 tells how it is said).
+//!
+//! A refusal carries only what the client may read. Addresses of upstreams and causes stay in the log. It is turned
+//! into a response in one place, `proxy::reply`.
+
+use std::borrow::Cow;
+
+use http::{HeaderName, HeaderValue};
+
+/// The gateway's own "no": a status, a stable code and a sentence for the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The kind of refusal.
+    pub kind: Kind,
+    /// What a client may read about this one.
+    pub detail: Cow<'static, str>,
+    /// Headers the answer needs (`Allow`, `Retry-After`).
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The connection can't be trusted with another request.
+    pub close: bool,
+}
+
+/// A kind of refusal: what all refusals of one code have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// The HTTP status.
+    pub status: u16,
+    /// The stable name: `code` in the body, `X-Gatekeeper-Error`, the metrics' label, the log's `error_code`.
+    pub code: &'static str,
+    /// The sentence that is the same for all of its kind.
+    pub title: &'static str,
+    /// The gRPC status (RFC-less; grpc/doc/statuscodes.md).
+    pub grpc_status: u8,
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident = $status:literal $code:literal $title:literal grpc $grpc:literal;)*) => {
+        impl Kind {
+            $($(#[$doc])* pub const $name: Kind =
+                Kind { status: $status, code: $code, title: $title, grpc_status: $grpc };)*
+        }
+    };
+}
+
+kinds! {
+    /// The request's target or Host is not what RFC 9110 allows.
+    BAD_REQUEST = 400 "bad_request" "The request is malformed" grpc 3;
+    /// No route matches.
+    NO_ROUTE = 404 "no_route" "No route matches the request" grpc 12;
+    /// Routes match, but none for this method.
+    METHOD_NOT_ALLOWED = 405 "method_not_allowed" "The method is not allowed here" grpc 12;
+    /// The client took too long.
+    REQUEST_TIMEOUT = 408 "request_timeout" "The request took too long to arrive" grpc 4;
+    /// The client went away before it had its answer: nobody is told, the log says so.
+    CLIENT_GONE = 499 "client_gone" "The client went away" grpc 1;
+    /// The upstream sent nothing sensible, or closed.
+    UPSTREAM_FAILED = 502 "upstream_failed" "The upstream failed" grpc 14;
+    /// The upstream could not be reached.
+    UPSTREAM_UNREACHABLE = 502 "upstream_unreachable" "The upstream could not be reached" grpc 14;
+    /// The service has no target that could be tried.
+    NO_TARGET = 503 "no_target" "No target of the service is available" grpc 14;
+    /// The upstream took too long.
+    UPSTREAM_TIMEOUT = 504 "upstream_timeout" "The upstream took too long" grpc 4;
+    /// The request went round in circles.
+    LOOP_DETECTED = 508 "loop_detected" "The request passed this gateway too often" grpc 13;
+    /// Our own fault.
+    INTERNAL = 500 "internal_error" "The gateway failed" grpc 13;
+}
+
+impl Refusal {
+    /// A refusal of a kind, with what a client may read about this one.
+    pub fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
+        Refusal { kind, detail: detail.into(), headers: Vec::new(), close: false }
+    }
+
+    /// A malformed request: what follows it on the connection can't be trusted.
+    pub fn malformed(detail: impl Into<Cow<'static, str>>) -> Self {
+        Refusal { close: true, ..Refusal::new(Kind::BAD_REQUEST, detail) }
+    }
+
+    /// The same with a header its answer needs.
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+}

@@ -1,0 +1,97 @@
+//! What the gateway knows of one request while it walks.
+//!
+//! A context that is dropped without having been settled (a panic, a runtime that shut down) settles itself, so that no
+//! request is missing from the log or counted as in flight for ever.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::HeaderValue;
+
+use crate::plan::address::Client;
+use crate::plan::route::Route;
+use crate::policy::refusal::Refusal;
+use crate::record::metrics::InFlight;
+use crate::upstream::service::Service;
+
+/// One request.
+pub struct Ctx {
+    /// When its head was read.
+    pub began: Moment,
+    /// Its id; empty until the walk begins.
+    pub id: HeaderValue,
+    /// Where it came from.
+    pub client: Client,
+    /// Its canonical path, if that differs from the path as sent.
+    pub canonical_path: Option<Box<str>>,
+    /// The route it took.
+    pub route: Option<Arc<Route>>,
+    /// Where it goes; absent if the gateway answers it itself.
+    pub forward: Option<Forward>,
+    /// Why the gateway answered with an error, and what the log is told beyond that.
+    pub failure: Option<Box<Failure>>,
+    /// The request is counted as in flight.
+    pub in_flight: Option<InFlight>,
+}
+
+/// A moment by both clocks.
+#[derive(Clone, Copy)]
+pub struct Moment {
+    /// For durations.
+    pub instant: Instant,
+    /// For people.
+    pub time: SystemTime,
+}
+
+/// A request on its way to a service.
+pub struct Forward {
+    /// The service.
+    pub service: Arc<Service>,
+    /// The path sent upstream, if it differs from the path as sent.
+    pub path: Option<Box<str>>,
+    /// When the exchange has to be over.
+    pub deadline: Option<Instant>,
+    /// Attempts begun.
+    pub attempts: u32,
+    /// The target of the attempt under way, by its index.
+    pub target: usize,
+    /// When the first attempt began, and how long it took from there to the response's head.
+    pub asked: Option<Instant>,
+    /// How long the upstream took to its response's head.
+    pub upstream_time: Option<Duration>,
+}
+
+/// Why a request came to nothing.
+pub struct Failure {
+    /// What the client was told, or would have been.
+    pub refusal: Refusal,
+    /// The cause, for the log only.
+    pub cause: Option<String>,
+}
+
+impl Ctx {
+    /// The context of a request whose head was just read.
+    pub fn new(in_flight: InFlight) -> Self {
+        Ctx {
+            began: Moment { instant: Instant::now(), time: SystemTime::now() },
+            id: HeaderValue::from_static(""),
+            client: Client { address: None, peer: None, trusted: false },
+            canonical_path: None,
+            route: None,
+            forward: None,
+            failure: None,
+            in_flight: Some(in_flight),
+        }
+    }
+
+    /// Remembers why the request came to nothing. The first reason counts: what follows from it is not another one.
+    pub fn fail(&mut self, refusal: Refusal, cause: Option<String>) -> &Refusal {
+        &self.failure.get_or_insert_with(|| Box::new(Failure { refusal, cause })).refusal
+    }
+
+    /// The client's address, as far as it is known.
+    pub fn client_address(&self) -> Option<IpAddr> {
+        self.client.address
+    }
+}

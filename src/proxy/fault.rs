@@ -1,0 +1,55 @@
+//! Faults: what the framework reports as errors, told to the client in the words of a refusal.
+//!
+//! The one place where a `pingora::Error` becomes a status. The cause goes to the log only.
+
+use pingora::{Error, ErrorSource, ErrorType};
+use pingora_proxy::{FailToProxy, Session};
+
+use super::ctx::Ctx;
+use super::reply;
+use crate::policy::refusal::{Kind, Refusal};
+
+/// An error that carries a refusal of our own through the framework, to `answer`.
+pub fn refused(ctx: &mut Ctx, kind: Kind, cause: &'static str) -> Box<Error> {
+    let refusal = ctx.fail(Refusal::new(kind, kind.title), Some(cause.into()));
+    Error::explain(ErrorType::HTTPStatus(refusal.kind.status), cause)
+}
+
+/// Answers a request that failed, if it still can be answered.
+pub async fn answer(session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
+    let refusal = match &ctx.failure {
+        Some(failure) => failure.refusal.clone(),
+        None => classify(error),
+    };
+    let client_gone = refusal.kind == Kind::CLIENT_GONE;
+    let answered = session.response_written().is_some_and(|response| !response.status.is_informational());
+    let status = refusal.kind.status;
+    if client_gone || answered {
+        ctx.fail(refusal, Some(error.to_string()));
+        session.set_keepalive(None);
+    } else if let Err(error) = reply::refuse(session, refusal, Some(error.to_string()), ctx).await {
+        log::debug!("an answer could not be sent: {error}");
+    }
+    FailToProxy { error_code: if client_gone { 0 } else { status }, can_reuse_downstream: false }
+}
+
+/// What an error means to the client.
+fn classify(error: &Error) -> Refusal {
+    use ErrorType::*;
+    let kind = match (error.esource(), error.etype()) {
+        (ErrorSource::Downstream, ReadTimedout) => Kind::REQUEST_TIMEOUT,
+        (ErrorSource::Downstream, WriteError | WriteTimedout | ReadError | ConnectionClosed) => Kind::CLIENT_GONE,
+        (ErrorSource::Downstream, _) => return Refusal::malformed("the request can't be understood"),
+        (ErrorSource::Upstream, ConnectTimedout | TLSHandshakeTimedout | ReadTimedout | WriteTimedout) => {
+            Kind::UPSTREAM_TIMEOUT
+        }
+        (
+            ErrorSource::Upstream,
+            ConnectRefused | ConnectNoRoute | ConnectError | SocketError | TLSHandshakeFailure | InvalidCert
+            | TLSWantX509Lookup | HandshakeError,
+        ) => Kind::UPSTREAM_UNREACHABLE,
+        (ErrorSource::Upstream, _) => Kind::UPSTREAM_FAILED,
+        _ => Kind::INTERNAL,
+    };
+    Refusal::new(kind, kind.title)
+}

@@ -1,0 +1,183 @@
+//! Answers of the gateway's own: refusals (RFC 9457, or gRPC's trailers-only form), redirects, fixed responses.
+//!
+//! The one place where a refusal becomes a response.
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use pingora::Result;
+use pingora::http::ResponseHeader;
+use pingora_proxy::Session;
+use serde::Serialize;
+
+use super::ctx::Ctx;
+use super::request_id::X_REQUEST_ID;
+use crate::plan::route::Respond;
+use crate::policy::refusal::Refusal;
+
+/// Says that the gateway, not an upstream, answered with an error, and which.
+const X_GATEKEEPER_ERROR: &str = "x-gatekeeper-error";
+
+/// An unread request body up to this size is read to its end, so that the connection can serve on.
+const DRAINED_BODY: u64 = 64 * 1024;
+
+/// An answer of the gateway's own.
+pub struct Answer {
+    status: StatusCode,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    body: Bytes,
+}
+
+impl Answer {
+    /// A redirect.
+    pub fn redirect(status: StatusCode, place: HeaderValue) -> Self {
+        Answer { status, headers: vec![(LOCATION, place)], body: Bytes::new() }
+    }
+
+    /// A fixed response.
+    pub fn fixed(fixed: &Respond) -> Self {
+        Answer { status: fixed.status, headers: fixed.headers.clone(), body: fixed.body.clone() }
+    }
+
+    /// What /health and /ready say.
+    pub fn status(good: bool) -> Self {
+        let (status, body) = match good {
+            true => (StatusCode::OK, &b"{\"status\":\"ok\"}\n"[..]),
+            false => (StatusCode::SERVICE_UNAVAILABLE, &b"{\"status\":\"stopping\"}\n"[..]),
+        };
+        let headers = vec![
+            (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+            (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        ];
+        Answer { status, headers, body: Bytes::from_static(body) }
+    }
+
+    fn problem(refusal: &Refusal, instance: &str, request_id: &str) -> Self {
+        let kind = refusal.kind;
+        let problem = Problem {
+            r#type: format_args!("urn:gatekeeper:error:{}", kind.code),
+            title: kind.title,
+            status: kind.status,
+            detail: &refusal.detail,
+            instance,
+            code: kind.code,
+            request_id,
+        };
+        let mut headers = refusal.headers.clone();
+        headers.push((CONTENT_TYPE, HeaderValue::from_static("application/problem+json")));
+        headers.push((CACHE_CONTROL, HeaderValue::from_static("no-store")));
+        headers.push((HeaderName::from_static(X_GATEKEEPER_ERROR), HeaderValue::from_static(kind.code)));
+        let status = StatusCode::from_u16(kind.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Answer { status, headers, body: serde_json::to_vec(&problem).unwrap_or_default().into() }
+    }
+
+    /// The form gRPC clients understand: HTTP 200, the verdict in the headers, no body.
+    fn grpc(refusal: &Refusal) -> Self {
+        let kind = refusal.kind;
+        let message = HeaderValue::from_str(&percent_encode(&refusal.detail));
+        let headers = vec![
+            (CONTENT_TYPE, HeaderValue::from_static("application/grpc")),
+            (HeaderName::from_static("grpc-status"), HeaderValue::from(u16::from(kind.grpc_status))),
+            (HeaderName::from_static("grpc-message"), message.unwrap_or(HeaderValue::from_static(kind.code))),
+            (HeaderName::from_static(X_GATEKEEPER_ERROR), HeaderValue::from_static(kind.code)),
+        ];
+        Answer { status: StatusCode::OK, headers, body: Bytes::new() }
+    }
+}
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: std::fmt::Arguments<'a>,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    instance: &'a str,
+    code: &'a str,
+    request_id: &'a str,
+}
+
+/// Refuses a request and remembers why.
+pub async fn refuse(session: &mut Session, refusal: Refusal, cause: Option<String>, ctx: &mut Ctx) -> Result<()> {
+    if refusal.close {
+        session.set_keepalive(None);
+    }
+    let answer = if is_grpc(session) {
+        Answer::grpc(&refusal)
+    } else {
+        let path = ctx.canonical_path.as_deref().unwrap_or(session.req_header().uri.path());
+        Answer::problem(&refusal, path, ctx.id.to_str().unwrap_or_default())
+    };
+    ctx.fail(refusal, cause);
+    send(session, &answer, ctx).await
+}
+
+/// Sends an answer of the gateway's own.
+pub async fn send(session: &mut Session, answer: &Answer, ctx: &Ctx) -> Result<()> {
+    let mut response = ResponseHeader::build_no_case(answer.status, Some(answer.headers.len() + 2))?;
+    for (name, value) in &answer.headers {
+        response.append_header(name.clone(), value.clone())?;
+    }
+    response.insert_header(X_REQUEST_ID, ctx.id.clone())?;
+    let bodyless = answer.status == StatusCode::NO_CONTENT || answer.status == StatusCode::NOT_MODIFIED;
+    if !bodyless {
+        response.insert_header(CONTENT_LENGTH, HeaderValue::from(answer.body.len()))?;
+    }
+    if !can_drain(session) {
+        session.set_keepalive(None);
+    }
+    let silent = bodyless || answer.body.is_empty() || session.req_header().method == Method::HEAD;
+    session.write_response_header(Box::new(response), silent).await?;
+    if !silent {
+        session.write_response_body(Some(answer.body.clone()), true).await?;
+    }
+    Ok(())
+}
+
+fn is_grpc(session: &Session) -> bool {
+    let content_type = session.req_header().headers.get(CONTENT_TYPE);
+    content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// Whether what is left of the request's body is worth reading. Without a length nobody knows how long that takes.
+fn can_drain(session: &mut Session) -> bool {
+    if session.is_body_empty() || session.is_body_done() {
+        return true;
+    }
+    let length = session.req_header().headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    length.and_then(|length| length.parse().ok()).is_some_and(|length: u64| length <= DRAINED_BODY)
+}
+
+/// gRPC's percent-encoding of a status message (grpc/doc/PROTOCOL-HTTP2.md).
+fn percent_encode(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
+        match byte {
+            b'%' | 0..b' ' | 0x7f.. => encoded.push_str(&format!("%{byte:02X}")),
+            _ => encoded.push(char::from(byte)),
+        }
+        encoded
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::refusal::Kind;
+
+    #[test]
+    fn a_refusal_is_a_problem_document() {
+        let refusal = Refusal::new(Kind::NO_ROUTE, "nothing \"here\"");
+        let answer = Answer::problem(&refusal, "/a\"b", "id-1");
+        let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+        let wanted = serde_json::json!({
+            "type": "urn:gatekeeper:error:no_route", "title": "No route matches the request", "status": 404,
+            "detail": "nothing \"here\"", "instance": "/a\"b", "code": "no_route", "request_id": "id-1",
+        });
+        assert_eq!(body, wanted);
+        assert!(answer.headers.contains(&(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"))));
+    }
+
+    #[test]
+    fn a_grpc_message_is_percent_encoded() {
+        assert_eq!(percent_encode("50 % ü\n"), "50 %25 %C3%BC%0A");
+    }
+}

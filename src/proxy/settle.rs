@@ -1,0 +1,64 @@
+//! Settling: the ONE place where every request ends, and is measured and logged, once.
+
+use http::request::Parts;
+use pingora::Error;
+use pingora_proxy::Session;
+
+use super::ctx::Ctx;
+use crate::gateway::Shared;
+use crate::policy::refusal::Kind;
+use crate::record::{Event, Facts};
+
+/// Settles a request.
+pub fn settle(shared: &Shared, session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
+    ctx.in_flight = None;
+    let written = session.response_written().map(|response| response.status.as_u16()).filter(|status| *status >= 101);
+    let failure = ctx.failure.as_deref();
+    let refusal = failure.map(|failure| failure.refusal.kind);
+    if let (Some(kind), Some(_)) = (refusal, written) {
+        shared.metrics.refused(kind.code);
+    }
+    let request: &Parts = session.downstream_session.req_header();
+    let plan = shared.live.plan();
+    let forward = ctx.forward.as_ref();
+    let cause = failure.and_then(|failure| failure.cause.as_deref());
+    let unforeseen = error.filter(|_| failure.is_none()).map(ToString::to_string);
+    let event = Event {
+        facts: Facts {
+            started: ctx.began.time,
+            duration: ctx.began.instant.elapsed(),
+            client: ctx.client.address,
+            version: request.version,
+            status: written.unwrap_or(0),
+            upstream_time: forward.and_then(|forward| forward.upstream_time),
+            attempts: forward.map_or(0, |forward| forward.attempts),
+            bytes_in: session.body_bytes_read() as u64,
+            bytes_out: session.body_bytes_sent() as u64,
+            error_code: refusal.map(|kind| kind.code),
+            truncated: error.is_some() && written.is_some() && is_cut_short(refusal, written),
+        },
+        request_id: ctx.id.to_str().unwrap_or_default(),
+        method: &request.method,
+        path: ctx.canonical_path.as_deref().unwrap_or(request.uri.path()),
+        query: request.uri.query(),
+        host: host(request),
+        route: ctx.route.as_ref().map(|route| &*route.name),
+        service: forward.map(|forward| &*forward.service.name),
+        error_message: cause.or(unforeseen.as_deref()),
+        headers: &request.headers,
+        logged_headers: &plan.edge.logged_headers,
+    };
+    let route = ctx.route.as_ref().map_or(&plan.edge.unrouted, |route| &route.metrics);
+    shared.metrics.record(&event, route, forward.map(|forward| &forward.service.metrics));
+    shared.log.push(&event);
+}
+
+/// A failure after the response's head went out. An error of our own that was answered as such is whole.
+fn is_cut_short(refusal: Option<Kind>, written: Option<u16>) -> bool {
+    refusal.map(|kind| kind.status) != written
+}
+
+fn host(request: &Parts) -> &str {
+    let field = request.headers.get(http::header::HOST).and_then(|value| value.to_str().ok());
+    field.or(request.uri.authority().map(|authority| authority.as_str())).unwrap_or_default()
+}

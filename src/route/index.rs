@@ -1,0 +1,239 @@
+//! The index: from a host and a path to the routes that match both, without looking at the others.
+//!
+//! Per host there is a hash table of the paths without wildcards and a tree of the other patterns, a level per
+//! segment. A request's walk costs a look-up per host level (the host, each of its parent domains, any host), and in
+//! the tree one step per segment, down to the longest pattern. It branches only where a literal and a wildcard
+//! sibling both fit: a tree of k such levels can cost 2^k steps, never more than it has nodes; only the configuration
+//! can bring that about, not a request. The routes that share one pattern are walked one by one, in the order of
+//! their ranks.
+//!
+//! A walk carries a limit, the best rank found so far: what only holds ranks beyond it is not entered.
+
+use std::collections::HashMap;
+use std::iter::{once, successors};
+
+use smallvec::SmallVec;
+
+use super::host::HostPattern;
+use super::pattern::{PathPattern, Segment, next_segment};
+
+type Map<V> = HashMap<Box<str>, V, ahash::RandomState>;
+
+/// One route for one of its hosts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claim {
+    /// Its place in the total order.
+    pub rank: usize,
+    pub route: usize,
+}
+
+/// What a walk is for: a host, or all hosts that a pattern matches.
+#[derive(Clone, Copy)]
+pub(super) enum Hosts<'a> {
+    Exact(&'a str),
+    Under(&'a str),
+    Any,
+}
+
+/// A path, or all paths that a pattern matches, taken segment by segment.
+pub(super) trait Cursor<'a>: Copy {
+    /// The path as a whole, if it is one.
+    fn whole(&self) -> Option<&str>;
+    /// The next segment (`None` stands for any) and what comes after it.
+    fn step(self) -> Option<(Option<&'a str>, Self)>;
+    /// Whether anything may follow after the last segment.
+    fn is_open(&self) -> bool;
+}
+
+/// A canonical path, from one of its slashes on.
+#[derive(Clone, Copy)]
+pub(super) struct PathCursor<'a>(pub &'a str);
+
+/// The segments of a pattern, from one of them on.
+#[derive(Clone, Copy)]
+pub(super) struct PatternCursor<'a> {
+    whole: Option<&'a str>,
+    segments: &'a [Segment],
+    is_open: bool,
+}
+
+/// All routes, by host and path.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    exact: Map<Paths>,
+    under: Map<Paths>,
+    any: Paths,
+}
+
+/// The routes of one host, by path.
+#[derive(Debug, Default)]
+struct Paths {
+    literal: Map<Claims>,
+    tree: Node,
+}
+
+/// The patterns that begin with the same segments.
+#[derive(Debug, Default)]
+struct Node {
+    /// The best rank in this node and below; `None` only for an empty root.
+    best: Option<usize>,
+    literal: Map<Node>,
+    one: Option<Box<Node>>,
+    /// The routes whose pattern ends here, and those that go on with `/*`.
+    ends: Claims,
+    prefixes: Claims,
+}
+
+/// In the order of their ranks.
+type Claims = SmallVec<[Claim; 1]>;
+
+impl Index {
+    /// Adds a route for one of its hosts. Claims come in the order of their ranks.
+    pub(super) fn insert(&mut self, host: Option<&HostPattern>, pattern: &PathPattern, claim: Claim) {
+        let paths = match host {
+            Some(HostPattern::Exact(name)) => self.exact.entry(name.clone()).or_default(),
+            Some(HostPattern::Under(suffix)) => self.under.entry(suffix.clone()).or_default(),
+            None => &mut self.any,
+        };
+        if pattern.is_exact() {
+            paths.literal.entry(pattern.to_string().into()).or_default().push(claim);
+        } else {
+            paths.tree.insert(pattern.segments(), pattern.is_prefix(), claim);
+        }
+    }
+
+    /// The best rank below the limit whose route is accepted; the limit if there is none.
+    pub(super) fn best<'a>(
+        &self,
+        hosts: Hosts<'_>,
+        path: impl Cursor<'a>,
+        limit: usize,
+        accepts: impl Fn(usize) -> bool,
+    ) -> usize {
+        self.walk(hosts, path, limit, |claims, limit| {
+            let mut better = claims.iter().take_while(|claim| claim.rank < limit);
+            better.find(|claim| accepts(claim.route)).map_or(limit, |claim| claim.rank)
+        })
+    }
+
+    /// Shows `visit` all lists of claims that match every host and path in question and may hold a rank below the
+    /// limit. `visit` returns the new limit; so does the walk.
+    pub(super) fn walk<'a>(
+        &self,
+        hosts: Hosts<'_>,
+        path: impl Cursor<'a>,
+        limit: usize,
+        mut visit: impl FnMut(&[Claim], usize) -> usize,
+    ) -> usize {
+        self.levels(hosts).fold(limit, |limit, paths| paths.walk(path, limit, &mut visit))
+    }
+
+    /// The host's own paths, those of `*.parent` for each of its parents, those of any host.
+    fn levels(&self, hosts: Hosts<'_>) -> impl Iterator<Item = &Paths> {
+        let (own, name) = match hosts {
+            Hosts::Exact(name) => (self.exact.get(name), name),
+            Hosts::Under(suffix) => (self.under.get(suffix), suffix),
+            Hosts::Any => (None, ""),
+        };
+        let parents = successors(parent(name), |name| parent(name));
+        own.into_iter().chain(parents.filter_map(|name| self.under.get(name))).chain(once(&self.any))
+    }
+}
+
+fn parent(host: &str) -> Option<&str> {
+    host.split_once('.').map(|(_, parent)| parent)
+}
+
+impl Paths {
+    fn walk<'a>(&self, path: impl Cursor<'a>, limit: usize, visit: &mut impl FnMut(&[Claim], usize) -> usize) -> usize {
+        let literal = path.whole().and_then(|whole| self.literal.get(whole));
+        let limit = literal.map_or(limit, |claims| visit(claims, limit));
+        self.tree.walk(path, limit, visit)
+    }
+}
+
+impl Node {
+    fn insert(&mut self, segments: &[Segment], is_prefix: bool, claim: Claim) {
+        self.best.get_or_insert(claim.rank);
+        match segments.split_first() {
+            Some((Segment::Literal(text), after)) => {
+                self.literal.entry(text.clone()).or_default().insert(after, is_prefix, claim);
+            }
+            Some((Segment::One(_), after)) => self.one.get_or_insert_default().insert(after, is_prefix, claim),
+            None if is_prefix => self.prefixes.push(claim),
+            None => self.ends.push(claim),
+        }
+    }
+
+    fn walk<'a>(
+        &self,
+        path: impl Cursor<'a>,
+        mut limit: usize,
+        visit: &mut impl FnMut(&[Claim], usize) -> usize,
+    ) -> usize {
+        if self.best.is_none_or(|best| best >= limit) {
+            return limit;
+        }
+        match path.step() {
+            Some((segment, after)) => {
+                if let Some(child) = segment.and_then(|text| self.literal.get(text)) {
+                    limit = child.walk(after, limit, visit);
+                }
+                if let Some(child) = self.one.as_ref().filter(|_| segment != Some("")) {
+                    limit = child.walk(after, limit, visit);
+                }
+            }
+            None if !path.is_open() => limit = visit(&self.ends, limit),
+            None => {}
+        }
+        visit(&self.prefixes, limit)
+    }
+}
+
+impl<'a> Hosts<'a> {
+    /// The hosts that a pattern matches.
+    pub(super) fn of(pattern: Option<&'a HostPattern>) -> Self {
+        match pattern {
+            Some(HostPattern::Exact(name)) => Hosts::Exact(name),
+            Some(HostPattern::Under(suffix)) => Hosts::Under(suffix),
+            None => Hosts::Any,
+        }
+    }
+}
+
+impl<'a> Cursor<'a> for PathCursor<'a> {
+    fn whole(&self) -> Option<&str> {
+        Some(self.0)
+    }
+
+    fn step(self) -> Option<(Option<&'a str>, Self)> {
+        next_segment(self.0).map(|(segment, after)| (Some(segment), PathCursor(after)))
+    }
+
+    fn is_open(&self) -> bool {
+        false
+    }
+}
+
+impl<'a> PatternCursor<'a> {
+    /// `text` is the pattern's.
+    pub(super) fn new(pattern: &'a PathPattern, text: &'a str) -> Self {
+        let whole = pattern.is_exact().then_some(text);
+        PatternCursor { whole, segments: pattern.segments(), is_open: pattern.is_prefix() }
+    }
+}
+
+impl<'a> Cursor<'a> for PatternCursor<'a> {
+    fn whole(&self) -> Option<&str> {
+        self.whole
+    }
+
+    fn step(self) -> Option<(Option<&'a str>, Self)> {
+        let (segment, segments) = self.segments.split_first()?;
+        Some((segment.literal(), PatternCursor { segments, ..self }))
+    }
+
+    fn is_open(&self) -> bool {
+        self.is_open
+    }
+}

@@ -1,0 +1,119 @@
+//! Routes that cannot be told apart, and routes that no request can reach.
+//!
+//! A route is found shadowed when, for each of its hosts, one route that goes before it accepts all it accepts: host
+//! and path cover its own, the methods are a superset, the header and query conditions are among its own. What only
+//! several routes together cover, or conditions of different text that mean the same, goes unnoticed. The search
+//! walks the index along the route's own pattern; only among routes that share one pattern is it quadratic.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use http::Method;
+
+use super::condition::{HeaderCondition, QueryCondition};
+use super::host::HostPattern;
+use super::index::{Hosts, PatternCursor};
+use super::pattern::PathPattern;
+use super::table::{Conditions, Table};
+
+/// Two routes that are equal in all conditions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clash {
+    /// The one given first.
+    pub first: usize,
+    /// The other.
+    pub second: usize,
+    /// The host they share; `None` if they are for any host.
+    pub host: Option<HostPattern>,
+}
+
+/// A route that no request can reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shadow {
+    /// Which.
+    pub route: usize,
+    /// What goes before it: one route for each of its hosts, each named once.
+    pub by: Vec<usize>,
+}
+
+/// All that decides whether a request takes a route, for one of its hosts.
+#[derive(PartialEq, Eq, Hash)]
+struct Key<'a> {
+    host: Option<&'a HostPattern>,
+    path: &'a PathPattern,
+    methods: &'a [Method],
+    headers: &'a [HeaderCondition],
+    query: &'a [QueryCondition],
+    priority: i32,
+}
+
+/// The clashes among routes in their normal form, each pair once, with the first host they share.
+#[expect(clippy::mutable_key_type, reason = "an expression's text is hashed, not its caches")]
+pub(super) fn clashes(routes: &[Conditions]) -> Vec<Clash> {
+    let mut taken: HashMap<Key<'_>, usize, ahash::RandomState> = HashMap::default();
+    let mut clashes: Vec<Clash> = Vec::new();
+    for (second, route) in routes.iter().enumerate() {
+        for host in route.each_host() {
+            match taken.entry(Key::new(route, host)) {
+                Entry::Vacant(place) => {
+                    place.insert(second);
+                }
+                Entry::Occupied(place) => {
+                    clashes.push(Clash { first: *place.get(), second, host: host.cloned() });
+                }
+            }
+        }
+    }
+    clashes.sort_by_key(|clash| (clash.first, clash.second));
+    clashes.dedup_by_key(|clash| (clash.first, clash.second));
+    clashes
+}
+
+impl<'a> Key<'a> {
+    fn new(route: &'a Conditions, host: Option<&'a HostPattern>) -> Self {
+        let Conditions { path, methods, headers, query, priority, .. } = route;
+        Key { host, path, methods, headers, query, priority: *priority }
+    }
+}
+
+impl Table {
+    /// The routes that no request can reach.
+    pub fn shadowed(&self) -> Vec<Shadow> {
+        let mut shadows: Vec<Option<Vec<usize>>> = vec![Some(Vec::new()); self.routes.len()];
+        for (rank, entry) in self.ranked.iter().enumerate() {
+            if let Some(shadow) = shadows.get_mut(entry.route) {
+                let cover = self.cover(rank);
+                *shadow = shadow.take().zip(cover).map(|(by, cover)| [by, vec![cover]].concat());
+            }
+        }
+        let named = shadows.into_iter().enumerate().filter_map(|(route, by)| {
+            let mut by = by?;
+            by.sort_unstable();
+            by.dedup();
+            Some(Shadow { route, by })
+        });
+        named.collect()
+    }
+
+    /// The first route before this rank that accepts all that the route of this rank accepts for its host.
+    fn cover(&self, rank: usize) -> Option<usize> {
+        let (route, host) = self.entry(rank)?;
+        let text = route.path.to_string();
+        let path = PatternCursor::new(&route.path, &text);
+        let covers = |before: usize| self.routes.get(before).is_some_and(|before| before.covers(route));
+        let best = self.index.best(Hosts::of(host), path, rank, covers);
+        self.ranked.get(best).filter(|_| best < rank).map(|entry| entry.route)
+    }
+}
+
+impl Conditions {
+    /// Whether its conditions beside host and path accept all that the other's accept.
+    fn covers(&self, other: &Conditions) -> bool {
+        let is_open = self.methods.is_empty();
+        let methods =
+            is_open || !other.methods.is_empty() && other.methods.iter().all(|one| self.methods.contains(one));
+        methods
+            && self.headers.iter().all(|condition| other.headers.contains(condition))
+            && self.query.iter().all(|condition| other.query.contains(condition))
+    }
+}

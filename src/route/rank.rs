@@ -1,0 +1,99 @@
+//! Precedence: the total order of all routes, whatever the order they were written in.
+//!
+//! Higher priority; exact host, then the longer wildcard host, then no host; a path without wildcards; more literal
+//! segments; the longer prefix; a method condition; more header conditions; more query conditions; name. Empty
+//! segments are no literal ones. Of two patterns of the same length the one that ends there is longer than the one
+//! with `/*`. A route with several hosts takes part once for each. The order is total because names are unique, which
+//! the compiler checks.
+
+use std::cmp::Reverse;
+use std::fmt;
+
+use super::host::HostPattern;
+use super::table::Conditions;
+
+/// The rules of precedence, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Rule {
+    Priority,
+    ExactHost,
+    LongerHost,
+    ExactPath,
+    LiteralSegments,
+    LongerPrefix,
+    MethodCondition,
+    HeaderConditions,
+    QueryConditions,
+    Name,
+}
+
+impl Rule {
+    /// All but the name, in the order of `Standing::marks`.
+    const MARKS: [Rule; 9] = [
+        Rule::Priority,
+        Rule::ExactHost,
+        Rule::LongerHost,
+        Rule::ExactPath,
+        Rule::LiteralSegments,
+        Rule::LongerPrefix,
+        Rule::MethodCondition,
+        Rule::HeaderConditions,
+        Rule::QueryConditions,
+    ];
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Rule::Priority => "higher priority",
+            Rule::ExactHost => "exact host",
+            Rule::LongerHost => "longer wildcard host",
+            Rule::ExactPath => "exact path",
+            Rule::LiteralSegments => "more literal segments",
+            Rule::LongerPrefix => "longer prefix",
+            Rule::MethodCondition => "method condition",
+            Rule::HeaderConditions => "more header conditions",
+            Rule::QueryConditions => "more query conditions",
+            Rule::Name => "name",
+        })
+    }
+}
+
+/// Where a route stands for one of its hosts: the smaller goes first.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Standing<'a> {
+    marks: [Reverse<i64>; 9],
+    name: &'a str,
+}
+
+impl<'a> Standing<'a> {
+    pub(super) fn new(route: &'a Conditions, host: Option<&HostPattern>) -> Self {
+        let (is_exact_host, wildcard_length) = match host {
+            Some(HostPattern::Exact(_)) => (true, 0),
+            Some(HostPattern::Under(suffix)) => (false, suffix.len()),
+            None => (false, 0),
+        };
+        let segments = route.path.segments();
+        let literals = segments.iter().filter(|segment| segment.literal().is_some_and(|text| !text.is_empty()));
+        let length = segments.len() + usize::from(!route.path.is_prefix());
+        let marks = [
+            i64::from(route.priority),
+            is_exact_host.into(),
+            wildcard_length as i64,
+            route.path.is_exact().into(),
+            literals.count() as i64,
+            length as i64,
+            (!route.methods.is_empty()).into(),
+            route.headers.len() as i64,
+            route.query.len() as i64,
+        ];
+        Standing { marks: marks.map(Reverse), name: &route.name }
+    }
+
+    /// The rule by which one of two routes goes before the other.
+    pub(super) fn rule_against(&self, other: &Self) -> Rule {
+        let differing = self.marks.iter().zip(&other.marks).position(|(own, other)| own != other);
+        differing.and_then(|place| Rule::MARKS.get(place).copied()).unwrap_or(Rule::Name)
+    }
+}

@@ -1,0 +1,148 @@
+//! A target: one place where a service runs, as a URL, and how it is reached.
+//!
+//! `http://host:port`, `https://host[:port]` or `unix:/path`. A URL has no path: what is sent is the request's own path,
+//! or the route's `rewrite`.
+
+use std::net::SocketAddr;
+
+use http::{HeaderValue, Uri};
+use pingora::upstreams::peer::{ALPN, HttpPeer};
+
+use super::tls::ClientTls;
+use crate::config::model::Protocol;
+
+/// A target as it was written, understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Url {
+    /// TLS is spoken with it.
+    pub tls: bool,
+    /// How to get there.
+    pub way: Way,
+    /// Its name in `Host`.
+    pub authority: String,
+}
+
+/// How to get to a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// A host (a name or an address without brackets) and a port.
+    Tcp(String, u16),
+    /// A socket's path.
+    Unix(String),
+}
+
+/// The forms a target may have, for error texts.
+pub const ALLOWED: &str = "http://host:port, https://host[:port] or unix:/path";
+
+impl Url {
+    /// Understands a target's URL; the error says what is wrong with it.
+    pub fn parse(url: &str) -> Result<Self, &'static str> {
+        if let Some(path) = url.strip_prefix("unix:") {
+            return match path.starts_with('/') {
+                true => Ok(Url { tls: false, way: Way::Unix(path.into()), authority: "localhost".into() }),
+                false => Err("a unix target needs an absolute path"),
+            };
+        }
+        let uri: Uri = url.parse().map_err(|_| "not a URL")?;
+        let tls = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err("not an http or https URL"),
+        };
+        let authority = uri.authority().ok_or("a URL without a host")?;
+        if authority.as_str().contains('@') {
+            return Err("credentials in a target's URL are not sent anywhere");
+        }
+        if uri.path() != "/" || uri.query().is_some() || url.ends_with('?') {
+            return Err("a target has no path; use a route's rewrite");
+        }
+        let host = authority.host().trim_matches(['[', ']']);
+        let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        if host.is_empty() || port == 0 || authority.as_str().ends_with(':') {
+            return Err("a URL without a host or with a wrong port");
+        }
+        Ok(Url { tls, way: Way::Tcp(host.to_ascii_lowercase(), port), authority: authority.to_string() })
+    }
+}
+
+/// A target, ready to be connected to.
+#[derive(Debug)]
+pub struct Target {
+    /// Its URL, as written.
+    pub url: String,
+    /// Its name in `Host`.
+    pub authority: HeaderValue,
+    /// One peer for each of its addresses; empty if its name did not resolve.
+    pub peers: Box<[HttpPeer]>,
+}
+
+/// What all targets of a service have in common.
+pub(super) struct Manner<'a> {
+    pub protocol: Protocol,
+    pub tls: &'a ClientTls,
+    pub idle_timeout: std::time::Duration,
+}
+
+impl Target {
+    pub(super) fn new(url: &str, place: &Url, addresses: &[SocketAddr], manner: &Manner) -> Self {
+        let peers = match &place.way {
+            Way::Tcp(host, _) => {
+                addresses.iter().map(|address| manner.peer(HttpPeer::new(*address, place.tls, host.clone()))).collect()
+            }
+            Way::Unix(path) => {
+                HttpPeer::new_uds(path, false, String::new()).into_iter().map(|peer| manner.peer(peer)).collect()
+            }
+        };
+        let authority = HeaderValue::from_str(&place.authority).unwrap_or(HeaderValue::from_static("localhost"));
+        Target { url: url.into(), authority, peers }
+    }
+}
+
+impl Manner<'_> {
+    fn peer(&self, mut peer: HttpPeer) -> HttpPeer {
+        peer.options.alpn = match (self.protocol, peer.is_tls()) {
+            (Protocol::Http1, _) | (Protocol::Auto, false) => ALPN::H1,
+            (Protocol::Auto, true) => ALPN::H2H1,
+            (Protocol::H2, _) => ALPN::H2,
+        };
+        peer.options.max_h2_streams = MAX_H2_STREAMS;
+        peer.options.idle_timeout = Some(self.idle_timeout);
+        if peer.is_tls() {
+            self.tls.apply(&mut peer);
+        }
+        peer
+    }
+}
+
+/// Requests that share one HTTP/2 connection to a target, as long as the target allows as many.
+const MAX_H2_STREAMS: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_understood() {
+        let tcp = |host: &str, port| Way::Tcp(host.into(), port);
+        let cases = [
+            ("http://10.0.0.5:8003", false, tcp("10.0.0.5", 8003), "10.0.0.5:8003"),
+            ("http://Content/", false, tcp("content", 80), "Content"),
+            ("https://id.example", true, tcp("id.example", 443), "id.example"),
+            ("https://[::1]:8443", true, tcp("::1", 8443), "[::1]:8443"),
+            ("unix:/run/app.sock", false, Way::Unix("/run/app.sock".into()), "localhost"),
+        ];
+        for (url, tls, way, authority) in cases {
+            assert_eq!(Url::parse(url), Ok(Url { tls, way, authority: authority.into() }), "{url}");
+        }
+    }
+
+    #[test]
+    fn wrong_urls_are_refused() {
+        for url in [
+            "", "content:8003", "ftp://x", "http://", "http://x:0", "http://x:99999", "http://u:p@x", "http://x/path",
+            "http://x?q", "http://x/?", "unix:run/app.sock", "unix:", "http://x y", "http://x:",
+        ] {
+            assert!(Url::parse(url).is_err(), "{url}");
+        }
+    }
+}
