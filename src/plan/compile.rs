@@ -7,8 +7,8 @@ use super::address::{self, Networks};
 use super::names::{self, HeaderNames};
 use super::route::Route;
 use super::{Edge, OwnPath, Plan, lint, route_parts, route_tests};
-use crate::config::{Fault, Faults, Place};
 use crate::config::model::{self, Config};
+use crate::config::{Fault, Faults, Place};
 use crate::record::is_credential_header;
 use crate::route::{Clash, Conditions, HeaderCondition, HostPattern, PathPattern, QueryCondition, Table};
 use crate::upstream::service::{BuildContext, Service};
@@ -209,7 +209,8 @@ fn clash_fault(config: &Config, clash: &Clash) -> Fault {
     let second = nth(clash.second).map_or(0, |(index, _)| index);
     let host = clash.host.as_ref().map(|host| format!(" for the host {host}")).unwrap_or_default();
     let text = format!("matches exactly what the route {first:?} matches{host}");
-    Fault::saying(Place::new("routes").index(second), text).with_hint("give one of them a priority, or another condition")
+    Fault::saying(Place::new("routes").index(second), text)
+        .with_hint("give one of them a priority, or another condition")
 }
 
 /// The routes that take part, with their place in the configuration.

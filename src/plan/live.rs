@@ -81,7 +81,10 @@ impl Live {
         self.metrics.reloaded(built.is_ok());
         applied.last_fault = built.as_ref().err().map(ToString::to_string);
         let (loaded, plan, faults) = built?;
-        self.metrics.retain(&plan.routes.iter().map(|route| &*route.name).collect(), &plan.services.keys().map(|n| &**n).collect());
+        self.metrics.retain(
+            &plan.routes.iter().map(|route| &*route.name).collect(),
+            &plan.services.keys().map(|n| &**n).collect(),
+        );
         self.plan.store(Arc::new(plan));
         self.metrics.set_plan_revision(revision);
         Ok(Report {

@@ -139,8 +139,20 @@ mod tests {
     #[test]
     fn wrong_urls_are_refused() {
         for url in [
-            "", "content:8003", "ftp://x", "http://", "http://x:0", "http://x:99999", "http://u:p@x", "http://x/path",
-            "http://x?q", "http://x/?", "unix:run/app.sock", "unix:", "http://x y", "http://x:",
+            "",
+            "content:8003",
+            "ftp://x",
+            "http://",
+            "http://x:0",
+            "http://x:99999",
+            "http://u:p@x",
+            "http://x/path",
+            "http://x?q",
+            "http://x/?",
+            "unix:run/app.sock",
+            "unix:",
+            "http://x y",
+            "http://x:",
         ] {
             assert!(Url::parse(url).is_err(), "{url}");
         }
