@@ -81,7 +81,10 @@ impl Live {
         self.metrics.reloaded(built.is_ok());
         applied.last_fault = built.as_ref().err().map(ToString::to_string);
         let (loaded, plan, faults) = built?;
-        self.metrics.retain(&plan.routes.iter().map(|route| &*route.name).collect(), &plan.services.keys().map(|n| &**n).collect());
+        self.metrics.retain(
+            &plan.routes.iter().map(|route| &*route.name).collect(),
+            &plan.services.keys().map(|n| &**n).collect(),
+        );
         self.plan.store(Arc::new(plan));
         self.metrics.set_plan_revision(revision);
         Ok(Report {
@@ -111,15 +114,19 @@ fn build(
 
 /// Changed settings that the running process can't take over.
 fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
-    let differs = |select: fn(&Config) -> serde_json::Value| select(old) != select(new);
-    let settings: [(&'static str, fn(&Config) -> serde_json::Value); 5] = [
-        ("listen", |config| serde_json::json!(config.listen)),
-        ("admin", |config| serde_json::json!(config.admin)),
-        ("threads", |config| serde_json::json!(config.threads)),
-        ("state_dir", |config| serde_json::json!(config.state_dir)),
-        ("upstream_pool.size", |config| serde_json::json!(config.upstream_pool.size)),
-    ];
-    settings.iter().filter(|(_, select)| differs(*select)).map(|(name, _)| *name).collect()
+    let settings = |config: &Config| {
+        [
+            ("listen", serde_json::json!(config.listen)),
+            ("admin", serde_json::json!(config.admin)),
+            ("threads", serde_json::json!(config.threads)),
+            ("state_dir", serde_json::json!(config.state_dir)),
+            ("grace", serde_json::json!(config.grace)),
+            ("upstream_pool.size", serde_json::json!(config.upstream_pool.size)),
+            ("access_log.queue", serde_json::json!(config.access_log.queue)),
+        ]
+    };
+    let pairs = settings(old).into_iter().zip(settings(new));
+    pairs.filter(|(old, new)| old != new).map(|((name, _), _)| name).collect()
 }
 
 /// The system's name look-up. A name that is not known now leaves its target without an address; the others serve.

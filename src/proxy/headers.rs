@@ -132,15 +132,12 @@ fn set_origin(session: &Session, request: &RequestHeader, upstream: &mut Request
     if !said("x-forwarded-proto") {
         upstream.insert_header("x-forwarded-proto", HeaderValue::from_static(if tls { "https" } else { "http" }))?;
     }
-    if !said("x-forwarded-host") {
-        if let Some(host) = host_as_sent(request) {
-            upstream.insert_header("x-forwarded-host", host)?;
-        }
+    if let Some(host) = host_as_sent(request).filter(|_| !said("x-forwarded-host")) {
+        upstream.insert_header("x-forwarded-host", host)?;
     }
-    if !said("x-forwarded-port") {
-        if let Some(port) = session.server_addr().and_then(|address| address.as_inet()).map(|address| address.port()) {
-            upstream.insert_header("x-forwarded-port", HeaderValue::from(port))?;
-        }
+    let port = session.server_addr().and_then(|address| address.as_inet()).map(|address| address.port());
+    if let Some(port) = port.filter(|_| !said("x-forwarded-port")) {
+        upstream.insert_header("x-forwarded-port", HeaderValue::from(port))?;
     }
     Ok(())
 }

@@ -14,8 +14,8 @@ use pingora::upstreams::peer::HttpPeer;
 use super::shares::Shares;
 use super::target::{ALLOWED, Manner, Target, Url, Way};
 use super::tls::ClientTls;
-use crate::config::{Fault, Faults, Place};
 use crate::config::model;
+use crate::config::{Fault, Faults, Place};
 use crate::record::metrics::{Metrics, ServiceMetrics};
 
 /// Turns the name of a target into addresses. Blocks: never on the path of a request.
@@ -77,7 +77,9 @@ impl Service {
         Some(Arc::new(Service {
             name: name.into(),
             metrics: context.metrics.service(name),
-            targets: targets.map(|((raw, place), addresses)| Target::new(raw.url(), place, addresses, &manner)).collect(),
+            targets: targets
+                .map(|((raw, place), addresses)| Target::new(raw.url(), place, addresses, &manner))
+                .collect(),
             turns,
             source,
         }))
