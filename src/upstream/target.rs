@@ -57,11 +57,11 @@ impl Url {
             return Err("a target has no path; use a route's rewrite");
         }
         let host = authority.host().trim_matches(['[', ']']);
-        let port = match authority.port() {
-            Some(_) => authority.port_u16(),
-            None => Some(if tls { 443 } else { 80 }),
+        let port = match authority.as_str().strip_prefix(authority.host()) {
+            Some("") => Some(if tls { 443 } else { 80 }),
+            _ => authority.port_u16(),
         };
-        let Some(port) = port.filter(|port| *port > 0 && !host.is_empty() && !authority.as_str().ends_with(':')) else {
+        let Some(port) = port.filter(|port| *port > 0 && !host.is_empty()) else {
             return Err("a URL without a host or with a wrong port");
         };
         Ok(Url { tls, way: Way::Tcp(host.to_ascii_lowercase(), port), authority: authority.to_string() })
