@@ -198,7 +198,7 @@ pub fn to_client(session: &mut Session, response: &mut ResponseHeader, ctx: &Ctx
         remove_hop_by_hop(response);
     }
     response.remove_header("x-gatekeeper-error");
-    if response.status.is_informational() {
+    if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
         return Ok(());
     }
     if session.req_header().version == Version::HTTP_10 {
