@@ -94,26 +94,30 @@ fn remove_unwanted(identity: &HeaderNames, trusted: bool, upstream: &mut Request
     }
 }
 
+/// Sends the path that was matched, and nothing else: the bytes the client sent may say it differently (an absolute-form
+/// target, or characters the framework's parser mended).
 fn set_path(upstream: &mut RequestHeader, ctx: &Ctx) -> Result<()> {
     let changed = ctx.forward.as_ref().and_then(|forward| forward.path.as_deref());
-    let absolute = upstream.version != Version::HTTP_2 && upstream.uri.scheme().is_some();
-    if changed.is_none() && !absolute {
-        return Ok(());
-    }
     let path = changed.unwrap_or(upstream.uri.path());
-    let target = match upstream.uri.query() {
-        Some(query) => format!("{path}?{query}"),
-        None => path.to_owned(),
+    let query = upstream.uri.query();
+    let rest = upstream.raw_path().strip_prefix(path.as_bytes());
+    let same = match query {
+        Some(query) => rest.and_then(|rest| rest.strip_prefix(b"?")) == Some(query.as_bytes()),
+        None => rest.is_some_and(|rest| rest.is_empty() || rest == b"?"),
     };
-    if upstream.version == Version::HTTP_2 {
-        let mut parts = upstream.uri.clone().into_parts();
-        parts.path_and_query = target.parse().ok();
-        if let Ok(uri) = http::Uri::from_parts(parts) {
-            upstream.set_uri(uri);
-        }
+    if same {
         return Ok(());
     }
-    upstream.set_raw_path(target.as_bytes())
+    let target = query.map_or(path.to_owned(), |query| format!("{path}?{query}"));
+    if upstream.version != Version::HTTP_2 {
+        return upstream.set_raw_path(target.as_bytes());
+    }
+    let mut parts = upstream.uri.clone().into_parts();
+    parts.path_and_query = target.parse().ok();
+    if let Ok(uri) = http::Uri::from_parts(parts) {
+        upstream.set_uri(uri);
+    }
+    Ok(())
 }
 
 /// Tells where the request came from (SEMANTICS 2.5). What a trusted peer said stands; the peer itself is added.
