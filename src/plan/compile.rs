@@ -1,6 +1,6 @@
 //! The one constructor of a plan: raw configuration in, everything that requests need out, or all faults at once.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::address::{self, Networks};
@@ -147,16 +147,11 @@ fn compile_routes(
     services: &mut Services,
     faults: &mut Faults,
 ) -> (Vec<Arc<Route>>, Vec<Conditions>) {
-    let mut names: BTreeMap<&str, usize> = BTreeMap::new();
     let mut compiled = (Vec::new(), Vec::new());
     for (index, raw) in config.routes.iter().enumerate() {
         let place = Place::new("routes").index(index);
         if raw.name.is_empty() {
             faults.push(place.key("name"), "an empty name", "a name");
-        }
-        if let Some(first) = names.insert(&raw.name, index) {
-            let first = faults.origins().shown(&Place::new("routes").index(first));
-            faults.add(Fault::saying(place.key("name"), format!("the name {:?} is taken by {first}", raw.name)));
         }
         let conditions = compile_conditions(raw, &place, faults);
         let route = route_parts::compile(config, raw, context, services, &place, faults);

@@ -57,10 +57,13 @@ impl Url {
             return Err("a target has no path; use a route's rewrite");
         }
         let host = authority.host().trim_matches(['[', ']']);
-        let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
-        if host.is_empty() || port == 0 || authority.as_str().ends_with(':') {
+        let port = match authority.as_str().strip_prefix(authority.host()) {
+            Some("") => Some(if tls { 443 } else { 80 }),
+            _ => authority.port_u16(),
+        };
+        let Some(port) = port.filter(|port| *port > 0 && !host.is_empty()) else {
             return Err("a URL without a host or with a wrong port");
-        }
+        };
         Ok(Url { tls, way: Way::Tcp(host.to_ascii_lowercase(), port), authority: authority.to_string() })
     }
 }
