@@ -17,7 +17,7 @@ fn event(headers: &HeaderMap) -> Event<'_> {
         facts: Facts {
             started: SystemTime::UNIX_EPOCH,
             duration: Duration::from_micros(12_345),
-            client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            client: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             version: Version::HTTP_11,
             status: 200,
             upstream_time: Some(Duration::from_micros(9_007)),

@@ -14,7 +14,8 @@ pub struct State {
 impl State {
     /// Opens the directory; the first time, makes it and writes a new token. The error is one sentence.
     pub fn open(directory: &Path) -> Result<State, String> {
-        let told = |what: &Path, error: io::Error| format!("the state directory can't be used: {}: {error}", what.display());
+        let told =
+            |what: &Path, error: io::Error| format!("the state directory can't be used: {}: {error}", what.display());
         fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|error| told(directory, error))?;
         let file = token_file(directory);
         let admin_token = match fs::read_to_string(&file) {

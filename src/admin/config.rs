@@ -15,6 +15,8 @@ pub async fn reload(State(shared): State<Arc<Shared>>) -> Response {
     match tokio::task::spawn_blocking(move || shared.reload()).await {
         Ok(Ok(report)) => Json(report).into_response(),
         Ok(Err(faults)) => Problem::refused(&faults).into_response(),
-        Err(error) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", error.to_string()).into_response(),
+        Err(error) => {
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", error.to_string()).into_response()
+        }
     }
 }

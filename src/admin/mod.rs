@@ -101,7 +101,9 @@ async fn ready(State(shared): State<Arc<Shared>>) -> Response {
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     match shared.metrics.render() {
         Ok(text) => ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
-        Err(error) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", error.to_string()).into_response(),
+        Err(error) => {
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", error.to_string()).into_response()
+        }
     }
 }
 
@@ -109,7 +111,8 @@ async fn require_token(State(shared): State<Arc<Shared>>, request: Request, next
     if bearer(request.headers()).is_some_and(|token| is_same(token, shared.admin_token.as_bytes())) {
         return next.run(request).await;
     }
-    let problem = Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "the administration token is missing or wrong");
+    let problem =
+        Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "the administration token is missing or wrong");
     ([(WWW_AUTHENTICATE, "Bearer realm=\"gatekeeper administration\"")], problem).into_response()
 }
 

@@ -35,7 +35,10 @@ impl Problem {
     /// A configuration that was refused, with every fault.
     pub fn refused(faults: &Faults) -> Self {
         let errors = faults.faults().into_iter().cloned().collect();
-        Problem { errors, ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_configuration", faults.to_string()) }
+        Problem {
+            errors,
+            ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_configuration", faults.to_string())
+        }
     }
 }
 

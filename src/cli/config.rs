@@ -1,7 +1,7 @@
 //! `config`: the effective configuration, its schema, a file to begin with.
 
 use super::{Failure, Options, Outcome, compile_file, write_out};
-use crate::config::{schema, show};
+use crate::config::{ANNOTATED_DEFAULT, schema, show};
 
 #[derive(clap::Subcommand)]
 pub enum Command {
@@ -24,6 +24,6 @@ pub fn run(options: &Options, command: &Command) -> Outcome {
             let text = serde_json::to_string_pretty(&schema::schema());
             write_out(&(text.map_err(|error| Failure::Refused(error.to_string()))? + "\n"))
         }
-        Command::Init => write_out(include_str!("../../conf/gatekeeper.yaml")),
+        Command::Init => write_out(ANNOTATED_DEFAULT),
     }
 }

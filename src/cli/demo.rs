@@ -86,9 +86,10 @@ fn serve(services: Bound) {
 
 /// Shows what the service saw, so that one sees what the gateway sent.
 async fn answer(State(name): State<String>, request: Request) -> Response {
-    let headers = request.headers().iter().map(|(name, value)| {
-        (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned().into())
-    });
+    let headers = request
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned().into()));
     let seen = json!({
         "service": name,
         "method": request.method().as_str(),

@@ -139,7 +139,8 @@ fn usage() -> ExitCode {
 
 fn version(options: &Options) -> Outcome {
     let version = env!("CARGO_PKG_VERSION");
-    options.print(&serde_json::json!({"name": "gatekeeper", "version": version}), format_args!("gatekeeper {version}\n"))
+    options
+        .print(&serde_json::json!({"name": "gatekeeper", "version": version}), format_args!("gatekeeper {version}\n"))
 }
 
 impl Options {

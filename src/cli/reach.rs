@@ -17,8 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub fn call(options: &Options, method: Method, path: &str) -> Result<Value, Failure> {
     let config = load_for_administration(options)?;
     let file = token_file(&state_dir(&config));
-    let token = std::fs::read_to_string(&file)
-        .map_err(|error| Failure::Unreachable(format!("the administration token {} can't be read: {error}", file.display())))?;
+    let token = std::fs::read_to_string(&file).map_err(|error| {
+        Failure::Unreachable(format!("the administration token {} can't be read: {error}", file.display()))
+    })?;
     let address = &config.admin.address;
     let request = async {
         let request = client(address)?.request(method, url(address, path)).bearer_auth(token.trim());

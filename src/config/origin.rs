@@ -74,11 +74,6 @@ impl Origins {
         self.incomplete || ancestry(place).any(|place| self.pruned.contains(&place))
     }
 
-    /// The place as the author of the file knows it, as text.
-    pub fn shown(&self, place: &Place<'_>) -> String {
-        self.translate(place.clone().into_owned()).to_string()
-    }
-
     /// The place as the author of the file knows it.
     pub(super) fn translate(&self, place: Place<'static>) -> Place<'static> {
         if place.file.is_some() {

@@ -27,7 +27,13 @@ pub struct Listening {
 
 impl Listening {
     /// A service on a bound socket.
-    pub fn new(socket: Socket, h2c: bool, proxy: &Arc<HttpProxy<Proxy>>, metrics: &Arc<Metrics>, shutdown: ShutdownWatch) -> Self {
+    pub fn new(
+        socket: Socket,
+        h2c: bool,
+        proxy: &Arc<HttpProxy<Proxy>>,
+        metrics: &Arc<Metrics>,
+        shutdown: ShutdownWatch,
+    ) -> Self {
         let mut options = HttpServerOptions::default();
         options.h2c = h2c;
         let door = Door { rooms: Arc::new(Rooms { proxy: proxy.clone(), options }), metrics: metrics.clone() };

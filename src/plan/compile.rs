@@ -1,14 +1,14 @@
 //! The one constructor of a plan: raw configuration in, everything that requests need out, or all faults at once.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::address::{self, Networks};
 use super::names::{self, HeaderNames};
 use super::route::Route;
 use super::{Edge, OwnPath, Plan, lint, route_parts, route_tests};
-use crate::config::{Fault, Faults, Place};
 use crate::config::model::{self, Config};
+use crate::config::{Fault, Faults, Place};
 use crate::record::is_credential_header;
 use crate::route::{Clash, Conditions, HeaderCondition, HostPattern, PathPattern, QueryCondition, Table};
 use crate::upstream::service::{BuildContext, Service};
@@ -147,16 +147,11 @@ fn compile_routes(
     services: &mut Services,
     faults: &mut Faults,
 ) -> (Vec<Arc<Route>>, Vec<Conditions>) {
-    let mut names: BTreeMap<&str, usize> = BTreeMap::new();
     let mut compiled = (Vec::new(), Vec::new());
     for (index, raw) in config.routes.iter().enumerate() {
         let place = Place::new("routes").index(index);
         if raw.name.is_empty() {
             faults.push(place.key("name"), "an empty name", "a name");
-        }
-        if let Some(first) = names.insert(&raw.name, index) {
-            let first = faults.origins().shown(&Place::new("routes").index(first));
-            faults.add(Fault::saying(place.key("name"), format!("the name {:?} is taken by {first}", raw.name)));
         }
         let conditions = compile_conditions(raw, &place, faults);
         let route = route_parts::compile(config, raw, context, services, &place, faults);
@@ -209,7 +204,8 @@ fn clash_fault(config: &Config, clash: &Clash) -> Fault {
     let second = nth(clash.second).map_or(0, |(index, _)| index);
     let host = clash.host.as_ref().map(|host| format!(" for the host {host}")).unwrap_or_default();
     let text = format!("matches exactly what the route {first:?} matches{host}");
-    Fault::saying(Place::new("routes").index(second), text).with_hint("give one of them a priority, or another condition")
+    Fault::saying(Place::new("routes").index(second), text)
+        .with_hint("give one of them a priority, or another condition")
 }
 
 /// The routes that take part, with their place in the configuration.

@@ -82,7 +82,8 @@ impl Plan {
         told.path = Some(asked.path.to_string());
         told.host = asked.host.as_deref().map(String::from);
         if let Some(own) = self.own_path(&asked) {
-            told.answer = Some(Answered { status: 200, code: None, detail: format!("the gateway's own path: {own:?}") });
+            told.answer =
+                Some(Answered { status: 200, code: None, detail: format!("the gateway's own path: {own:?}") });
             return Ok(());
         }
         let candidates = self.table.explain(&lookup(&asked, request));

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::Plan;
 use super::compile::active;
-use crate::config::{Fault, Faults, Place};
 use crate::config::model::Config;
+use crate::config::{Fault, Faults, Place};
 
 /// Adds the lints of a compiled configuration.
 pub fn lint(config: &Config, plan: &Plan, faults: &mut Faults) {
@@ -33,7 +33,9 @@ fn hidden_by_own_paths(config: &Config, plan: &Plan, faults: &mut Faults) {
         if plan.edge.own_paths.iter().any(|(path, _)| *path == route.path_pattern) {
             let text = format!("{:?} is answered by the gateway itself", route.path_pattern);
             let place = Place::new("routes").index(index).key("path_pattern");
-            faults.warn(Fault::saying(place, text).with_hint("rename it under own_paths, or set own_paths.public: false"));
+            faults.warn(
+                Fault::saying(place, text).with_hint("rename it under own_paths, or set own_paths.public: false"),
+            );
         }
     }
 }
@@ -57,7 +59,10 @@ fn contradictory_timeouts(config: &Config, faults: &mut Faults) {
         let written = [("connect", route.timeouts.connect, 5), ("idle", route.timeouts.idle, 60)];
         for (key, period, default) in written {
             if period > total && period.0.as_secs() != default {
-                faults.warn(Fault::saying(place.key(key), "longer than the route's timeout, which ends the request first"));
+                faults.warn(Fault::saying(
+                    place.key(key),
+                    "longer than the route's timeout, which ends the request first",
+                ));
             }
         }
     }
@@ -67,7 +72,9 @@ fn unverified_upstreams(config: &Config, faults: &mut Faults) {
     for (name, service) in &config.services {
         if service.tls.as_ref().is_some_and(|tls| !tls.verify.0) {
             let place = Place::new("services").key(name).key("tls").key("verify");
-            faults.warn(Fault::saying(place, "anyone on the way can pose as this service").with_hint("for development only"));
+            faults.warn(
+                Fault::saying(place, "anyone on the way can pose as this service").with_hint("for development only"),
+            );
         }
     }
 }

@@ -22,15 +22,11 @@ use crate::upstream::service::{BuildContext, Resolve};
 /// The plan that serves.
 pub struct Live {
     plan: ArcSwap<Plan>,
-    /// Held while a change is applied: the configuration that serves, and what the process was started with.
-    applied: Mutex<Applied>,
+    /// Held while a change is applied: what the process was started with.
+    started_with: Mutex<Config>,
+    last_fault: Mutex<Option<String>>,
     file: PathBuf,
     metrics: Arc<Metrics>,
-}
-
-struct Applied {
-    started_with: Config,
-    last_fault: Option<String>,
 }
 
 /// What an applied change has to say.
@@ -49,8 +45,13 @@ impl Live {
     pub fn start(file: PathBuf, metrics: Arc<Metrics>) -> Result<(Self, Loaded, Faults), Faults> {
         let (loaded, plan, faults) = build(&file, &HashMap::new(), &metrics, 1)?;
         metrics.set_plan_revision(1);
-        let applied = Applied { started_with: loaded.config.clone(), last_fault: None };
-        let live = Live { plan: ArcSwap::from_pointee(plan), applied: Mutex::new(applied), file, metrics };
+        let live = Live {
+            plan: ArcSwap::from_pointee(plan),
+            started_with: Mutex::new(loaded.config.clone()),
+            last_fault: Mutex::default(),
+            file,
+            metrics,
+        };
         Ok((live, loaded, faults))
     }
 
@@ -61,13 +62,13 @@ impl Live {
 
     /// Why the last change was refused, if it was.
     pub fn last_fault(&self) -> Option<String> {
-        self.applied.lock().last_fault.clone()
+        self.last_fault.lock().clone()
     }
 
     /// Reads the file again and swaps the plan, or says why not. `adopt` takes over what lies outside the plan; it runs
     /// before the swap and may still refuse. Blocks: names are looked up.
     pub fn reload(&self, adopt: impl FnOnce(&Config) -> Result<(), String>) -> Result<Report, Faults> {
-        let mut applied = self.applied.lock();
+        let started_with = self.started_with.lock();
         let current = self.plan.load_full();
         let revision = current.revision + 1;
         let built = build(&self.file, &current.services, &self.metrics, revision);
@@ -79,15 +80,18 @@ impl Live {
             }
         });
         self.metrics.reloaded(built.is_ok());
-        applied.last_fault = built.as_ref().err().map(ToString::to_string);
+        *self.last_fault.lock() = built.as_ref().err().map(ToString::to_string);
         let (loaded, plan, faults) = built?;
-        self.metrics.retain(&plan.routes.iter().map(|route| &*route.name).collect(), &plan.services.keys().map(|n| &**n).collect());
+        self.metrics.retain(
+            &plan.routes.iter().map(|route| &*route.name).collect(),
+            &plan.services.keys().map(|n| &**n).collect(),
+        );
         self.plan.store(Arc::new(plan));
         self.metrics.set_plan_revision(revision);
         Ok(Report {
             revision,
             lints: faults.lints().iter().map(ToString::to_string).collect(),
-            needs_restart: needs_restart(&applied.started_with, &loaded.config),
+            needs_restart: needs_restart(&started_with, &loaded.config),
         })
     }
 }
@@ -111,15 +115,19 @@ fn build(
 
 /// Changed settings that the running process can't take over.
 fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
-    let differs = |select: fn(&Config) -> serde_json::Value| select(old) != select(new);
-    let settings: [(&'static str, fn(&Config) -> serde_json::Value); 5] = [
-        ("listen", |config| serde_json::json!(config.listen)),
-        ("admin", |config| serde_json::json!(config.admin)),
-        ("threads", |config| serde_json::json!(config.threads)),
-        ("state_dir", |config| serde_json::json!(config.state_dir)),
-        ("upstream_pool.size", |config| serde_json::json!(config.upstream_pool.size)),
-    ];
-    settings.iter().filter(|(_, select)| differs(*select)).map(|(name, _)| *name).collect()
+    let settings = |config: &Config| {
+        [
+            ("listen", serde_json::json!(config.listen)),
+            ("admin", serde_json::json!(config.admin)),
+            ("threads", serde_json::json!(config.threads)),
+            ("state_dir", serde_json::json!(config.state_dir)),
+            ("grace", serde_json::json!(config.grace)),
+            ("upstream_pool.size", serde_json::json!(config.upstream_pool.size)),
+            ("access_log.queue", serde_json::json!(config.access_log.queue)),
+        ]
+    };
+    let pairs = settings(old).into_iter().zip(settings(new));
+    pairs.filter(|(old, new)| old != new).map(|((name, _), _)| name).collect()
 }
 
 /// The system's name look-up. A name that is not known now leaves its target without an address; the others serve.

@@ -7,8 +7,8 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::compile::Services;
 use super::route::{Action, HostSent, PathSent, Respond, Route, Split, Sticky, Timeouts};
-use crate::config::{Fault, Faults, Place, did_you_mean};
 use crate::config::model::{self, Config, EncodedReserved};
+use crate::config::{Fault, Faults, Place, did_you_mean};
 use crate::route::path::canonicalise;
 use crate::route::{PathPattern, Template};
 use crate::upstream::service::{BuildContext, Service};
@@ -154,7 +154,11 @@ impl<'a> Compiler<'a, '_> {
             self.faults.push(place.key("status"), redirect.status.to_string(), "301, 302, 303, 307 or 308");
         }
         if !["/", "http://", "https://"].iter().any(|beginning| redirect.to.starts_with(beginning)) {
-            self.faults.push(place.key("to"), format!("{:?}", redirect.to), "a path, or a URL with http:// or https://");
+            self.faults.push(
+                place.key("to"),
+                format!("{:?}", redirect.to),
+                "a path, or a URL with http:// or https://",
+            );
         }
         let to = self.template(&redirect.to, place.key("to"), &["host", "path", "query"])?;
         Some(Action::Redirect(StatusCode::from_u16(redirect.status).ok()?, to))
@@ -174,7 +178,9 @@ impl<'a> Compiler<'a, '_> {
                     self.faults.add(Fault::saying(place.key("headers").key(name.as_str()), fault));
                 }
                 (Ok(name), Ok(value)) => headers.push((name, value)),
-                _ => self.faults.push(place.key("headers").key(name), format!("{value:?}"), "a header's name and value"),
+                _ => {
+                    self.faults.push(place.key("headers").key(name), format!("{value:?}"), "a header's name and value")
+                }
             }
         }
         Some(Action::Respond(Box::new(Respond { status: status?, headers, body: Bytes::from(respond.body.clone()) })))
@@ -192,7 +198,11 @@ impl<'a> Compiler<'a, '_> {
             (None, Some(rewrite)) => {
                 let place = self.place.key("rewrite");
                 if !rewrite.starts_with('/') || rewrite.contains(['?', '#']) {
-                    self.faults.push(place.clone(), format!("{rewrite:?}"), "a path that begins with /, without a query");
+                    self.faults.push(
+                        place.clone(),
+                        format!("{rewrite:?}"),
+                        "a path that begins with /, without a query",
+                    );
                 }
                 self.template(rewrite, place, &[]).map(PathSent::Rewritten)
             }
@@ -221,7 +231,8 @@ impl<'a> Compiler<'a, '_> {
             "preserve" => Some(HostSent::Kept),
             "target" => Some(HostSent::Target),
             name => {
-                let valid = name.parse::<http::uri::Authority>().is_ok_and(|authority| !authority.as_str().contains('@'));
+                let valid =
+                    name.parse::<http::uri::Authority>().is_ok_and(|authority| !authority.as_str().contains('@'));
                 if !valid {
                     self.faults.push(self.place.key("host"), format!("{name:?}"), "preserve, target or a host name");
                 }
@@ -242,7 +253,8 @@ impl<'a> Compiler<'a, '_> {
         let known = |name: &&str| pattern.offers(name) || beside.contains(name);
         let unknown: Vec<&str> = template.names().filter(|name| !known(name)).collect();
         for name in &unknown {
-            let offered: Vec<String> = pattern.names().chain(beside.iter().copied()).map(|n| format!("{{{n}}}")).collect();
+            let offered: Vec<String> =
+                pattern.names().chain(beside.iter().copied()).map(|n| format!("{{{n}}}")).collect();
             let allowed = if offered.is_empty() { "nothing in braces".into() } else { offered.join(", ") };
             self.faults.push(place.clone(), format!("{{{name}}}, which path_pattern does not capture"), allowed);
         }

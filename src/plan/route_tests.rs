@@ -5,8 +5,8 @@ use http::request::Parts;
 
 use super::Plan;
 use super::route::Action;
-use crate::config::{Fault, Faults, Place};
 use crate::config::model::{Config, Expectation, RouteTest};
+use crate::config::{Fault, Faults, Place};
 
 /// Runs the tests of a configuration against its plan.
 pub fn run(config: &Config, plan: &Plan, faults: &mut Faults) {

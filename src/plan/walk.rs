@@ -35,7 +35,11 @@ impl Plan {
         }
         let path = canonicalise(path.as_bytes(), self.edge.merge_slashes)
             .map_err(|fault| Refusal::malformed(fault.to_string()))?;
-        Ok(Asked { host, path, query: request.uri.query() })
+        let query = request.uri.query();
+        if query.is_some_and(|query| !query.bytes().all(|byte| byte.is_ascii_graphic())) {
+            return Err(Refusal::malformed("the query holds a character that must be percent-encoded"));
+        }
+        Ok(Asked { host, path, query })
     }
 
     /// The gateway's own path that is asked for, if it is one.

@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use http::StatusCode;
 use pingora::http::ResponseHeader;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
@@ -19,7 +20,7 @@ use crate::policy::refusal::Kind;
 pub const MAX_ATTEMPTS: usize = 3;
 
 /// The way to the next target to try.
-pub fn next_peer(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+pub fn next_peer(ctx: &mut Ctx, upgrade: bool) -> Result<Box<HttpPeer>> {
     let (Some(route), Some(forward)) = (&ctx.route, &mut ctx.forward) else {
         return Err(Error::explain(ErrorType::InternalError, "a request without a route came to be forwarded"));
     };
@@ -33,7 +34,8 @@ pub fn next_peer(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     };
     let within = |limit: Duration| left.map_or(limit, |left| left.min(limit));
     peer.options.total_connection_timeout = Some(within(route.timeouts.connect));
-    peer.options.read_timeout = Some(within(route.timeouts.idle));
+    // An upgraded connection outlives the route's timeout, and its silence is bounded by this alone.
+    peer.options.read_timeout = Some(if upgrade { route.timeouts.idle } else { within(route.timeouts.idle) });
     peer.options.write_timeout = Some(route.timeouts.idle);
     forward.attempts += 1;
     forward.asked.get_or_insert(now);
@@ -77,12 +79,14 @@ fn told(error: Box<Error>, peer: &HttpPeer, again: bool) -> Box<Error> {
     error
 }
 
-/// Notes how long the upstream took.
+/// Notes how long the upstream took, and that an upgraded connection is bounded by no deadline.
 pub fn note_response(response: &ResponseHeader, ctx: &mut Ctx) {
-    if response.status.is_informational() {
+    let upgraded = response.status == StatusCode::SWITCHING_PROTOCOLS;
+    if response.status.is_informational() && !upgraded {
         return;
     }
     if let Some(forward) = &mut ctx.forward {
+        forward.deadline = forward.deadline.filter(|_| !upgraded);
         forward.upstream_time = forward.asked.map(|asked| asked.elapsed());
     }
 }

@@ -25,10 +25,9 @@ pub fn spare_streams(session: &mut Session, response: &ResponseHeader) {
     if response.status.is_informational() || !is_spared(response) {
         return;
     }
-    if let Some(module) = session.downstream_modules_ctx.get_mut::<ResponseCompression>() {
-        if module.is_header_phase() {
-            module.adjust_level(0);
-        }
+    let module = session.downstream_modules_ctx.get_mut::<ResponseCompression>();
+    if let Some(module) = module.filter(|module| module.is_header_phase()) {
+        module.adjust_level(0);
     }
 }
 

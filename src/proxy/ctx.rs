@@ -9,6 +9,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderValue;
 
+use super::settle;
+use crate::gateway::Shared;
 use crate::plan::address::Client;
 use crate::plan::route::Route;
 use crate::policy::refusal::Refusal;
@@ -17,6 +19,8 @@ use crate::upstream::service::Service;
 
 /// One request.
 pub struct Ctx {
+    /// The gateway it came to.
+    pub shared: Arc<Shared>,
     /// When its head was read.
     pub began: Moment,
     /// Its id; empty until the walk begins.
@@ -31,7 +35,7 @@ pub struct Ctx {
     pub forward: Option<Forward>,
     /// Why the gateway answered with an error, and what the log is told beyond that.
     pub failure: Option<Box<Failure>>,
-    /// The request is counted as in flight.
+    /// It is counted as in flight; absent once it is settled.
     pub in_flight: Option<InFlight>,
 }
 
@@ -72,8 +76,10 @@ pub struct Failure {
 
 impl Ctx {
     /// The context of a request whose head was just read.
-    pub fn new(in_flight: InFlight) -> Self {
+    pub fn new(shared: Arc<Shared>) -> Self {
         Ctx {
+            in_flight: Some(shared.metrics.in_flight()),
+            shared,
             began: Moment { instant: Instant::now(), time: SystemTime::now() },
             id: HeaderValue::from_static(""),
             client: Client { address: None, peer: None, trusted: false },
@@ -81,7 +87,6 @@ impl Ctx {
             route: None,
             forward: None,
             failure: None,
-            in_flight: Some(in_flight),
         }
     }
 
@@ -93,5 +98,13 @@ impl Ctx {
     /// The client's address, as far as it is known.
     pub fn client_address(&self) -> Option<IpAddr> {
         self.client.address
+    }
+}
+
+impl Drop for Ctx {
+    fn drop(&mut self) {
+        if self.in_flight.is_some() {
+            settle::settle_lost(self);
+        }
     }
 }

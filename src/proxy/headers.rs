@@ -94,26 +94,30 @@ fn remove_unwanted(identity: &HeaderNames, trusted: bool, upstream: &mut Request
     }
 }
 
+/// Sends the path that was matched, and nothing else: the bytes the client sent may say it differently (an absolute-form
+/// target, or characters the framework's parser mended).
 fn set_path(upstream: &mut RequestHeader, ctx: &Ctx) -> Result<()> {
     let changed = ctx.forward.as_ref().and_then(|forward| forward.path.as_deref());
-    let absolute = upstream.version != Version::HTTP_2 && upstream.uri.scheme().is_some();
-    if changed.is_none() && !absolute {
-        return Ok(());
-    }
     let path = changed.unwrap_or(upstream.uri.path());
-    let target = match upstream.uri.query() {
-        Some(query) => format!("{path}?{query}"),
-        None => path.to_owned(),
+    let query = upstream.uri.query();
+    let rest = upstream.raw_path().strip_prefix(path.as_bytes());
+    let same = match query {
+        Some(query) => rest.and_then(|rest| rest.strip_prefix(b"?")) == Some(query.as_bytes()),
+        None => rest.is_some_and(|rest| rest.is_empty() || rest == b"?"),
     };
-    if upstream.version == Version::HTTP_2 {
-        let mut parts = upstream.uri.clone().into_parts();
-        parts.path_and_query = target.parse().ok();
-        if let Ok(uri) = http::Uri::from_parts(parts) {
-            upstream.set_uri(uri);
-        }
+    if same {
         return Ok(());
     }
-    upstream.set_raw_path(target.as_bytes())
+    let target = query.map_or(path.to_owned(), |query| format!("{path}?{query}"));
+    if upstream.version != Version::HTTP_2 {
+        return upstream.set_raw_path(target.as_bytes());
+    }
+    let mut parts = upstream.uri.clone().into_parts();
+    parts.path_and_query = target.parse().ok();
+    if let Ok(uri) = http::Uri::from_parts(parts) {
+        upstream.set_uri(uri);
+    }
+    Ok(())
 }
 
 /// Tells where the request came from (SEMANTICS 2.5). What a trusted peer said stands; the peer itself is added.
@@ -132,15 +136,12 @@ fn set_origin(session: &Session, request: &RequestHeader, upstream: &mut Request
     if !said("x-forwarded-proto") {
         upstream.insert_header("x-forwarded-proto", HeaderValue::from_static(if tls { "https" } else { "http" }))?;
     }
-    if !said("x-forwarded-host") {
-        if let Some(host) = host_as_sent(request) {
-            upstream.insert_header("x-forwarded-host", host)?;
-        }
+    if let Some(host) = host_as_sent(request).filter(|_| !said("x-forwarded-host")) {
+        upstream.insert_header("x-forwarded-host", host)?;
     }
-    if !said("x-forwarded-port") {
-        if let Some(port) = session.server_addr().and_then(|address| address.as_inet()).map(|address| address.port()) {
-            upstream.insert_header("x-forwarded-port", HeaderValue::from(port))?;
-        }
+    let port = session.server_addr().and_then(|address| address.as_inet()).map(|address| address.port());
+    if let Some(port) = port.filter(|_| !said("x-forwarded-port")) {
+        upstream.insert_header("x-forwarded-port", HeaderValue::from(port))?;
     }
     Ok(())
 }
@@ -201,7 +202,7 @@ pub fn to_client(session: &mut Session, response: &mut ResponseHeader, ctx: &Ctx
         remove_hop_by_hop(response);
     }
     response.remove_header("x-gatekeeper-error");
-    if response.status.is_informational() {
+    if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
         return Ok(());
     }
     if session.req_header().version == Version::HTTP_10 {

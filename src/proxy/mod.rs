@@ -100,7 +100,7 @@ impl ProxyHttp for Proxy {
     type CTX = Ctx;
 
     fn new_ctx(&self) -> Ctx {
-        Ctx::new(self.shared.metrics.in_flight())
+        Ctx::new(self.shared.clone())
     }
 
     fn init_downstream_modules(&self, modules: &mut HttpModules) {
@@ -127,8 +127,8 @@ impl ProxyHttp for Proxy {
         }
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-        attempt::next_peer(ctx)
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+        attempt::next_peer(ctx, session.is_upgrade_req())
     }
 
     async fn upstream_request_filter(
@@ -186,7 +186,7 @@ impl ProxyHttp for Proxy {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
-        settle::settle(&self.shared, session, error, ctx);
+        settle::settle(session, error, ctx);
     }
 
     fn suppress_error_log(&self, _session: &Session, _ctx: &Ctx, _error: &Error) -> bool {

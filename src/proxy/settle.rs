@@ -1,17 +1,19 @@
 //! Settling: the ONE place where every request ends, and is measured and logged, once.
 
 use http::request::Parts;
+use http::{HeaderMap, Method, Version};
 use pingora::Error;
 use pingora_proxy::Session;
 
 use super::ctx::Ctx;
-use crate::gateway::Shared;
+use crate::plan::Plan;
 use crate::policy::refusal::Kind;
 use crate::record::{Event, Facts};
 
 /// Settles a request.
-pub fn settle(shared: &Shared, session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
+pub fn settle(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
     ctx.in_flight = None;
+    let shared = &ctx.shared;
     let written = session.response_written().map(|response| response.status.as_u16()).filter(|status| *status >= 101);
     let failure = ctx.failure.as_deref();
     let refusal = failure.map(|failure| failure.refusal.kind);
@@ -19,10 +21,10 @@ pub fn settle(shared: &Shared, session: &mut Session, error: Option<&Error>, ctx
         shared.metrics.refused(kind.code);
     }
     let request: &Parts = session.downstream_session.req_header();
-    let plan = shared.live.plan();
     let forward = ctx.forward.as_ref();
     let cause = failure.and_then(|failure| failure.cause.as_deref());
     let unforeseen = error.filter(|_| failure.is_none()).map(ToString::to_string);
+    let plan = shared.live.plan();
     let event = Event {
         facts: Facts {
             started: ctx.began.time,
@@ -48,9 +50,45 @@ pub fn settle(shared: &Shared, session: &mut Session, error: Option<&Error>, ctx
         headers: &request.headers,
         logged_headers: &plan.edge.logged_headers,
     };
+    record(ctx, &plan, &event);
+}
+
+/// Settles a request that nobody settled: its task panicked, or the runtime was shut down. Its session is gone.
+pub fn settle_lost(ctx: &mut Ctx) {
+    ctx.in_flight = None;
+    let forward = ctx.forward.as_ref();
+    let event = Event {
+        facts: Facts {
+            started: ctx.began.time,
+            duration: ctx.began.instant.elapsed(),
+            client: ctx.client.address,
+            version: Version::HTTP_11,
+            status: 0,
+            upstream_time: forward.and_then(|forward| forward.upstream_time),
+            attempts: forward.map_or(0, |forward| forward.attempts),
+            bytes_in: 0,
+            bytes_out: 0,
+            error_code: Some("lost"),
+            truncated: true,
+        },
+        request_id: ctx.id.to_str().unwrap_or_default(),
+        method: &Method::default(),
+        path: ctx.canonical_path.as_deref().unwrap_or_default(),
+        query: None,
+        host: "",
+        route: ctx.route.as_ref().map(|route| &*route.name),
+        service: forward.map(|forward| &*forward.service.name),
+        error_message: Some("the request's task ended before the request did"),
+        headers: &HeaderMap::new(),
+        logged_headers: &[],
+    };
+    record(ctx, &ctx.shared.live.plan(), &event);
+}
+
+fn record(ctx: &Ctx, plan: &Plan, event: &Event) {
     let route = ctx.route.as_ref().map_or(&plan.edge.unrouted, |route| &route.metrics);
-    shared.metrics.record(&event, route, forward.map(|forward| &forward.service.metrics));
-    shared.log.push(&event);
+    ctx.shared.metrics.record(event, route, ctx.forward.as_ref().map(|forward| &forward.service.metrics));
+    ctx.shared.log.push(event);
 }
 
 /// A failure after the response's head went out. An error of our own that was answered as such is whole.

@@ -53,8 +53,15 @@ mod tests {
         assert!(is_well_formed(restarted().as_bytes()));
         let zero = "00-00000000000000000000000000000000-b7ad6b7169203331-01";
         let cases = [
-            "", "x", &good[..54], &good.to_uppercase(), &format!("{good}-more"), &good.replacen("00", "ff", 1), zero,
-            &good.replace("b7ad6b7169203331", "0000000000000000"), &good.replace('-', "_"),
+            "",
+            "x",
+            &good[..54],
+            &good.to_uppercase(),
+            &format!("{good}-more"),
+            &good.replacen("00", "ff", 1),
+            zero,
+            &good.replace("b7ad6b7169203331", "0000000000000000"),
+            &good.replace('-', "_"),
         ];
         for case in cases {
             assert!(!is_well_formed(case.as_bytes()), "{case}");

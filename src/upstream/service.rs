@@ -14,8 +14,8 @@ use pingora::upstreams::peer::HttpPeer;
 use super::shares::Shares;
 use super::target::{ALLOWED, Manner, Target, Url, Way};
 use super::tls::ClientTls;
-use crate::config::{Fault, Faults, Place};
 use crate::config::model;
+use crate::config::{Fault, Faults, Place};
 use crate::record::metrics::{Metrics, ServiceMetrics};
 
 /// Turns the name of a target into addresses. Blocks: never on the path of a request.
@@ -63,13 +63,20 @@ impl Service {
             faults.push(at.key("targets"), "no target with a weight above 0", "at least one target");
         }
         let (tls, places, turns) = (tls?, places?, turns?);
+        let previous = context.previous.get(name);
+        let known = previous.filter(|service| service.source.raw == *raw).map(|service| &service.source.addresses);
+        let addresses = places.iter().enumerate().map(|(index, place)| {
+            // A name that stops resolving keeps its last addresses.
+            let last = || known.and_then(|known| known.get(index)).cloned().unwrap_or_default();
+            Some(context.addresses(place)).filter(|found| !found.is_empty()).unwrap_or_else(last)
+        });
         let source = Source {
             raw: raw.clone(),
             idle_timeout: raw.idle_timeout.unwrap_or(defaults.idle_timeout).0,
-            addresses: places.iter().map(|place| context.addresses(place)).collect(),
+            addresses: addresses.collect(),
             tls_group: tls.group_key(),
         };
-        if let Some(kept) = context.previous.get(name).filter(|service| service.source == source) {
+        if let Some(kept) = previous.filter(|service| service.source == source) {
             return Some(kept.clone());
         }
         let manner = Manner { protocol: raw.protocol, tls: &tls, idle_timeout: source.idle_timeout };
@@ -77,7 +84,9 @@ impl Service {
         Some(Arc::new(Service {
             name: name.into(),
             metrics: context.metrics.service(name),
-            targets: targets.map(|((raw, place), addresses)| Target::new(raw.url(), place, addresses, &manner)).collect(),
+            targets: targets
+                .map(|((raw, place), addresses)| Target::new(raw.url(), place, addresses, &manner))
+                .collect(),
             turns,
             source,
         }))

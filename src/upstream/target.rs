@@ -57,10 +57,13 @@ impl Url {
             return Err("a target has no path; use a route's rewrite");
         }
         let host = authority.host().trim_matches(['[', ']']);
-        let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
-        if host.is_empty() || port == 0 || authority.as_str().ends_with(':') {
+        let port = match authority.as_str().strip_prefix(authority.host()) {
+            Some("") => Some(if tls { 443 } else { 80 }),
+            _ => authority.port_u16(),
+        };
+        let Some(port) = port.filter(|port| *port > 0 && !host.is_empty()) else {
             return Err("a URL without a host or with a wrong port");
-        }
+        };
         Ok(Url { tls, way: Way::Tcp(host.to_ascii_lowercase(), port), authority: authority.to_string() })
     }
 }
@@ -139,8 +142,20 @@ mod tests {
     #[test]
     fn wrong_urls_are_refused() {
         for url in [
-            "", "content:8003", "ftp://x", "http://", "http://x:0", "http://x:99999", "http://u:p@x", "http://x/path",
-            "http://x?q", "http://x/?", "unix:run/app.sock", "unix:", "http://x y", "http://x:",
+            "",
+            "content:8003",
+            "ftp://x",
+            "http://",
+            "http://x:0",
+            "http://x:99999",
+            "http://u:p@x",
+            "http://x/path",
+            "http://x?q",
+            "http://x/?",
+            "unix:run/app.sock",
+            "unix:",
+            "http://x y",
+            "http://x:",
         ] {
             assert!(Url::parse(url).is_err(), "{url}");
         }

@@ -30,9 +30,10 @@ impl ClientTls {
     pub fn read(raw: &UpstreamTls) -> Result<Self, Vec<(&'static str, String)>> {
         let mut faults = Vec::new();
         let mut seen = Vec::new();
-        let authorities = raw.ca.as_deref().and_then(|path| {
-            read_certificates(path, &mut seen).map_err(|fault| faults.push(("ca", fault))).ok()
-        });
+        let authorities = raw
+            .ca
+            .as_deref()
+            .and_then(|path| read_certificates(path, &mut seen).map_err(|fault| faults.push(("ca", fault))).ok());
         let certificate = match (&raw.client_certificate, &raw.client_key) {
             (Some(certificate), Some(key)) => read_pair(certificate, key, &mut seen).map_err(|f| faults.push(f)).ok(),
             (None, None) => None,
@@ -97,7 +98,8 @@ fn read_certificates(path: &str, seen: &mut Vec<u8>) -> Result<Vec<CertificateDe
 fn read_pair(certificate: &str, key: &str, seen: &mut Vec<u8>) -> Result<Arc<CertKey>, (&'static str, String)> {
     let chain = read_certificates(certificate, seen).map_err(|fault| ("client_certificate", fault))?;
     let pem = read(key).map_err(|fault| ("client_key", fault))?;
-    let secret = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| ("client_key", format!("{key} holds no private key")))?;
+    let secret =
+        PrivateKeyDer::from_pem_slice(&pem).map_err(|_| ("client_key", format!("{key} holds no private key")))?;
     let fits = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .and_then(|builder| {
