@@ -7,12 +7,16 @@
 mod support;
 
 mod answers;
+mod cli;
 mod compression;
+mod examples;
 mod forward;
 mod grpc;
 mod h2;
 mod headers;
 mod log;
+mod reload;
+mod reload_load;
 mod routing;
 mod selftest;
 mod sse;

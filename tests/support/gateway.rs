@@ -15,6 +15,10 @@ use super::{Answer, Ask, Client, Origin, PATIENCE, Raw, Request, eventually};
 pub struct Gateway {
     pub address: SocketAddr,
     dir: TempDir,
+    /// Its configuration.
+    file: PathBuf,
+    /// Its environment, beside the test's own.
+    variables: Vec<(String, String)>,
     process: Child,
 }
 
@@ -23,15 +27,34 @@ impl Gateway {
     pub async fn start(config: &str) -> Gateway {
         let dir = tempfile::tempdir().unwrap();
         write_config(dir.path(), config);
+        let file = config_file(dir.path());
+        Gateway::spawn(dir, file, Vec::new()).await
+    }
+
+    /// Runs with a file as it is, whose addresses come from PORT, ADMIN_ADDRESS and these variables.
+    pub async fn of_file(file: impl Into<PathBuf>, variables: &[(&str, &str)]) -> Gateway {
+        let dir = tempfile::tempdir().unwrap();
+        let own = [
+            ("PORT", "0".to_owned()),
+            ("ADMIN_ADDRESS", format!("unix:{}", dir.path().join("admin.sock").display())),
+            ("STATE_DIRECTORY", dir.path().join("state").display().to_string()),
+        ];
+        let given = variables.iter().map(|(name, value)| (*name, (*value).to_owned()));
+        let variables = own.into_iter().chain(given).map(|(name, value)| (name.to_owned(), value)).collect();
+        Gateway::spawn(dir, file.into(), variables).await
+    }
+
+    async fn spawn(dir: TempDir, file: PathBuf, variables: Vec<(String, String)>) -> Gateway {
         let process = Command::new(env!("CARGO_BIN_EXE_gatekeeper"))
             .args(["run", "-c"])
-            .arg(config_file(dir.path()))
+            .arg(&file)
+            .envs(variables.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(dir.path().join("stderr")).unwrap())
             .spawn()
             .unwrap();
-        let mut gateway = Gateway { address: ([0, 0, 0, 0], 0).into(), dir, process };
+        let mut gateway = Gateway { address: ([0, 0, 0, 0], 0).into(), dir, file, variables, process };
         gateway.address = gateway.listening().await;
         gateway
     }
@@ -64,7 +87,7 @@ impl Gateway {
     /// Runs `gatekeeper NAME -c FILE ARGS…`.
     pub fn command(&self, name: &str, args: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gatekeeper"));
-        command.arg(name).arg("-c").arg(config_file(self.dir.path())).args(args).output().unwrap()
+        command.arg(name).arg("-c").arg(&self.file).args(args).envs(self.variables.iter().cloned()).output().unwrap()
     }
 
     /// Replaces the configuration and makes the gateway read it; the reason when it refuses.
