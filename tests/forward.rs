@@ -113,6 +113,14 @@ async fn an_http_1_0_client_keeps_its_connection_only_if_it_asks_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_shorter_than_the_http2_preface_is_answered() {
+    let gateway = Gateway::to(&Origin::start().await).await;
+    let mut raw = gateway.raw().await;
+    raw.send("GET / HTTP/1.0\r\n\r\n").await;
+    assert_eq!(raw.response().await.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_expects_100_continue_gets_it_before_it_sends() {
     let gateway = Gateway::to(&Origin::start().await).await;
     let mut raw = gateway.raw().await;
