@@ -15,6 +15,7 @@ use pingora::services::listening::Service;
 use pingora_proxy::HttpProxy;
 
 use super::socket::Socket;
+use super::tap::Tap;
 use crate::proxy::Proxy;
 use crate::record::metrics::Metrics;
 
@@ -71,7 +72,7 @@ struct Door {
 impl ServerApp for Door {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let _counted = self.metrics.connection();
-        self.rooms.process_new(stream, shutdown).await
+        self.rooms.process_new(Box::new(Tap::new(stream)), shutdown).await
     }
 
     async fn cleanup(&self) {

@@ -7,6 +7,7 @@ use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use pingora::Result;
 use pingora::http::ResponseHeader;
+use pingora::protocols::http::HttpTask;
 use pingora_proxy::Session;
 use serde::Serialize;
 
@@ -126,11 +127,11 @@ pub async fn send(session: &mut Session, answer: &Answer, ctx: &Ctx) -> Result<(
         session.set_keepalive(None);
     }
     let silent = bodyless || answer.body.is_empty() || session.req_header().method == Method::HEAD;
-    session.write_response_header(Box::new(response), silent).await?;
+    let mut tasks = vec![HttpTask::Header(Box::new(response), silent)];
     if !silent {
-        session.write_response_body(Some(answer.body.clone()), true).await?;
+        tasks.push(HttpTask::Body(Some(answer.body.clone()), true));
     }
-    Ok(())
+    session.write_response_tasks(tasks).await.map(|_| ())
 }
 
 fn is_grpc(session: &Session) -> bool {

@@ -52,10 +52,13 @@ impl Template {
     pub fn expand<'a>(&self, look_up: impl Fn(&str) -> Option<&'a str>) -> String {
         let mut out = String::new();
         for piece in &self.0 {
-            out.push_str(match piece {
+            let text = match piece {
                 Piece::Text(text) => text,
                 Piece::Hole(name) => look_up(name).unwrap_or_default(),
-            });
+            };
+            // The rest brings its own slash: `/new/{*}` and `/new{*}` both are `/new/a`.
+            let doubled = matches!(piece, Piece::Hole(name) if **name == *"*") && out.ends_with('/');
+            out.push_str(if doubled { text.trim_start_matches('/') } else { text });
         }
         out
     }
@@ -118,6 +121,7 @@ mod tests {
             prop_assert_eq!(Template::parse(&template.to_string()).unwrap(), template.clone());
             let values = |name: &str| (name == "*").then_some("/r");
             let expected = template.names().fold(text.clone(), |text, name| {
+                let text = if name == "*" { text.replace("/{*}", "/r") } else { text };
                 text.replace(&format!("{{{name}}}"), values(name).unwrap_or_default())
             });
             prop_assert_eq!(template.expand(values), expected);
