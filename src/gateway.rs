@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use pingora::apps::HttpServerOptions;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
 use pingora::services::background::background_service;
@@ -123,7 +124,12 @@ impl Gateway {
     /// Runs until it is told to stop.
     pub fn run(self) {
         let mut server = Server::new_with_opt_and_conf(None, server_conf(&self.config));
-        let proxy = Arc::new(http_proxy(&server.configuration, Proxy::new(self.shared.clone())));
+        let mut proxy = http_proxy(&server.configuration, Proxy::new(self.shared.clone()));
+        // Whether HTTP/2 may begin without TLS is each listener's own choice, which its tap makes.
+        let mut options = HttpServerOptions::default();
+        options.h2c = true;
+        proxy.server_options = Some(options);
+        let proxy = Arc::new(proxy);
         let (stop, stopped) = watch::channel(false);
         for (socket, h2c) in self.sockets {
             log::info!("listening on {}", socket.address);

@@ -131,9 +131,9 @@ async fn a_client_that_expects_100_continue_gets_it_before_it_sends() {
     .await;
     let gateway = Gateway::to_url(&origin.url()).await;
     let mut raw = gateway.raw().await;
-    raw.send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n").await;
+    raw.send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n").await;
     assert_eq!(raw.response().await.status(), 100);
-    let response = raw.send("hello").await.response().await;
+    let response = raw.send("5\r\nhello\r\n0\r\n\r\n").await.response().await;
     assert_eq!((response.status(), response.text()), (200, "ok"));
 }
 

@@ -28,6 +28,7 @@ const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 #[derive(Debug)]
 pub struct Tap {
     stream: Stream,
+    h2c: bool,
     /// Something was written and may still be buffered.
     unflushed: bool,
     /// Read ahead, and to be read again.
@@ -35,9 +36,9 @@ pub struct Tap {
 }
 
 impl Tap {
-    /// A tap on a stream.
-    pub fn new(stream: Stream) -> Self {
-        Tap { stream, unflushed: false, ahead: SmallVec::new() }
+    /// A tap on a stream, on which HTTP/2 may begin without TLS if `h2c`.
+    pub fn new(stream: Stream, h2c: bool) -> Self {
+        Tap { stream, h2c, unflushed: false, ahead: SmallVec::new() }
     }
 }
 
@@ -91,8 +92,11 @@ impl AsyncWrite for Tap {
 
 #[async_trait]
 impl Peek for Tap {
-    /// Reads ahead as long as it looks like HTTP/2's preface; what is beyond stays zero in `buf`.
+    /// Reads ahead as long as it looks like HTTP/2's preface, if that is wanted; what is beyond stays zero in `buf`.
     async fn try_peek(&mut self, buf: &mut [u8]) -> io::Result<bool> {
+        if !self.h2c {
+            return Ok(true);
+        }
         let mut ahead = std::mem::take(&mut self.ahead);
         while ahead.len() < H2_PREFACE.len() && H2_PREFACE.starts_with(&ahead) {
             let mut more = [0; H2_PREFACE.len()];
@@ -164,7 +168,7 @@ mod tests {
 
     fn tap() -> (Tap, tokio::io::DuplexStream) {
         let (ours, theirs) = tokio::io::duplex(1024);
-        (Tap::new(Box::new(ours)), theirs)
+        (Tap::new(Box::new(ours), true), theirs)
     }
 
     async fn peek(tap: &mut Tap) -> bool {

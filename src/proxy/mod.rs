@@ -136,7 +136,8 @@ impl ProxyHttp for Proxy {
     }
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-        attempt::next_peer(ctx, session.is_upgrade_req())
+        let has_body = !session.is_body_empty();
+        attempt::next_peer(ctx, session.is_upgrade_req(), has_body)
     }
 
     async fn upstream_request_filter(
