@@ -122,14 +122,16 @@ fn set_path(upstream: &mut RequestHeader, ctx: &Ctx) -> Result<()> {
 
 /// Tells where the request came from (SEMANTICS 2.5). What a trusted peer said stands; the peer itself is added.
 fn set_origin(session: &Session, request: &RequestHeader, upstream: &mut RequestHeader, ctx: &Ctx) -> Result<()> {
-    if let Some(peer) = ctx.client.peer {
-        let peer_value = address_value(peer);
-        let client_value = match ctx.client.address {
-            Some(address) if address != peer => address_value(address),
-            _ => peer_value.clone(),
-        };
-        append(upstream, HeaderName::from_static("x-forwarded-for"), peer_value)?;
-        upstream.insert_header("x-real-ip", client_value)?;
+    let peer_value = ctx.client.peer.map(address_value);
+    let client_value = match &peer_value {
+        Some(value) if ctx.client.address == ctx.client.peer => Some(value.clone()),
+        _ => ctx.client.address.map(address_value),
+    };
+    if let Some(value) = peer_value {
+        append(upstream, HeaderName::from_static("x-forwarded-for"), value)?;
+    }
+    if let Some(value) = client_value {
+        upstream.insert_header("x-real-ip", value)?;
     }
     let tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
     let said = |name: &str| ctx.client.trusted && request.headers.contains_key(name);
