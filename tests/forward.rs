@@ -113,6 +113,14 @@ async fn an_http_1_0_client_keeps_its_connection_only_if_it_asks_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_shorter_than_the_http2_preface_is_answered() {
+    let gateway = Gateway::to(&Origin::start().await).await;
+    let mut raw = gateway.raw().await;
+    raw.send("GET / HTTP/1.0\r\n\r\n").await;
+    assert_eq!(raw.response().await.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_expects_100_continue_gets_it_before_it_sends() {
     let gateway = Gateway::to(&Origin::start().await).await;
     let mut raw = gateway.raw().await;
@@ -169,25 +177,34 @@ async fn early_hints_come_through_to_http2() {
 const WITH_TRAILERS: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x-checksum\r\n\r\n3\r\nabc\r\n0\r\nx-checksum: 42\r\n\r\n";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn trailers_reach_clients_of_both_versions_from_an_http1_upstream() {
+async fn trailers_of_an_http1_upstream_reach_an_http1_client() {
     let gateway = Gateway::to_url(&RawOrigin::answering(WITH_TRAILERS).await.url()).await;
     let mut raw = gateway.raw().await;
     raw.send("GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: TE\r\n\r\n").await;
     let response = raw.response().await;
     assert_eq!((response.text(), response.complete), ("abc", true));
     assert_eq!(response.trailers, [("x-checksum".to_owned(), "42".to_owned())]);
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn trailers_of_an_http1_upstream_reach_an_http2_client() {
+    let gateway = Gateway::to_url(&RawOrigin::answering(WITH_TRAILERS).await.url()).await;
     let answer = gateway.h2c().await.ask(Request::get("/").header("te", "trailers")).await;
     assert_eq!((answer.text(), &answer.trailers["x-checksum"]), ("abc", &"42".parse().unwrap()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn trailers_reach_clients_of_both_versions_from_an_http2_upstream() {
+async fn trailers_of_an_http2_upstream_reach_an_http2_client() {
     let origin = Origin::start().await;
     let gateway = Gateway::start(&by_protocol(origin.url())).await;
     let answer = gateway.h2c().await.ask(Request::get("/h2/trailers").header("te", "trailers")).await;
     assert_eq!((answer.text(), &answer.trailers["x-checksum"]), ("with trailers", &"42".parse().unwrap()));
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn trailers_of_an_http2_upstream_reach_an_http1_client() {
+    let origin = Origin::start().await;
+    let gateway = Gateway::start(&by_protocol(origin.url())).await;
     let mut raw = gateway.raw().await;
     raw.send("GET /h2/trailers HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: TE\r\n\r\n").await;
     let response = raw.response().await;

@@ -20,6 +20,9 @@ async fn each_event_arrives_within_200_ms() {
             let mut events = 0;
             while let Some(frame) = soon("an event", body.frame()).await {
                 let data = frame.unwrap().into_data().unwrap();
+                if data.is_empty() {
+                    continue; // HTTP/2 may end a body with an empty frame.
+                }
                 let sent: u128 = std::str::from_utf8(&data[6..]).unwrap().trim().parse().unwrap();
                 assert!(now_millis() - sent < 200, "event {events} took {} ms", now_millis() - sent);
                 events += 1;

@@ -50,7 +50,7 @@ pub enum Client {
 
 impl Client {
     pub async fn h1(address: SocketAddr) -> Client {
-        Client::h1_over(TcpStream::connect(address).await.unwrap()).await
+        Client::h1_over(connect(address).await).await
     }
 
     pub async fn unix(path: &str) -> Client {
@@ -65,7 +65,7 @@ impl Client {
 
     /// HTTP/2 by prior knowledge.
     pub async fn h2c(address: SocketAddr) -> Client {
-        let stream = TcpStream::connect(address).await.unwrap();
+        let stream = connect(address).await;
         let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
         Client::H2(sender)
@@ -94,6 +94,12 @@ impl Client {
         let exchange = async { Answer::collect(self.send(ask).await.unwrap()).await.unwrap() };
         soon("a response", exchange).await
     }
+}
+
+async fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
 }
 
 /// HTTP/2 has the host in the target.

@@ -15,6 +15,7 @@
 //! | `/slow/MS` | answers after that time |
 //! | `/gone/N` | dies after N bytes of a response that promised more (with `?chunked` without saying how much) |
 //! | `/ws` | a websocket that echoes |
+//! | `/test.Numbers/*` | a gRPC service |
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -197,18 +198,13 @@ where
 }
 
 async fn answer(request: Request<Incoming>, connection: Connection) -> Response<Body> {
-    if is_grpc(&request) {
+    if request.uri().path().starts_with("/test.Numbers/") {
         return grpc::answer(request).await;
     }
     let wanted = wanted_headers(request.headers());
     let mut response = act(request, connection).await;
     response.headers_mut().extend(wanted);
     response
-}
-
-fn is_grpc(request: &Request<Incoming>) -> bool {
-    let content_type = request.headers().get(header::CONTENT_TYPE);
-    content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
 fn wanted_headers(headers: &HeaderMap) -> HeaderMap {
