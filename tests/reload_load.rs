@@ -41,7 +41,7 @@ impl Scene {
 
     /// The upstreams the moving service has in a revision.
     fn targets(revision: usize) -> Vec<usize> {
-        (0..3).filter(|origin| revision % 7 + 1 & 1 << origin != 0).collect()
+        (0..3).filter(|origin| (revision % 7 + 1) & (1 << origin) != 0).collect()
     }
 
     fn has_extra(revision: usize) -> bool {
