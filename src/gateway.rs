@@ -29,7 +29,7 @@ use crate::plan::live::{Live, Report};
 use crate::proxy::{Proxy, attempt};
 use crate::record::AccessLog;
 use crate::record::metrics::Metrics;
-use crate::state::State;
+use crate::state::{State, remember_admin_address};
 
 /// What requests and administration share.
 pub struct Shared {
@@ -102,7 +102,10 @@ impl Gateway {
         let sockets = config.listen.iter().map(bind).collect::<Result<Vec<_>, _>>().map_err(other)?;
         let log = AccessLog::start(&config.access_log, metrics.access_log_dropped.clone())
             .map_err(|error| other(format!("can't write the access log to {}: {error}", config.access_log.to)))?;
-        let state = State::open(&state_dir(&config)).map_err(other)?;
+        let directory = state_dir(&config);
+        let state = State::open(&directory).map_err(other)?;
+        remember_admin_address(&directory, &admin.address)
+            .map_err(|error| other(format!("can't write to {}: {error}", directory.display())))?;
         let listeners = sockets.iter().map(|(socket, _)| socket.address.clone()).collect();
         let shared = Shared {
             live,

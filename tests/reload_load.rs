@@ -61,6 +61,12 @@ impl Scene {
         if Scene::has_extra(revision) {
             config += &format!("  - {{ name: extra, path_pattern: /extra, target_url: \"{steady}\" }}\n");
         }
+        // A plan that stays in memory shall be seen there.
+        for filler in 0..200 {
+            config += &format!(
+                "  - {{ name: filler-{revision}-{filler}, path_pattern: /filler/{filler}, target_service: steady }}\n"
+            );
+        }
         match revision % 4 {
             0 => config += "  - { name: ws, path_pattern: /ws, target_service: steady }\n",
             1 => config += "  - { name: ws, path_pattern: /ws, target_service: moving }\n",

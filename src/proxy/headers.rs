@@ -125,14 +125,16 @@ fn set_path(parts: &mut Parts, ctx: &Ctx) {
 
 /// Tells where the request came from (SEMANTICS 2.5). What a trusted peer said stands; the peer itself is added.
 fn set_origin(session: &Session, request: &RequestHeader, upstream: &mut HeaderMap, ctx: &Ctx) {
-    if let Some(peer) = ctx.client.peer {
-        let peer_value = address_value(peer);
-        let client_value = match ctx.client.address {
-            Some(address) if address != peer => address_value(address),
-            _ => peer_value.clone(),
-        };
-        append(upstream, X_FORWARDED_FOR, peer_value);
-        upstream.insert(X_REAL_IP, client_value);
+    let peer_value = ctx.client.peer.map(address_value);
+    let client_value = match &peer_value {
+        Some(value) if ctx.client.address == ctx.client.peer => Some(value.clone()),
+        _ => ctx.client.address.map(address_value),
+    };
+    if let Some(value) = peer_value {
+        append(upstream, X_FORWARDED_FOR, value);
+    }
+    if let Some(value) = client_value {
+        upstream.insert(X_REAL_IP, value);
     }
     let said = |name: &HeaderName| ctx.client.trusted && request.headers.contains_key(name);
     if !said(&X_FORWARDED_PROTO) {
