@@ -58,9 +58,9 @@ def free_address():
         return f"127.0.0.1:{server.getsockname()[1]}"
 
 
-def busy_seconds(core):
-    """What all processes have used of a core, and what the hypervisor took away."""
+def busy_seconds(cores):
+    """What all processes have used of the cores, and what the hypervisor took away."""
     with open("/proc/stat") as file:
-        fields = next(line.split()[1:] for line in file if line.startswith(f"cpu{core} "))
-    idle, waiting = int(fields[3]), int(fields[4])
-    return (sum(map(int, fields[:8])) - idle - waiting) * TICK
+        lines = [line.split() for line in file]
+    used = [map(int, fields[1:4] + fields[6:9]) for fields in lines if fields[0] in [f"cpu{core}" for core in cores]]
+    return sum(map(sum, used)) * TICK
