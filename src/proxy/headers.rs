@@ -1,8 +1,8 @@
 //! Header hygiene in both directions (SEMANTICS 2).
 //!
 //! Headers change only on the upstream's copy: the framework decides a request's framing lazily from the original. Its
-//! own sanitiser has run on the copy before us (hop-by-hop fields, what `Connection` names); what it removed although
-//! a client may not remove it is put back, and our own fields are set last.
+//! own sanitiser is switched off (`upstream::target`): it walks the fields a dozen times, and lets a client's `Connection`
+//! remove what the client was authenticated by. Our own fields are set last.
 
 use std::net::IpAddr;
 
@@ -15,7 +15,6 @@ use pingora_proxy::Session;
 use smallvec::SmallVec;
 
 use super::ctx::Ctx;
-use super::reply::ERROR_CODE;
 use super::request_id::{REQUEST_ID, X_REQUEST_ID};
 use super::trace;
 use crate::plan::Edge;
@@ -56,10 +55,15 @@ pub fn check_loop(headers: &HeaderMap) -> Result<(), Refusal> {
 pub fn to_upstream(edge: &Edge, session: &Session, upstream: &mut RequestHeader, ctx: &Ctx) -> Result<()> {
     let request = session.req_header();
     let ends = upstream.send_end_stream();
-    let mut parts: Parts = std::mem::replace(upstream, RequestHeader::build_no_case(Method::GET, b"/", None)?).into();
+    let placeholder = RequestHeader::build_no_case(Method::GET, b"/", Some(0))?;
+    let mut parts: Parts = std::mem::replace(upstream, placeholder).into();
     parts.headers.reserve(OWN_FIELDS);
-    restore_protected(request, &mut parts.headers);
+    let websocket = request.version == Version::HTTP_11 && is_websocket(&request.headers);
     remove_unwanted(&edge.identity, ctx.client.trusted, &mut parts.headers);
+    if websocket {
+        parts.headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        parts.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    }
     set_path(&mut parts, ctx);
     set_origin(session, request, &mut parts.headers, ctx);
     set_host(&mut parts.headers, ctx);
@@ -83,35 +87,63 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
-/// Fields that a client's `Connection` cannot remove, beside those whose nomination the framework refuses.
-const PROTECTED: [HeaderName; 2] = [http::header::AUTHORIZATION, http::header::COOKIE];
-
-fn restore_protected(request: &RequestHeader, upstream: &mut HeaderMap) {
-    if !request.headers.contains_key(CONNECTION) {
-        return;
-    }
-    for name in PROTECTED {
-        if upstream.contains_key(&name) {
-            continue;
-        }
-        for value in request.headers.get_all(&name) {
-            upstream.append(name.clone(), value.clone());
-        }
-    }
+/// Fields of the connection to the client, which say nothing on another (RFC 9110 7.6.1, RFC 9112 6.1). The framework
+/// frames the body anew.
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "http2-settings"
+    )
 }
 
-/// Deletes who the user is said to be, names that some upstreams confuse (`X_User_Id`), and, from strangers, where the
-/// request is said to come from.
+/// Deletes the fields of the connection, those that `Connection` names, who the user is said to be, names that some
+/// upstreams confuse (`X_User_Id`), and, from strangers, where the request is said to come from.
 fn remove_unwanted(identity: &HeaderNames, trusted: bool, upstream: &mut HeaderMap) {
+    let nominated = nominated(upstream);
     let unwanted = |name: &&HeaderName| {
-        let name = name.as_str();
-        let origin = !trusted && (name.starts_with("x-forwarded-") || name == "forwarded" || name == "x-real-ip");
-        origin || name.as_bytes().contains(&b'_') || identity.contains(name)
+        let text = name.as_str();
+        let origin = !trusted && (text.starts_with("x-forwarded-") || text == "forwarded" || text == "x-real-ip");
+        is_hop_by_hop(text)
+            || origin
+            || text.as_bytes().contains(&b'_')
+            || identity.contains(text)
+            || nominated.contains(name)
     };
     let names: SmallVec<[HeaderName; 4]> = upstream.keys().filter(unwanted).cloned().collect();
     for name in &names {
         upstream.remove(name);
     }
+}
+
+/// What `Connection` names and a client may have removed. What routes, authenticates or frames a request, or says where it
+/// came from, it may not: a request must not lose on the way what it was judged by.
+fn nominated(headers: &HeaderMap) -> SmallVec<[HeaderName; 2]> {
+    let protected = |name: &HeaderName| {
+        let text = name.as_str();
+        matches!(text, "host" | "authorization" | "cookie" | "content-length" | "x-real-ip" | "forwarded" | "via")
+            || text.starts_with("x-forwarded-")
+    };
+    let names = headers.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let names = names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
+    names.filter(|name| !protected(name)).collect()
+}
+
+/// A websocket handshake, the only upgrade that is passed on.
+fn is_websocket(headers: &HeaderMap) -> bool {
+    let upgrade = headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    let names = |value: &HeaderValue| {
+        value.as_bytes().split(|byte| *byte == b',').any(|name| name.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+    };
+    upgrade && headers.get_all(CONNECTION).iter().any(names)
 }
 
 fn set_path(parts: &mut Parts, ctx: &Ctx) {
@@ -217,7 +249,6 @@ pub fn to_client(session: &mut Session, response: &mut ResponseHeader, ctx: &Ctx
     if response.status != StatusCode::SWITCHING_PROTOCOLS {
         remove_hop_by_hop(response);
     }
-    response.remove_header(&ERROR_CODE);
     if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
         return Ok(());
     }
@@ -227,23 +258,21 @@ pub fn to_client(session: &mut Session, response: &mut ResponseHeader, ctx: &Ctx
     response.insert_header(X_REQUEST_ID, ctx.id.clone())
 }
 
+/// Deletes the fields of the connection to the upstream, and what only we may say. Usually there are none.
 fn remove_hop_by_hop(response: &mut ResponseHeader) {
-    let nominated = |value: &HeaderValue| -> SmallVec<[HeaderName; 2]> {
-        let names = value.as_bytes().split(|byte| *byte == b',');
-        names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect()
+    let ours = |name: &HeaderName| {
+        matches!(name.as_str(), "connection" | "keep-alive" | "proxy-connection" | "upgrade" | "x-gatekeeper-error")
     };
-    let names: SmallVec<[HeaderName; 2]> = response.headers.get_all(CONNECTION).iter().flat_map(nominated).collect();
+    let mut names: SmallVec<[HeaderName; 4]> = response.headers.keys().filter(|name| ours(name)).cloned().collect();
+    if names.contains(&CONNECTION) {
+        let values = response.headers.get_all(CONNECTION).iter();
+        let nominated = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        names.extend(nominated.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()));
+    }
     for name in names.iter().filter(|name| !FRAMING.contains(name)) {
         response.remove_header(name);
     }
-    response.remove_header(&CONNECTION);
-    response.remove_header(&UPGRADE);
-    response.remove_header(&KEEP_ALIVE);
-    response.remove_header(&PROXY_CONNECTION);
 }
-
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// Fields that say where a message ends: no `Connection` removes them.
 const FRAMING: [HeaderName; 2] = [http::header::TRANSFER_ENCODING, http::header::CONTENT_LENGTH];
@@ -289,6 +318,55 @@ mod tests {
         assert_eq!(upstream.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["accept"]);
         remove_unwanted(&identity, true, &mut trusted);
         assert_eq!(trusted.len(), 4);
+    }
+
+    #[test]
+    fn connection_names_what_goes_but_not_what_a_request_is_judged_by() {
+        let mut upstream = map(&[
+            ("connection", "X-Drop, close, Authorization, Cookie"),
+            ("connection", "host,Content-Length,, x-forwarded-for"),
+            ("x-drop", "1"),
+            ("x-keep", "1"),
+            ("authorization", "a"),
+            ("cookie", "b"),
+            ("host", "c"),
+            ("content-length", "1"),
+            ("transfer-encoding", "chunked"),
+            ("te", "trailers"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "x"),
+        ]);
+        remove_unwanted(&HeaderNames::default(), true, &mut upstream);
+        let mut left: Vec<&str> = upstream.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["authorization", "content-length", "cookie", "host", "x-keep"]);
+    }
+
+    #[test]
+    fn only_a_whole_websocket_handshake_is_one() {
+        assert!(is_websocket(&map(&[("upgrade", "WebSocket"), ("connection", "keep-alive, Upgrade")])));
+        assert!(!is_websocket(&map(&[("upgrade", "websocket")])));
+        assert!(!is_websocket(&map(&[("upgrade", "h2c"), ("connection", "upgrade")])));
+        assert!(!is_websocket(&map(&[("connection", "upgrade")])));
+    }
+
+    #[test]
+    fn a_response_keeps_its_framing_and_loses_its_connection() {
+        let mut response = ResponseHeader::build(200, None).unwrap();
+        for (name, value) in [
+            ("Connection", "close, X-Drop, Content-Length"),
+            ("X-Drop", "1"),
+            ("Content-Length", "2"),
+            ("Keep-Alive", "timeout=5"),
+            ("X-Gatekeeper-Error", "forged"),
+            ("Server", "x"),
+        ] {
+            response.insert_header(name, value).unwrap();
+        }
+        remove_hop_by_hop(&mut response);
+        let mut left: Vec<&str> = response.headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["content-length", "server"]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::plan::route::Respond;
 use crate::policy::refusal::Refusal;
 
 /// Says that the gateway, not an upstream, answered with an error, and which.
-pub const ERROR_CODE: HeaderName = HeaderName::from_static("x-gatekeeper-error");
+const ERROR_CODE: HeaderName = HeaderName::from_static("x-gatekeeper-error");
 
 /// An unread request body up to this size is read to its end, so that the connection can serve on.
 const DRAINED_BODY: u64 = 64 * 1024;

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 
 use http::{HeaderValue, Uri};
-use pingora::upstreams::peer::{ALPN, HttpPeer};
+use pingora::upstreams::peer::{ALPN, HttpPeer, HttpUpstreamRequestPolicy};
 
 use super::tls::ClientTls;
 use crate::config::model::Protocol;
@@ -110,6 +110,8 @@ impl Manner<'_> {
             (Protocol::H2, _) => ALPN::H2,
         };
         peer.options.max_h2_streams = MAX_H2_STREAMS;
+        // `proxy::headers` does it all, in one pass.
+        peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::preserve();
         peer.options.idle_timeout = Some(self.idle_timeout);
         if peer.is_tls() {
             self.tls.apply(&mut peer);
