@@ -27,8 +27,8 @@ use crate::listen::door::Listening;
 use crate::listen::socket::{self, Socket};
 use crate::plan::live::{Live, Report};
 use crate::proxy::{Proxy, attempt};
-use crate::record::AccessLog;
 use crate::record::metrics::Metrics;
+use crate::record::{AccessLog, RouteMetrics};
 use crate::state::{State, remember_admin_address};
 
 /// What requests and administration share.
@@ -37,6 +37,8 @@ pub struct Shared {
     pub live: Live,
     /// The metrics.
     pub metrics: Arc<Metrics>,
+    /// The metrics of requests that match no route.
+    pub unrouted: RouteMetrics,
     /// The access log.
     pub log: AccessLog,
     /// What opens the administration API.
@@ -109,6 +111,7 @@ impl Gateway {
         let listeners = sockets.iter().map(|(socket, _)| socket.address.clone()).collect();
         let shared = Shared {
             live,
+            unrouted: metrics.unrouted(),
             metrics,
             log,
             admin_token: state.admin_token,
@@ -175,6 +178,8 @@ fn server_conf(config: &Config) -> ServerConf {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     ServerConf {
         threads: config.threads.unwrap_or_else(cores),
+        // A connection stays on the thread that it came to, as with most proxies: its data stays in that core's caches.
+        work_stealing: false,
         max_retries: attempt::MAX_ATTEMPTS,
         upstream_keepalive_pool_size: config.upstream_pool.size,
         grace_period_seconds: Some(0),
@@ -225,6 +230,11 @@ impl Signals {
             while self.shared.metrics.requests_in_flight() > 0 {
                 tokio::time::sleep(POLL).await;
             }
+            // A settled response may still be on its way to its client. Idle connections have been closed by now.
+            let last = Instant::now() + LAST_BYTES;
+            while self.shared.metrics.open_connections() > 0 && Instant::now() < last {
+                tokio::time::sleep(POLL).await;
+            }
         };
         tokio::select! {
             () = finished => log::info!("stopped: no request was in flight any more"),
@@ -235,3 +245,5 @@ impl Signals {
 }
 
 const POLL: Duration = Duration::from_millis(10);
+/// For the last bytes of settled responses.
+const LAST_BYTES: Duration = Duration::from_secs(5);

@@ -3,7 +3,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// What the gateway remembers.
@@ -20,6 +20,12 @@ impl State {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|error| told(directory, error))?;
         let file = token_file(directory);
         let admin_token = match fs::read_to_string(&file) {
+            Ok(_) if is_open_to_others(&file) => {
+                return Err(format!(
+                    "{} can be read by others: chmod 600, or remove it and a new one is made",
+                    file.display()
+                ));
+            }
             Ok(token) if !token.trim().is_empty() => token.trim().to_owned(),
             Ok(_) => return Err(format!("{} is empty: remove it, and a new token is made", file.display())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -48,6 +54,10 @@ pub fn token_file(directory: &Path) -> PathBuf {
     directory.join("admin.token")
 }
 
+fn is_open_to_others(file: &Path) -> bool {
+    fs::metadata(file).is_ok_and(|found| found.permissions().mode() & 0o077 != 0)
+}
+
 fn write_new_token(file: &Path) -> io::Result<String> {
     let mut random = [0; 32];
     rustls::crypto::ring::default_provider()
@@ -65,7 +75,6 @@ fn write_new_token(file: &Path) -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn the_token_is_made_once_and_for_its_owner_alone() {
@@ -81,7 +90,13 @@ mod tests {
     #[test]
     fn an_empty_token_opens_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(token_file(folder.path()), "\n").unwrap();
+        let file = token_file(folder.path());
+        fs::write(&file, "\n").unwrap();
         assert!(State::open(folder.path()).is_err());
+        fs::write(&file, "known").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(State::open(folder.path()).is_err_and(|fault| fault.contains("read by others")));
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(State::open(folder.path()).unwrap().admin_token, "known");
     }
 }

@@ -208,7 +208,7 @@ sends       /~user?q=1 with Host: a.example.org
     for (request, answer) in [
         (["GET", "/nowhere"], "answers     404 no_route: "),
         (["GET", "/off"], "answers     404 no_route: "),
-        (["GET", "/a%00"], "answers     400 bad_request: "),
+        (["GET", "/a%00"], "answers     400 path_nul: "),
         (["GET", "/health"], "answers     200: "),
     ] {
         let told = place.call(&[&["explain"], &request[..]].concat()).good();

@@ -1,6 +1,7 @@
 //! `run --demo`: the gateway of conf/examples/engadi.yaml, and a small service for each of its services on loopback.
 
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use axum::Router;
@@ -26,7 +27,9 @@ pub fn run() -> Outcome {
 
 fn run_in(folder: &Path) -> Outcome {
     let file = folder.join("engadi.yaml");
-    let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&file, with_state_dir(folder)));
+    // Nobody else may have made this folder: it says what is run.
+    let made = std::fs::DirBuilder::new().mode(0o700).create(folder);
+    let written = made.and_then(|()| std::fs::write(&file, with_state_dir(folder)));
     written.map_err(|error| Failure::Refused(format!("can't write to {}: {error}", folder.display())))?;
     let (loaded, faults) = load(&file);
     let Some(loaded) = loaded.filter(|_| faults.is_empty()) else { return Err(Failure::Faults(faults)) };

@@ -42,8 +42,8 @@ pub fn start_log(options: &Options) {
     };
     let style = if options.no_color { env_logger::WriteStyle::Never } else { env_logger::WriteStyle::Auto };
     let mut builder = env_logger::Builder::new();
-    // The framework's own notes on each start and stop are for those who debug it.
-    builder.filter_level(log::LevelFilter::Trace).filter_module("pingora_core", log::LevelFilter::Warn);
+    // Libraries write whole requests at debug level, credentials included: only their warnings are heard.
+    builder.filter_level(log::LevelFilter::Warn).filter_module("gatekeeper", log::LevelFilter::Trace);
     builder.write_style(style).format_timestamp_millis().format_target(false).init();
     log::set_max_level(level);
 }

@@ -31,12 +31,16 @@ impl Encoder {
         })
     }
 
-    /// Encodes some bytes; what comes out may be nothing yet.
-    pub fn write(&mut self, bytes: &[u8]) -> io::Result<Bytes> {
+    /// Encodes some bytes. What comes out may be nothing yet, unless all is wanted now.
+    pub fn write(&mut self, bytes: &[u8], flush: bool) -> io::Result<Bytes> {
+        fn through(to: &mut impl Write, bytes: &[u8], flush: bool) -> io::Result<()> {
+            to.write_all(bytes)?;
+            if flush && !bytes.is_empty() { to.flush() } else { Ok(()) }
+        }
         let out = match self {
-            Encoder::Br(encoder) => encoder.write_all(bytes).map(|()| encoder.get_mut()),
-            Encoder::Zstd(encoder) => encoder.write_all(bytes).map(|()| encoder.get_mut()),
-            Encoder::Gzip(encoder) => encoder.write_all(bytes).map(|()| encoder.get_mut()),
+            Encoder::Br(encoder) => through(encoder, bytes, flush).map(|()| encoder.get_mut()),
+            Encoder::Zstd(encoder) => through(encoder, bytes, flush).map(|()| encoder.get_mut()),
+            Encoder::Gzip(encoder) => through(encoder, bytes, flush).map(|()| encoder.get_mut()),
         };
         out.map(|out| std::mem::take(out).into())
     }

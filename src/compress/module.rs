@@ -28,6 +28,8 @@ pub struct Builder;
 pub struct Compression {
     wanted: Option<Wanted>,
     encoder: Option<Encoder>,
+    /// The response's length is not known: it may be a stream, whose every piece is awaited.
+    streams: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -47,7 +49,7 @@ impl Compression {
 
     fn encode(&mut self, body: &mut Option<Bytes>, end: bool) -> Result<()> {
         let Some(encoder) = &mut self.encoder else { return Ok(()) };
-        let encoded = encoder.write(body.as_deref().unwrap_or_default()).map_err(failed)?;
+        let encoded = encoder.write(body.as_deref().unwrap_or_default(), self.streams && !end).map_err(failed)?;
         *body = Some(encoded).filter(|bytes| !bytes.is_empty());
         let rest = if end { self.finish()? } else { None };
         if let Some(rest) = rest {
@@ -79,11 +81,17 @@ impl HttpModule for Compression {
     async fn response_header_filter(&mut self, response: &mut ResponseHeader, end: bool) -> Result<()> {
         let Some(wanted) = self.wanted.filter(|_| !response.status.is_informational()) else { return Ok(()) };
         self.wanted = None;
+        if response.status == StatusCode::NOT_MODIFIED && wanted.coding.is_some() {
+            // It speaks of the response that was compressed.
+            add_vary(response)?;
+            return weaken_etag(response);
+        }
         if !gains(response) {
             return Ok(());
         }
         add_vary(response)?;
         let Some(coding) = wanted.coding.filter(|_| !end) else { return Ok(()) };
+        self.streams = !response.headers.contains_key(CONTENT_LENGTH);
         self.encoder = Some(Encoder::new(coding, wanted.level).map_err(failed)?);
         rewrite(response, coding)
     }
@@ -109,8 +117,8 @@ impl HttpModule for Compression {
     }
 }
 
-/// Whether a response gains by compression, and may be changed: a whole one, of text, not encoded yet, not too short,
-/// and not a stream of small messages.
+/// Whether a response gains by compression, and may be changed: a whole one, of text or the like, not encoded yet, not too
+/// short, and not of server-sent events.
 fn gains(response: &ResponseHeader) -> bool {
     let headers = &response.headers;
     let whole = !matches!(
@@ -122,23 +130,23 @@ fn gains(response: &ResponseHeader) -> bool {
             headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
         length.is_some_and(|length: u64| length < SHORTEST)
     };
-    whole && !headers.contains_key(CONTENT_ENCODING) && is_text(headers) && !short() && !no_transform(headers)
+    whole && !headers.contains_key(CONTENT_ENCODING) && is_compressible(headers) && !short() && !no_transform(headers)
 }
 
-fn is_text(headers: &HeaderMap) -> bool {
+fn is_compressible(headers: &HeaderMap) -> bool {
     let Some(content_type) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let (kind, subtype) = essence.split_once('/').unwrap_or_default();
     match kind {
         "text" => subtype != "event-stream",
         "application" | "image" | "font" | "model" => {
-            TEXTUAL.contains(&subtype) || subtype.ends_with("+json") || subtype.ends_with("+xml")
+            COMPRESSIBLE.contains(&subtype) || subtype.ends_with("+json") || subtype.ends_with("+xml")
         }
         _ => false,
     }
 }
 
-const TEXTUAL: [&str; 11] =
+const COMPRESSIBLE: [&str; 11] =
     ["json", "javascript", "ecmascript", "xml", "yaml", "graphql", "wasm", "x-javascript", "x-ndjson", "ttf", "otf"];
 
 fn no_transform(headers: &HeaderMap) -> bool {
@@ -165,7 +173,12 @@ fn rewrite(response: &mut ResponseHeader, coding: Coding) -> Result<()> {
     response.remove_header(&CONTENT_LENGTH);
     response.remove_header(&ACCEPT_RANGES);
     response.insert_header(CONTENT_ENCODING, HeaderValue::from_static(coding.name()))?;
-    // Other bytes need another strong validator; a weak one says they mean the same (RFC 9110 8.8.1).
+    weaken_etag(response)?;
+    response.insert_header(TRANSFER_ENCODING, HeaderValue::from_static("chunked"))
+}
+
+/// Other bytes need another strong validator; a weak one says they mean the same (RFC 9110 8.8.1).
+fn weaken_etag(response: &mut ResponseHeader) -> Result<()> {
     let etag = response.headers.get(ETAG).map(|etag| (etag.as_bytes().starts_with(b"\""), etag.clone()));
     match etag {
         Some((true, strong)) => {
@@ -177,7 +190,7 @@ fn rewrite(response: &mut ResponseHeader, coding: Coding) -> Result<()> {
         }
         _ => {}
     }
-    response.insert_header(TRANSFER_ENCODING, HeaderValue::from_static("chunked"))
+    Ok(())
 }
 
 #[cfg(test)]
@@ -219,7 +232,7 @@ mod tests {
         use std::io::Read;
         let text = "all work and no play ".repeat(1000);
         for coding in [Coding::Br, Coding::Zstd, Coding::Gzip] {
-            let mut module = Compression { wanted: None, encoder: Encoder::new(coding, 5).ok() };
+            let mut module = Compression { encoder: Encoder::new(coding, 5).ok(), ..Compression::default() };
             let mut encoded = Vec::new();
             for piece in text.as_bytes().chunks(777) {
                 let mut body = Some(Bytes::copy_from_slice(piece));

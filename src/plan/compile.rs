@@ -19,7 +19,7 @@ pub type Services = HashMap<Arc<str>, Arc<Service>>;
 /// Compiles a configuration. Faults and lints are added to `faults`, which may hold those of loading it; there is a
 /// plan if and only if there is no fault.
 pub fn compile(config: &Config, context: &BuildContext, revision: u64, faults: &mut Faults) -> Option<Plan> {
-    let edge = compile_edge(config, context, faults);
+    let edge = compile_edge(config, faults);
     let mut services = compile_services(config, context, faults);
     let (routes, conditions) = compile_routes(config, context, &mut services, faults);
     let table = match Table::build(conditions) {
@@ -32,13 +32,13 @@ pub fn compile(config: &Config, context: &BuildContext, revision: u64, faults: &
     if !faults.is_empty() {
         return None;
     }
-    let plan = Plan { revision, table, routes, services, edge: edge? };
+    let plan = Plan { revision, table, routes, services, edge: Arc::new(edge?) };
     lint::lint(config, &plan, faults);
     route_tests::run(config, &plan, faults);
     faults.is_empty().then_some(plan)
 }
 
-fn compile_edge(config: &Config, context: &BuildContext, faults: &mut Faults) -> Option<Edge> {
+fn compile_edge(config: &Config, faults: &mut Faults) -> Option<Edge> {
     check_listeners(config, faults);
     check_numbers(config, faults);
     let own_paths = compile_own_paths(config, faults);
@@ -53,7 +53,6 @@ fn compile_edge(config: &Config, context: &BuildContext, faults: &mut Faults) ->
         trusted: trusted.ok()?,
         identity: identity.ok()?,
         logged_headers,
-        unrouted: context.metrics.unrouted(),
     })
 }
 

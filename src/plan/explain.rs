@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Plan;
 use super::route::{Action, HostSent, Route};
-use super::walk::{Asked, lookup};
+use super::walk::{Asked, Decision, lookup};
 use crate::policy::refusal::Refusal;
 use crate::route::{Candidate, Failed};
 use crate::upstream::service::Service;
@@ -81,14 +81,16 @@ impl Plan {
         let asked = self.inspect(request)?;
         told.path = Some(asked.path.to_string());
         told.host = asked.host.as_deref().map(String::from);
-        if let Some(own) = self.own_path(&asked) {
-            told.answer =
-                Some(Answered { status: 200, code: None, detail: format!("the gateway's own path: {own:?}") });
-            return Ok(());
-        }
         let candidates = self.table.explain(&lookup(&asked, request));
         told.candidates = candidates.iter().map(|candidate| self.considered(candidate)).collect();
-        let route = self.route(&asked, request)?;
+        let route = match self.decide(&asked, request)? {
+            Decision::Route(route) => route,
+            Decision::Own(own) => {
+                let detail = format!("the gateway's own path: {own:?}");
+                told.answer = Some(Answered { status: 200, code: None, detail });
+                return Ok(());
+            }
+        };
         told.route = Some(route.name.to_string());
         match &route.action {
             Action::Redirect(status, to) => {

@@ -14,6 +14,7 @@ pub fn lint(config: &Config, plan: &Plan, faults: &mut Faults) {
     unused_services(config, faults);
     contradictory_timeouts(config, faults);
     unverified_upstreams(config, faults);
+    public_administration(config, faults);
 }
 
 fn shadowed_routes(config: &Config, plan: &Plan, faults: &mut Faults) {
@@ -60,6 +61,15 @@ fn contradictory_timeouts(config: &Config, faults: &mut Faults) {
             let place = Place::new("routes").index(index).key("timeouts").key("connect");
             faults.warn(Fault::saying(place, "longer than the route's timeout, which ends the request first"));
         }
+    }
+}
+
+fn public_administration(config: &Config, faults: &mut Faults) {
+    let address = config.admin.address.parse::<std::net::SocketAddr>();
+    if address.is_ok_and(|address| !address.ip().is_loopback()) {
+        let place = Place::new("admin").key("address");
+        let hint = "keep it on loopback or a unix socket, or see to it that only your own machines reach it";
+        faults.warn(Fault::saying(place, "others may read the metrics here").with_hint(hint));
     }
 }
 

@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::record::RouteMetrics;
 use crate::route::Table;
 use crate::upstream::service::Service;
 
@@ -32,7 +31,7 @@ pub struct Plan {
     /// The services, by name.
     pub services: HashMap<Arc<str>, Arc<Service>>,
     /// What holds for every request.
-    pub edge: Edge,
+    pub edge: Arc<Edge>,
 }
 
 /// What holds for every request, before and after its route is known.
@@ -47,8 +46,6 @@ pub struct Edge {
     pub identity: names::HeaderNames,
     /// Request headers the access log shows.
     pub logged_headers: Box<[http::HeaderName]>,
-    /// The metrics of requests that match no route.
-    pub unrouted: RouteMetrics,
 }
 
 /// A path the gateway itself answers on the public listeners.

@@ -137,7 +137,7 @@ impl Route {
         match canonicalise_derived(&changed, merge_slashes) {
             Ok(Cow::Borrowed(_)) => Ok(changed),
             Ok(Cow::Owned(canonical)) => Ok(Cow::Owned(canonical)),
-            Err(_) => Err(Refusal::malformed("the path has no canonical form once it is rewritten")),
+            Err(_) => Err(Refusal::malformed("path_rewritten", "the path has no canonical form once it is rewritten")),
         }
     }
 

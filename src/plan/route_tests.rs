@@ -5,6 +5,7 @@ use http::request::Parts;
 
 use super::Plan;
 use super::route::Action;
+use super::walk::Decision;
 use crate::config::model::{Config, Expectation, RouteTest};
 use crate::config::{Fault, Faults, Place};
 
@@ -56,11 +57,10 @@ struct Outcome {
 fn outcome(plan: &Plan, request: &Parts) -> Outcome {
     let mut outcome = Outcome::default();
     let walked = plan.inspect(request).and_then(|asked| {
-        if plan.own_path(&asked).is_some() {
+        let Decision::Route(route) = plan.decide(&asked, request)? else {
             outcome.status = Some(200);
             return Ok(());
-        }
-        let route = plan.route(&asked, request)?;
+        };
         outcome.route = Some(route.name.to_string());
         match &route.action {
             Action::Forward(service) => outcome.services.push(service.name.to_string()),

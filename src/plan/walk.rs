@@ -5,9 +5,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::header::{ALLOW, HOST};
+use http::header::{ALLOW, CONNECTION, HOST, VIA};
 use http::request::Parts;
-use http::{HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderValue, Method, Version};
 
 use super::route::Route;
 use super::{OwnPath, Plan};
@@ -28,27 +28,33 @@ pub struct Asked<'a> {
 impl Plan {
     /// Refuses what is malformed and brings the rest into canonical form (SEMANTICS 1.1 to 1.3, 1.6).
     pub fn inspect<'a>(&self, request: &'a Parts) -> Result<Asked<'a>, Refusal> {
+        check_connection(&request.headers)?;
         let host = host(request)?;
         let path = request.uri.path();
         if path == "*" && request.method == Method::OPTIONS {
             return Err(Refusal::new(Kind::NO_ROUTE, "the gateway as a whole has no options"));
         }
         let path = canonicalise(path.as_bytes(), self.edge.merge_slashes)
-            .map_err(|fault| Refusal::malformed(fault.to_string()))?;
+            .map_err(|fault| Refusal::malformed(fault.code(), fault.to_string()))?;
         let query = request.uri.query();
         if query.is_some_and(|query| !query.bytes().all(|byte| byte.is_ascii_graphic())) {
-            return Err(Refusal::malformed("the query holds a character that must be percent-encoded"));
+            return Err(Refusal::malformed(
+                "query_character",
+                "the query holds a character that must be percent-encoded",
+            ));
         }
         Ok(Asked { host, path, query })
     }
 
-    /// The gateway's own path that is asked for, if it is one.
-    pub fn own_path(&self, asked: &Asked) -> Option<OwnPath> {
-        self.edge.own_paths.iter().find(|(path, _)| *path == *asked.path).map(|(_, own)| *own)
-    }
-
-    /// The route a request takes (SEMANTICS 1.5, 1.6).
-    pub fn route(&self, asked: &Asked, request: &Parts) -> Result<&Arc<Route>, Refusal> {
+    /// What becomes of a request (SEMANTICS 1.5, 1.6, 2.5).
+    pub fn decide(&self, asked: &Asked, request: &Parts) -> Result<Decision<'_>, Refusal> {
+        check_loop(&request.headers)?;
+        if let Some((_, own)) = self.edge.own_paths.iter().find(|(path, _)| *path == *asked.path) {
+            return match request.method {
+                Method::GET | Method::HEAD => Ok(Decision::Own(*own)),
+                _ => Err(method_not_allowed("GET, HEAD")),
+            };
+        }
         let route = match self.table.find(&lookup(asked, request)) {
             Found::Route(index) => self.routes.get(index),
             Found::MethodNotAllowed(allowed) => return Err(method_not_allowed(&allowed.to_string())),
@@ -56,10 +62,48 @@ impl Plan {
         };
         let route = route.ok_or(Refusal::new(Kind::NO_ROUTE, "no route matches this host, path and headers"))?;
         if route.rejects_encoded && has_encoded_reserved(&asked.path) {
-            return Err(Refusal::malformed("this route takes no encoded reserved characters in its path"));
+            let detail = "this route takes no encoded reserved characters in its path";
+            return Err(Refusal::malformed("path_encoded_reserved", detail));
         }
-        Ok(route)
+        Ok(Decision::Route(route))
     }
+}
+
+/// What becomes of a request.
+pub enum Decision<'p> {
+    /// The gateway answers for itself.
+    Own(OwnPath),
+    /// It takes this route.
+    Route(&'p Arc<Route>),
+}
+
+/// Our name in `Via`.
+const PSEUDONYM: &[u8] = b"gatekeeper";
+/// How often our name may stand in `Via` before the request is taken to go round in circles.
+const MAX_PASSES: usize = 5;
+
+fn check_loop(headers: &HeaderMap) -> Result<(), Refusal> {
+    let received = headers.get_all(VIA).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let ours = received.filter(|entry| {
+        let mut words = entry.trim_ascii().split(u8::is_ascii_whitespace);
+        words.nth(1).is_some_and(|by| by.eq_ignore_ascii_case(PSEUDONYM))
+    });
+    if ours.count() > MAX_PASSES {
+        return Err(Refusal::new(Kind::LOOP_DETECTED, Kind::LOOP_DETECTED.title));
+    }
+    Ok(())
+}
+
+/// Names in `Connection` beyond which nobody means well.
+const MAX_NOMINATIONS: usize = 16;
+
+fn check_connection(headers: &HeaderMap) -> Result<(), Refusal> {
+    let fields = headers.get_all(CONNECTION).iter();
+    let names = fields.map(|value| 1 + value.as_bytes().iter().filter(|byte| **byte == b',').count());
+    if names.sum::<usize>() > MAX_NOMINATIONS {
+        return Err(Refusal::malformed("connection_names", "Connection names too many fields"));
+    }
+    Ok(())
 }
 
 /// A request as the table wants to see it.
@@ -76,17 +120,19 @@ pub fn lookup<'a>(asked: &'a Asked, request: &'a Parts) -> Lookup<'a> {
 fn host(request: &Parts) -> Result<Option<Cow<'_, str>>, Refusal> {
     let mut fields = request.headers.get_all(HOST).iter();
     let field = match (fields.next(), fields.next()) {
-        (_, Some(_)) => return Err(Refusal::malformed("more than one Host")),
-        (Some(field), None) => Some(field.to_str().map_err(|_| Refusal::malformed("Host is not a host name"))?),
+        (_, Some(_)) => return Err(Refusal::malformed("host_repeated", "more than one Host")),
+        (Some(field), None) => {
+            Some(field.to_str().map_err(|_| Refusal::malformed("host_character", "Host is not a host name"))?)
+        }
         (None, None) => request.uri.authority().map(|authority| authority.as_str()),
     };
     match field {
         Some(host) => match canonical_host(host) {
             Ok(host) => Ok(Some(host)),
-            Err(fault) => Err(Refusal::malformed(fault.to_string())),
+            Err(fault) => Err(Refusal::malformed(fault.code(), fault.to_string())),
         },
         None if request.version < Version::HTTP_11 => Ok(None),
-        None => Err(Refusal::malformed("Host is missing")),
+        None => Err(Refusal::malformed("host_missing", "Host is missing")),
     }
 }
 
@@ -95,5 +141,31 @@ fn method_not_allowed(allowed: &str) -> Refusal {
     match HeaderValue::from_str(allowed) {
         Ok(value) => refusal.with_header(ALLOW, value),
         Err(_) => refusal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loop_is_seen_by_our_name_alone() {
+        let mut headers = HeaderMap::new();
+        headers.insert(VIA, "1.1 gatekeeper, 1.1 gatekeeperx, 2.0 Gatekeeper (comment)".parse().unwrap());
+        for _ in 0..3 {
+            headers.append(VIA, "1.0 gatekeeper".parse().unwrap());
+            assert!(check_loop(&headers).is_ok());
+        }
+        headers.append(VIA, "1.0 gatekeeper".parse().unwrap());
+        assert_eq!(check_loop(&headers).unwrap_err().kind, Kind::LOOP_DETECTED);
+    }
+
+    #[test]
+    fn connection_may_name_a_few_fields() {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONNECTION, "a,".repeat(15).parse().unwrap());
+        assert!(check_connection(&headers).is_ok());
+        headers.append(CONNECTION, "b".parse().unwrap());
+        assert!(check_connection(&headers).is_err());
     }
 }

@@ -51,6 +51,8 @@ kinds! {
     METHOD_NOT_ALLOWED = 405 "method_not_allowed" "The method is not allowed here" grpc 12;
     /// The client took too long.
     REQUEST_TIMEOUT = 408 "request_timeout" "The request took too long to arrive" grpc 4;
+    /// The path a rewrite makes of the request's is longer than a path can be.
+    URI_TOO_LONG = 414 "uri_too_long" "The request's target is too long" grpc 3;
     /// The client went away before it had its answer: nobody is told, the log says so.
     CLIENT_GONE = 499 "client_gone" "The client went away" grpc 1;
     /// The upstream sent nothing sensible, or closed.
@@ -73,9 +75,9 @@ impl Refusal {
         Refusal { kind, detail: detail.into(), headers: Vec::new(), close: false }
     }
 
-    /// A malformed request: what follows it on the connection can't be trusted.
-    pub fn malformed(detail: impl Into<Cow<'static, str>>) -> Self {
-        Refusal { close: true, ..Refusal::new(Kind::BAD_REQUEST, detail) }
+    /// A malformed request, with the reason as its code: what follows it on the connection can't be trusted.
+    pub fn malformed(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Refusal { close: true, ..Refusal::new(Kind { code, ..Kind::BAD_REQUEST }, detail) }
     }
 
     /// The same with a header its answer needs.

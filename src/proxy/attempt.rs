@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use pingora::http::ResponseHeader;
-use pingora::upstreams::peer::HttpPeer;
+use pingora::upstreams::peer::{ALPN, HttpPeer};
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::Session;
 
@@ -24,8 +24,7 @@ pub fn next_peer(ctx: &mut Ctx, upgrade: bool, has_body: bool) -> Result<Box<Htt
     let (Some(route), Some(forward)) = (&ctx.route, &mut ctx.forward) else {
         return Err(Error::explain(ErrorType::InternalError, "a request without a route came to be forwarded"));
     };
-    let now = Instant::now();
-    let left = forward.deadline.map(|deadline| deadline.saturating_duration_since(now));
+    let left = forward.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
     if left.is_some_and(|left| left.is_zero()) {
         return Err(fault::refused(ctx, Kind::UPSTREAM_TIMEOUT, "the request's time is over"));
     }
@@ -33,19 +32,25 @@ pub fn next_peer(ctx: &mut Ctx, upgrade: bool, has_body: bool) -> Result<Box<Htt
         return Err(fault::refused(ctx, Kind::NO_TARGET, "no target of the service has a known address"));
     };
     let within = |limit: Duration| left.map_or(limit, |left| left.min(limit));
+    if upgrade {
+        // HTTP/2 has another way to do this, which few upstreams know.
+        peer.options.alpn = ALPN::H1;
+    }
     peer.options.total_connection_timeout = Some(within(route.timeouts.connect));
     // An upgraded connection outlives the route's timeout, and its silence is bounded by this alone.
     peer.options.read_timeout = Some(if upgrade { route.timeouts.idle } else { within(route.timeouts.idle) });
     // A head alone never blocks: the timer is spared.
     peer.options.write_timeout = Some(route.timeouts.idle).filter(|_| has_body);
     forward.attempts += 1;
-    forward.asked.get_or_insert(now);
     Ok(peer)
 }
 
 fn choose(forward: &mut Forward) -> Option<Box<HttpPeer>> {
     let service = forward.service.clone();
-    let index = service.next_target()?;
+    let index = match forward.attempts {
+        0 => service.next_target()?,
+        _ => service.target_after(forward.target)?,
+    };
     forward.target = index;
     service.targets.get(index)?.peer(forward.attempts as usize).cloned().map(Box::new)
 }
@@ -80,19 +85,23 @@ fn told(error: Box<Error>, peer: &HttpPeer, again: bool) -> Box<Error> {
     error
 }
 
-/// Notes how long the upstream took, and that an upgraded connection is bounded by no deadline.
-pub fn note_response(response: &ResponseHeader, ctx: &mut Ctx) {
+/// Notes how long the upstream took, from the request's head, and that an upgraded connection is bounded by no deadline.
+pub fn note_response(session: &Session, response: &ResponseHeader, ctx: &mut Ctx) -> Result<()> {
     let upgraded = response.status == StatusCode::SWITCHING_PROTOCOLS;
+    if upgraded && !session.is_upgrade_req() {
+        return Err(Error::explain(ErrorType::InvalidHTTPHeader, "a 101 that nobody asked for").into_up());
+    }
     if response.status.is_informational() && !upgraded {
-        return;
+        return Ok(());
     }
     if let Some(forward) = &mut ctx.forward {
         forward.deadline = forward.deadline.filter(|_| !upgraded);
-        forward.upstream_time = forward.asked.map(|asked| asked.elapsed());
+        forward.upstream_time = Some(ctx.began.instant.elapsed());
     }
+    Ok(())
 }
 
-/// Ends a response that takes longer than its route allows.
+/// Ends an exchange that takes longer than its route allows.
 pub fn check_deadline(ctx: &mut Ctx) -> Result<()> {
     let deadline = ctx.forward.as_ref().and_then(|forward| forward.deadline);
     match deadline {

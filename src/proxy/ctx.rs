@@ -11,6 +11,7 @@ use http::HeaderValue;
 
 use super::settle;
 use crate::gateway::Shared;
+use crate::plan::Edge;
 use crate::plan::address::Client;
 use crate::plan::route::Route;
 use crate::policy::refusal::Refusal;
@@ -31,10 +32,14 @@ pub struct Ctx {
     pub canonical_path: Option<Box<str>>,
     /// The route it took.
     pub route: Option<Arc<Route>>,
+    /// What held for every request when it came.
+    pub edge: Option<Arc<Edge>>,
     /// Where it goes; absent if the gateway answers it itself.
     pub forward: Option<Forward>,
     /// Why the gateway answered with an error, and what the log is told beyond that.
     pub failure: Option<Box<Failure>>,
+    /// The gateway itself answered, and its answer was sent whole.
+    pub answered: bool,
     /// It is counted as in flight; absent once it is settled.
     pub in_flight: Option<InFlight>,
 }
@@ -60,9 +65,7 @@ pub struct Forward {
     pub attempts: u32,
     /// The target of the attempt under way, by its index.
     pub target: usize,
-    /// When the first attempt began, and how long it took from there to the response's head.
-    pub asked: Option<Instant>,
-    /// How long the upstream took to its response's head.
+    /// How long it took from the request's head to the response's.
     pub upstream_time: Option<Duration>,
 }
 
@@ -85,8 +88,10 @@ impl Ctx {
             client: Client { address: None, peer: None, trusted: false },
             canonical_path: None,
             route: None,
+            edge: None,
             forward: None,
             failure: None,
+            answered: false,
         }
     }
 

@@ -39,8 +39,12 @@ fn classify(error: &Error) -> Refusal {
     use ErrorType::*;
     let kind = match (error.esource(), error.etype()) {
         (ErrorSource::Downstream, ReadTimedout) => Kind::REQUEST_TIMEOUT,
-        (ErrorSource::Downstream, WriteError | WriteTimedout | ReadError | ConnectionClosed) => Kind::CLIENT_GONE,
-        (ErrorSource::Downstream, _) => return Refusal::malformed("the request can't be understood"),
+        (ErrorSource::Downstream, WriteError | WriteTimedout | ReadError | ConnectionClosed | H2Error) => {
+            Kind::CLIENT_GONE
+        }
+        (ErrorSource::Downstream, _) => {
+            return Refusal::malformed("request_body", "the request's body can't be understood");
+        }
         (ErrorSource::Upstream, ConnectTimedout | TLSHandshakeTimedout | ReadTimedout | WriteTimedout) => {
             Kind::UPSTREAM_TIMEOUT
         }

@@ -6,11 +6,11 @@
 
 use std::net::IpAddr;
 
-use http::header::{CONNECTION, HOST, TE, UPGRADE, VIA};
+use http::header::{CONNECTION, COOKIE, HOST, TE, UPGRADE, VIA};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
-use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader, header_value_from_slice};
+use pingora::{ErrorType, OrErr, Result};
 use pingora_proxy::Session;
 use smallvec::SmallVec;
 
@@ -19,14 +19,7 @@ use super::request_id::{REQUEST_ID, X_REQUEST_ID};
 use super::trace;
 use crate::plan::Edge;
 use crate::plan::address::Client;
-use crate::plan::names::HeaderNames;
 use crate::plan::route::HostSent;
-use crate::policy::refusal::{Kind, Refusal};
-
-/// Our name in `Via`.
-const PSEUDONYM: &str = "gatekeeper";
-/// How often our name may stand in `Via` before the request is taken to go round in circles.
-const MAX_PASSES: usize = 5;
 
 /// The client behind a connection.
 pub fn client(edge: &Edge, session: &Session) -> Client {
@@ -34,39 +27,27 @@ pub fn client(edge: &Edge, session: &Session) -> Client {
     edge.trusted.client(peer, &session.req_header().headers)
 }
 
-/// Refuses a request that passed this gateway too often.
-pub fn check_loop(headers: &HeaderMap) -> Result<(), Refusal> {
-    let received = headers.get_all(VIA).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    let ours = received.filter(|entry| {
-        let mut words = entry.trim_ascii().split(u8::is_ascii_whitespace);
-        words.nth(1).is_some_and(|by| by.eq_ignore_ascii_case(PSEUDONYM.as_bytes()))
-    });
-    if ours.count() > MAX_PASSES {
-        return Err(Refusal::new(Kind::LOOP_DETECTED, Kind::LOOP_DETECTED.title));
-    }
-    Ok(())
-}
-
 /// Makes the upstream's copy of a request what the upstream may see.
 ///
 /// The fields are changed on the bare map and not through the framework's type, which keeps a second map of how names
 /// were written and can't make room ahead: that halves the cost, and upstreams see names in lower case. The bytes of the
 /// client's request target are dropped on the way: what is sent is the path that was matched, and nothing else.
-pub fn to_upstream(edge: &Edge, session: &Session, upstream: &mut RequestHeader, ctx: &Ctx) -> Result<()> {
+pub fn to_upstream(session: &Session, upstream: &mut RequestHeader, ctx: &Ctx) -> Result<()> {
     let request = session.req_header();
     let ends = upstream.send_end_stream();
     let placeholder = RequestHeader::build_no_case(Method::GET, b"/", Some(0))?;
     let mut parts: Parts = std::mem::replace(upstream, placeholder).into();
     parts.headers.reserve(OWN_FIELDS);
-    let websocket = request.version == Version::HTTP_11 && is_websocket(&request.headers);
-    remove_unwanted(&edge.identity, ctx.client.trusted, &mut parts.headers);
+    let websocket = parts.version == Version::HTTP_11 && is_websocket(request);
+    remove_unwanted(ctx, &nominated(&request.headers), &mut parts.headers);
     if websocket {
         parts.headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         parts.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     }
-    set_path(&mut parts, ctx);
+    set_path(&mut parts, ctx)?;
+    join_cookies(&mut parts);
     set_origin(session, request, &mut parts.headers, ctx);
-    set_host(&mut parts.headers, ctx);
+    set_host(&mut parts, ctx);
     trace::repair(&mut parts.headers);
     if parts.version == Version::HTTP_2 && wants_trailers(&request.headers) {
         parts.headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -107,15 +88,15 @@ fn is_hop_by_hop(name: &str) -> bool {
 
 /// Deletes the fields of the connection, those that `Connection` names, who the user is said to be, names that some
 /// upstreams confuse (`X_User_Id`), and, from strangers, where the request is said to come from.
-fn remove_unwanted(identity: &HeaderNames, trusted: bool, upstream: &mut HeaderMap) {
-    let nominated = nominated(upstream);
+fn remove_unwanted(ctx: &Ctx, nominated: &[HeaderName], upstream: &mut HeaderMap) {
+    let Some(edge) = &ctx.edge else { return };
     let unwanted = |name: &&HeaderName| {
         let text = name.as_str();
-        let origin = !trusted && (text.starts_with("x-forwarded-") || text == "forwarded" || text == "x-real-ip");
+        let origin = !ctx.client.trusted && is_origin(text);
         is_hop_by_hop(text)
             || origin
             || text.as_bytes().contains(&b'_')
-            || identity.contains(text)
+            || edge.identity.contains(text)
             || nominated.contains(name)
     };
     let names: SmallVec<[HeaderName; 4]> = upstream.keys().filter(unwanted).cloned().collect();
@@ -124,13 +105,17 @@ fn remove_unwanted(identity: &HeaderNames, trusted: bool, upstream: &mut HeaderM
     }
 }
 
+/// Where a request is said to come from.
+fn is_origin(name: &str) -> bool {
+    name.starts_with("x-forwarded-") || name == "forwarded" || name == "x-real-ip"
+}
+
 /// What `Connection` names and a client may have removed. What routes, authenticates or frames a request, or says where it
 /// came from, it may not: a request must not lose on the way what it was judged by.
 fn nominated(headers: &HeaderMap) -> SmallVec<[HeaderName; 2]> {
     let protected = |name: &HeaderName| {
         let text = name.as_str();
-        matches!(text, "host" | "authorization" | "cookie" | "content-length" | "x-real-ip" | "forwarded" | "via")
-            || text.starts_with("x-forwarded-")
+        matches!(text, "host" | "authorization" | "cookie" | "content-length" | "via") || is_origin(text)
     };
     let names = headers.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     let names = names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
@@ -138,21 +123,32 @@ fn nominated(headers: &HeaderMap) -> SmallVec<[HeaderName; 2]> {
 }
 
 /// A websocket handshake, the only upgrade that is passed on.
-fn is_websocket(headers: &HeaderMap) -> bool {
+fn is_websocket(request: &Parts) -> bool {
+    let headers = &request.headers;
     let upgrade = headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
     let names = |value: &HeaderValue| {
         value.as_bytes().split(|byte| *byte == b',').any(|name| name.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
     };
-    upgrade && headers.get_all(CONNECTION).iter().any(names)
+    request.version == Version::HTTP_11 && upgrade && headers.get_all(CONNECTION).iter().any(names)
 }
 
-fn set_path(parts: &mut Parts, ctx: &Ctx) {
-    let Some(path) = ctx.forward.as_ref().and_then(|forward| forward.path.as_deref()) else { return };
+fn set_path(parts: &mut Parts, ctx: &Ctx) -> Result<()> {
+    let Some(path) = ctx.forward.as_ref().and_then(|forward| forward.path.as_deref()) else { return Ok(()) };
     let target = parts.uri.query().map_or(path.to_owned(), |query| format!("{path}?{query}"));
     let mut uri = std::mem::take(&mut parts.uri).into_parts();
-    // Both are canonical by now: the path was made so, and the query was inspected.
-    uri.path_and_query = target.parse().ok();
-    parts.uri = Uri::from_parts(uri).unwrap_or_default();
+    // It was made canonical and its length was looked at; a request that had no target all the same must not go to `/`.
+    uri.path_and_query = Some(target.parse().or_err(ErrorType::InternalError, "a path can't be sent")?);
+    parts.uri = Uri::from_parts(uri).or_err(ErrorType::InternalError, "a target can't be sent")?;
+    Ok(())
+}
+
+/// HTTP/2 may send a cookie in pieces, which HTTP/1.1 must not see (RFC 9113 8.2.3).
+fn join_cookies(parts: &mut Parts) {
+    let pieces = || parts.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+    if parts.version != Version::HTTP_2 && pieces().nth(1).is_some() {
+        let joined = pieces().collect::<Vec<_>>().join(&b"; "[..]);
+        parts.headers.insert(COOKIE, header_value_from_slice(&joined));
+    }
 }
 
 /// Tells where the request came from (SEMANTICS 2.5). What a trusted peer said stands; the peer itself is added.
@@ -187,15 +183,17 @@ fn host_as_sent(request: &RequestHeader) -> Option<HeaderValue> {
     request.headers.get(HOST).cloned().or_else(authority)
 }
 
-fn set_host(upstream: &mut HeaderMap, ctx: &Ctx) {
+fn set_host(parts: &mut Parts, ctx: &Ctx) {
     let (Some(route), Some(forward)) = (&ctx.route, &ctx.forward) else { return };
+    let of_target = || forward.service.targets.get(forward.target).map(|target| &target.authority);
     let host = match &route.host {
-        HostSent::Kept => None,
+        // HTTP/1.0 knows requests without a Host, HTTP/1.1 does not.
+        HostSent::Kept => of_target().filter(|_| parts.uri.authority().is_none() && !parts.headers.contains_key(HOST)),
         HostSent::Fixed(name) => Some(name),
-        HostSent::Target => forward.service.targets.get(forward.target).map(|target| &target.authority),
+        HostSent::Target => of_target(),
     };
     if let Some(host) = host {
-        upstream.insert(HOST, host.clone());
+        parts.headers.insert(HOST, host.clone());
     }
 }
 
@@ -288,18 +286,6 @@ fn unchunk(session: &mut Session, response: &mut ResponseHeader) {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_loop_is_seen_by_our_name_alone() {
-        let mut headers = HeaderMap::new();
-        headers.insert(VIA, "1.1 gatekeeper, 1.1 gatekeeperx, 2.0 Gatekeeper (comment)".parse().unwrap());
-        for _ in 0..3 {
-            headers.append(VIA, "1.0 gatekeeper".parse().unwrap());
-            assert!(check_loop(&headers).is_ok());
-        }
-        headers.append(VIA, "1.0 gatekeeper".parse().unwrap());
-        assert_eq!(check_loop(&headers).unwrap_err().kind, Kind::LOOP_DETECTED);
-    }
-
     fn map(fields: &[(&'static str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
@@ -309,45 +295,37 @@ mod tests {
     }
 
     #[test]
-    fn identity_and_origin_of_strangers_go() {
-        let identity = HeaderNames::parse(&["X-User-*".into()]).unwrap();
-        let names = ["x-user-id", "x_user_id", "x-forwarded-for", "forwarded", "x-real-ip", "accept"];
-        let mut upstream = map(&names.map(|name| (name, "1")));
-        let mut trusted = upstream.clone();
-        remove_unwanted(&identity, false, &mut upstream);
-        assert_eq!(upstream.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["accept"]);
-        remove_unwanted(&identity, true, &mut trusted);
-        assert_eq!(trusted.len(), 4);
+    fn connection_names_what_goes_but_not_what_a_request_is_judged_by() {
+        let headers = map(&[
+            ("connection", "X-Drop, close, Authorization, Cookie"),
+            ("connection", "host,Content-Length,, x-forwarded-for"),
+        ]);
+        let nominated = nominated(&headers);
+        let names: Vec<&str> = nominated.iter().map(HeaderName::as_str).collect();
+        assert_eq!(names, ["x-drop", "close"]);
     }
 
     #[test]
-    fn connection_names_what_goes_but_not_what_a_request_is_judged_by() {
-        let mut upstream = map(&[
-            ("connection", "X-Drop, close, Authorization, Cookie"),
-            ("connection", "host,Content-Length,, x-forwarded-for"),
-            ("x-drop", "1"),
-            ("x-keep", "1"),
-            ("authorization", "a"),
-            ("cookie", "b"),
-            ("host", "c"),
-            ("content-length", "1"),
-            ("transfer-encoding", "chunked"),
-            ("te", "trailers"),
-            ("upgrade", "h2c"),
-            ("http2-settings", "x"),
-        ]);
-        remove_unwanted(&HeaderNames::default(), true, &mut upstream);
-        let mut left: Vec<&str> = upstream.keys().map(HeaderName::as_str).collect();
-        left.sort_unstable();
-        assert_eq!(left, ["authorization", "content-length", "cookie", "host", "x-keep"]);
+    fn pieces_of_a_cookie_are_joined_for_http1() {
+        let mut parts = http::Request::new(()).into_parts().0;
+        parts.headers = map(&[("cookie", "a=1"), ("cookie", "b=2")]);
+        join_cookies(&mut parts);
+        assert_eq!(parts.headers.get_all(COOKIE).iter().collect::<Vec<_>>(), ["a=1; b=2"]);
     }
 
     #[test]
     fn only_a_whole_websocket_handshake_is_one() {
-        assert!(is_websocket(&map(&[("upgrade", "WebSocket"), ("connection", "keep-alive, Upgrade")])));
-        assert!(!is_websocket(&map(&[("upgrade", "websocket")])));
-        assert!(!is_websocket(&map(&[("upgrade", "h2c"), ("connection", "upgrade")])));
-        assert!(!is_websocket(&map(&[("connection", "upgrade")])));
+        let is_one = |fields: &[(&'static str, &str)], version| {
+            let mut parts = http::Request::new(()).into_parts().0;
+            (parts.headers, parts.version) = (map(fields), version);
+            is_websocket(&parts)
+        };
+        let whole: &[(&str, &str)] = &[("upgrade", "WebSocket"), ("connection", "keep-alive, Upgrade")];
+        assert!(is_one(whole, Version::HTTP_11));
+        assert!(!is_one(whole, Version::HTTP_10));
+        assert!(!is_one(&[("upgrade", "websocket")], Version::HTTP_11));
+        assert!(!is_one(&[("upgrade", "h2c"), ("connection", "upgrade")], Version::HTTP_11));
+        assert!(!is_one(&[("connection", "upgrade")], Version::HTTP_11));
     }
 
     #[test]

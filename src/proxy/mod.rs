@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::Version;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::upstreams::peer::HttpPeer;
@@ -16,9 +17,9 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 use crate::compress::{self, Compression};
 use crate::gateway::Shared;
 use crate::plan::route::{Action, Route};
-use crate::plan::walk::Asked;
+use crate::plan::walk::{Asked, Decision};
 use crate::plan::{OwnPath, Plan};
-use crate::policy::refusal::Refusal;
+use crate::policy::refusal::{Kind, Refusal};
 use ctx::{Ctx, Forward};
 use reply::Answer;
 
@@ -42,6 +43,22 @@ impl Proxy {
         Proxy { shared }
     }
 
+    fn begin(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Option<Answer>, Refusal> {
+        let plan = self.shared.live.plan();
+        ctx.client = headers::client(&plan.edge, session);
+        ctx.id = request_id::of(&session.req_header().headers, ctx.client.trusted, ctx.began.time);
+        let answer = self.walk(&plan, session, ctx)?;
+        if let (None, Some(route)) = (&answer, &ctx.route) {
+            ctx.edge = Some(plan.edge.clone());
+            session.set_write_timeout(Some(route.timeouts.idle));
+            // What a client of HTTP/1.0 can't understand must not reach it (RFC 9110 15.2).
+            let knows_no_hints = session.req_header().version < Version::HTTP_11;
+            session.set_ignore_info_resp(knows_no_hints);
+            ask_for_compression(session, ctx);
+        }
+        Ok(answer)
+    }
+
     /// The walk up to the upstream. `Some` is an answer of the gateway's own.
     fn walk(&self, plan: &Plan, session: &mut Session, ctx: &mut Ctx) -> Result<Option<Answer>, Refusal> {
         let request: &http::request::Parts = session.downstream_session.req_header();
@@ -49,11 +66,10 @@ impl Proxy {
         if *asked.path != *request.uri.path() {
             ctx.canonical_path = Some((&*asked.path).into());
         }
-        headers::check_loop(&request.headers)?;
-        if let Some(own) = plan.own_path(&asked) {
-            return Ok(Some(self.own_answer(own)));
-        }
-        let route = plan.route(&asked, request)?.clone();
+        let route = match plan.decide(&asked, request)? {
+            Decision::Own(own) => return Ok(Some(self.own_answer(own))),
+            Decision::Route(route) => route.clone(),
+        };
         let answer = match &route.action {
             Action::Redirect(status, to) => Some(Answer::redirect(*status, route.redirect_to(to, &asked)?)),
             Action::Respond(fixed) => Some(Answer::fixed(fixed)),
@@ -83,13 +99,15 @@ fn forward(
 ) -> Result<Option<Forward>, Refusal> {
     let Some(service) = route.service(request, ctx.client_address()) else { return Ok(None) };
     let path = route.upstream_path(asked, plan.edge.merge_slashes)?;
+    if path.len() + asked.query.map_or(0, str::len) > LONGEST_TARGET {
+        return Err(Refusal::new(Kind::URI_TOO_LONG, Kind::URI_TOO_LONG.title));
+    }
     Ok(Some(Forward {
         service: service.clone(),
         path: (*path != *request.uri.path()).then(|| (&*path).into()),
         deadline: route.timeouts.total.map(|total| ctx.began.instant + total),
         attempts: 0,
         target: 0,
-        asked: None,
         upstream_time: None,
     }))
 }
@@ -115,21 +133,11 @@ impl ProxyHttp for Proxy {
         modules.add_module(Box::new(compress::Builder));
     }
 
-    async fn early_request_filter(&self, session: &mut Session, _ctx: &mut Ctx) -> Result<()> {
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
         session.set_pipelining_enabled(true);
         session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
-        Ok(())
-    }
-
-    async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
-        let plan = self.shared.live.plan();
-        ctx.client = headers::client(&plan.edge, session);
-        ctx.id = request_id::of(&session.req_header().headers, ctx.client.trusted, ctx.began.time);
-        match self.walk(&plan, session, ctx) {
-            Ok(None) => {
-                ask_for_compression(session, ctx);
-                Ok(false)
-            }
+        match self.begin(session, ctx) {
+            Ok(None) => Ok(false),
             Ok(Some(answer)) => reply::send(session, &answer, ctx).await.map(|()| true),
             Err(refusal) => reply::refuse(session, refusal, None, ctx).await.map(|()| true),
         }
@@ -146,7 +154,7 @@ impl ProxyHttp for Proxy {
         upstream: &mut RequestHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        headers::to_upstream(&self.shared.live.plan().edge, session, upstream, ctx)
+        headers::to_upstream(session, upstream, ctx)
     }
 
     fn fail_to_connect(&self, _session: &mut Session, peer: &HttpPeer, ctx: &mut Ctx, error: Box<Error>) -> Box<Error> {
@@ -166,12 +174,21 @@ impl ProxyHttp for Proxy {
 
     async fn upstream_response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        attempt::note_response(response, ctx);
-        Ok(())
+        attempt::note_response(session, response, ctx)
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        _body: &mut Option<Bytes>,
+        _end: bool,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        attempt::check_deadline(ctx)
     }
 
     fn upstream_response_body_filter(
@@ -201,6 +218,9 @@ impl ProxyHttp for Proxy {
         true
     }
 }
+
+/// What a request target can hold is 65,534 bytes.
+const LONGEST_TARGET: usize = 65_000;
 
 /// How long the rest of a refused request's body is read before the connection is given up.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);

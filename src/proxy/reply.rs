@@ -109,7 +109,9 @@ pub async fn refuse(session: &mut Session, refusal: Refusal, cause: Option<Strin
         Answer::problem(&refusal, path, ctx.id.to_str().unwrap_or_default())
     };
     ctx.fail(refusal, cause);
-    send(session, &answer, ctx).await
+    send(session, &answer, ctx).await?;
+    ctx.answered = true;
+    Ok(())
 }
 
 /// Sends an answer of the gateway's own.
@@ -136,7 +138,9 @@ pub async fn send(session: &mut Session, answer: &Answer, ctx: &Ctx) -> Result<(
 
 fn is_grpc(session: &Session) -> bool {
     let content_type = session.req_header().headers.get(CONTENT_TYPE);
-    content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+    let rest = content_type.and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"));
+    // grpc-web is another protocol: its clients read plain HTTP errors.
+    rest.is_some_and(|rest| matches!(rest, [] | [b'+' | b';' | b' ', ..]))
 }
 
 /// Whether what is left of the request's body is worth reading. Without a length nobody knows how long that takes.

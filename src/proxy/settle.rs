@@ -6,8 +6,6 @@ use pingora::Error;
 use pingora_proxy::Session;
 
 use super::ctx::Ctx;
-use crate::plan::Plan;
-use crate::policy::refusal::Kind;
 use crate::record::{Event, Facts};
 
 /// Settles a request.
@@ -17,14 +15,13 @@ pub fn settle(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
     let written = session.response_written().map(|response| response.status.as_u16()).filter(|status| *status >= 101);
     let failure = ctx.failure.as_deref();
     let refusal = failure.map(|failure| failure.refusal.kind);
-    if let (Some(kind), Some(_)) = (refusal, written) {
+    if let Some(kind) = refusal.filter(|_| ctx.answered) {
         shared.metrics.refused(kind.code);
     }
     let request: &Parts = session.downstream_session.req_header();
     let forward = ctx.forward.as_ref();
     let cause = failure.and_then(|failure| failure.cause.as_deref());
     let unforeseen = error.filter(|_| failure.is_none()).map(ToString::to_string);
-    let plan = shared.live.plan();
     let event = Event {
         facts: Facts {
             started: ctx.began.time,
@@ -37,7 +34,7 @@ pub fn settle(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
             bytes_in: session.body_bytes_read() as u64,
             bytes_out: session.body_bytes_sent() as u64,
             error_code: refusal.map(|kind| kind.code),
-            truncated: error.is_some() && written.is_some() && is_cut_short(refusal, written),
+            truncated: error.is_some() && written.is_some() && !ctx.answered,
         },
         request_id: ctx.id.to_str().unwrap_or_default(),
         method: &request.method,
@@ -48,9 +45,9 @@ pub fn settle(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
         service: forward.map(|forward| &*forward.service.name),
         error_message: cause.or(unforeseen.as_deref()),
         headers: &request.headers,
-        logged_headers: &plan.edge.logged_headers,
+        logged_headers: ctx.edge.as_ref().map_or(&[], |edge| &edge.logged_headers),
     };
-    record(ctx, &plan, &event);
+    record(ctx, &event);
 }
 
 /// Settles a request that nobody settled: its task panicked, or the runtime was shut down. Its session is gone.
@@ -82,18 +79,14 @@ pub fn settle_lost(ctx: &mut Ctx) {
         headers: &HeaderMap::new(),
         logged_headers: &[],
     };
-    record(ctx, &ctx.shared.live.plan(), &event);
+    record(ctx, &event);
 }
 
-fn record(ctx: &Ctx, plan: &Plan, event: &Event) {
-    let route = ctx.route.as_ref().map_or(&plan.edge.unrouted, |route| &route.metrics);
-    ctx.shared.metrics.record(event, route, ctx.forward.as_ref().map(|forward| &forward.service.metrics));
+fn record(ctx: &Ctx, event: &Event) {
+    let metrics = &ctx.shared.metrics;
+    let route = ctx.route.as_ref().map_or(&ctx.shared.unrouted, |route| &route.metrics);
+    metrics.record(event, route, ctx.forward.as_ref().map(|forward| &forward.service.metrics));
     ctx.shared.log.push(event);
-}
-
-/// A failure after the response's head went out. An error of our own that was answered as such is whole.
-fn is_cut_short(refusal: Option<Kind>, written: Option<u16>) -> bool {
-    refusal.map(|kind| kind.status) != written
 }
 
 fn host(request: &Parts) -> &str {

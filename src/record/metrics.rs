@@ -24,7 +24,7 @@ use super::tally::{Durations, Tally, describe, family, sample};
 /// Pairs of method and status that are told apart per route.
 pub const OUTCOMES: usize = 24;
 /// Codes of refusals that are told apart.
-const CODES: usize = 64;
+const CODES: usize = 256;
 
 const OTHER: &str = "other";
 const METHODS: [&str; 10] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", OTHER];
@@ -144,6 +144,11 @@ impl Metrics {
     /// Requests being served.
     pub fn requests_in_flight(&self) -> i64 {
         self.in_flight.get()
+    }
+
+    /// Open client connections.
+    pub fn open_connections(&self) -> i64 {
+        self.connections.get()
     }
 
     /// Counts a client's connection, and as open while the guard lives.

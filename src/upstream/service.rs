@@ -94,9 +94,18 @@ impl Service {
 
     /// The target whose turn it is, or the next one that can be reached at all, by its index.
     pub fn next_target(&self) -> Option<usize> {
-        let first = self.turns.next();
+        self.from(self.turns.next())
+    }
+
+    /// Another target than this one, if there is another; else the same.
+    pub fn target_after(&self, index: usize) -> Option<usize> {
+        self.from(index + 1)
+    }
+
+    fn from(&self, first: usize) -> Option<usize> {
         let reachable = |index: &usize| self.targets.get(*index).is_some_and(|target| !target.peers.is_empty());
-        (first..self.targets.len()).chain(0..first).find(reachable)
+        let all = (first..self.targets.len()).chain(0..first.min(self.targets.len()));
+        all.filter(|index| self.turns.takes_part(*index)).find(reachable)
     }
 }
 

@@ -44,6 +44,12 @@ impl Shares {
         self.owner((hash % u64::from(self.total)) as u32)
     }
 
+    /// Whether one has a share at all.
+    pub fn takes_part(&self, index: usize) -> bool {
+        let begin = index.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
+        self.ends.get(index).is_some_and(|end| *end > begin)
+    }
+
     fn owner(&self, ticket: u32) -> usize {
         self.ends.partition_point(|end| *end <= ticket)
     }
@@ -98,6 +104,12 @@ mod tests {
             (run, longest.max(run))
         });
         assert!(longest.1 <= 3, "a run of {}", longest.1);
+    }
+
+    #[test]
+    fn who_has_no_weight_takes_no_part() {
+        let shares = Shares::new(&[0, 3, 0, 1]).unwrap();
+        assert_eq!([0, 1, 2, 3, 4].map(|index| shares.takes_part(index)), [false, true, false, true, false]);
     }
 
     #[test]
