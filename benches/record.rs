@@ -70,8 +70,9 @@ fn record(criterion: &mut Criterion) {
     let (route, service) = (metrics.route("content"), metrics.service("content"));
     criterion.bench_function("metrics: in flight and record", |bencher| {
         bencher.iter(|| {
-            let _in_flight = metrics.in_flight();
+            metrics.begin_request();
             metrics.record(&event(&headers), &route, Some(&service));
+            metrics.end_request();
         });
     });
 }

@@ -178,8 +178,6 @@ fn server_conf(config: &Config) -> ServerConf {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     ServerConf {
         threads: config.threads.unwrap_or_else(cores),
-        // A connection stays on the thread that it came to, as with most proxies: its data stays in that core's caches.
-        work_stealing: false,
         max_retries: attempt::MAX_ATTEMPTS,
         upstream_keepalive_pool_size: config.upstream_pool.size,
         grace_period_seconds: Some(0),

@@ -1,10 +1,11 @@
 //! A bare Pingora proxy: what the framework itself costs, and so what gatekeeper is measured against.
 //!
-//! `bare-pingora LISTEN UPSTREAM`, both as `address:port`. It has gatekeeper's allocator, build profile, listener buffers,
+//! `bare-pingora LISTEN UPSTREAM [timeouts]`, both as `address:port`. It has gatekeeper's allocator, build profile, listener buffers,
 //! attempts, upstream pool (size, idle timeout), and one thread; it does what a Pingora proxy must do and nothing else.
 //!
 //! Gatekeeper does on top of this: a door of its own around the framework's listener, pipelining, deadlines per attempt (Pingora
-//! arms no timer for a peer without timeouts), the route, header hygiene in both directions, a request id, and metrics.
+//! arms no timer for a peer without timeouts; with `timeouts` it has gatekeeper's, as a proxy in use would), the route, header
+//! hygiene in both directions, a request id, and metrics.
 
 #![allow(clippy::expect_used, reason = "a proxy for measurements has no one to report a fault to")]
 
@@ -43,6 +44,10 @@ fn main() {
     let (listen, upstream) = arguments.next().zip(arguments.next()).expect("usage: bare-pingora LISTEN UPSTREAM");
     let mut upstream = HttpPeer::new(upstream, false, String::new());
     upstream.options.idle_timeout = Some(Duration::from_secs(4));
+    if arguments.next().is_some_and(|option| option == "timeouts") {
+        upstream.options.total_connection_timeout = Some(Duration::from_secs(5));
+        upstream.options.read_timeout = Some(Duration::from_secs(60));
+    }
     let conf = ServerConf {
         threads: 1,
         max_retries: 3,

@@ -27,7 +27,7 @@ pub struct Builder;
 #[derive(Default)]
 pub struct Compression {
     wanted: Option<Wanted>,
-    encoder: Option<Encoder>,
+    encoder: Option<Box<Encoder>>,
     /// The response's length is not known: it may be a stream, whose every piece is awaited.
     streams: bool,
 }
@@ -62,7 +62,7 @@ impl Compression {
     }
 
     fn finish(&mut self) -> Result<Option<Bytes>> {
-        self.encoder.take().map(Encoder::finish).transpose().map_err(failed)
+        self.encoder.take().map(|encoder| encoder.finish()).transpose().map_err(failed)
     }
 }
 
@@ -92,7 +92,7 @@ impl HttpModule for Compression {
         add_vary(response)?;
         let Some(coding) = wanted.coding.filter(|_| !end) else { return Ok(()) };
         self.streams = !response.headers.contains_key(CONTENT_LENGTH);
-        self.encoder = Some(Encoder::new(coding, wanted.level).map_err(failed)?);
+        self.encoder = Some(Box::new(Encoder::new(coding, wanted.level).map_err(failed)?));
         rewrite(response, coding)
     }
 
@@ -232,7 +232,8 @@ mod tests {
         use std::io::Read;
         let text = "all work and no play ".repeat(1000);
         for coding in [Coding::Br, Coding::Zstd, Coding::Gzip] {
-            let mut module = Compression { encoder: Encoder::new(coding, 5).ok(), ..Compression::default() };
+            let mut module =
+                Compression { encoder: Encoder::new(coding, 5).ok().map(Box::new), ..Compression::default() };
             let mut encoded = Vec::new();
             for piece in text.as_bytes().chunks(777) {
                 let mut body = Some(Bytes::copy_from_slice(piece));

@@ -19,9 +19,9 @@ pub type Services = HashMap<Arc<str>, Arc<Service>>;
 /// Compiles a configuration. Faults and lints are added to `faults`, which may hold those of loading it; there is a
 /// plan if and only if there is no fault.
 pub fn compile(config: &Config, context: &BuildContext, revision: u64, faults: &mut Faults) -> Option<Plan> {
-    let edge = compile_edge(config, faults);
+    let edge = compile_edge(config, faults).map(Arc::new);
     let mut services = compile_services(config, context, faults);
-    let (routes, conditions) = compile_routes(config, context, &mut services, faults);
+    let (routes, conditions) = compile_routes(config, context, edge.as_ref(), &mut services, faults);
     let table = match Table::build(conditions) {
         Ok(table) => table,
         Err(clashes) => {
@@ -32,7 +32,7 @@ pub fn compile(config: &Config, context: &BuildContext, revision: u64, faults: &
     if !faults.is_empty() {
         return None;
     }
-    let plan = Plan { revision, table, routes, services, edge: Arc::new(edge?) };
+    let plan = Plan { revision, table, routes, services, edge: edge? };
     lint::lint(config, &plan, faults);
     route_tests::run(config, &plan, faults);
     faults.is_empty().then_some(plan)
@@ -143,6 +143,7 @@ fn compile_services(config: &Config, context: &BuildContext, faults: &mut Faults
 fn compile_routes(
     config: &Config,
     context: &BuildContext,
+    edge: Option<&Arc<Edge>>,
     services: &mut Services,
     faults: &mut Faults,
 ) -> (Vec<Arc<Route>>, Vec<Conditions>) {
@@ -153,7 +154,7 @@ fn compile_routes(
             faults.push(place.key("name"), "an empty name", "a name");
         }
         let conditions = compile_conditions(raw, &place, faults);
-        let route = route_parts::compile(config, raw, context, services, &place, faults);
+        let route = route_parts::compile(config, raw, context, edge, services, &place, faults);
         if let (Some(conditions), Some(route), true) = (conditions, route, raw.is_active.0) {
             compiled.0.push(Arc::new(route));
             compiled.1.push(conditions);

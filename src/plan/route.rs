@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, StatusCode};
 
+use crate::plan::Edge;
 use crate::plan::walk::Asked;
 use crate::policy::refusal::{Kind, Refusal};
 use crate::record::metrics::RouteMetrics;
@@ -23,6 +24,8 @@ pub struct Route {
     pub name: Arc<str>,
     /// Its metrics.
     pub metrics: RouteMetrics,
+    /// What held for every request when the route was compiled.
+    pub edge: Arc<Edge>,
     /// What is done with a request.
     pub action: Action,
     /// The path sent upstream.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 
+use super::Edge;
 use super::compile::Services;
 use super::route::{Action, HostSent, PathSent, Respond, Route, Split, Sticky, Timeouts};
 use crate::config::model::{self, Config, EncodedReserved};
@@ -19,6 +20,7 @@ pub fn compile<'a>(
     config: &'a Config,
     raw: &'a model::Route,
     context: &'a BuildContext<'a>,
+    edge: Option<&Arc<Edge>>,
     services: &mut Services,
     place: &Place<'static>,
     faults: &mut Faults,
@@ -32,6 +34,7 @@ pub fn compile<'a>(
     Some(Route {
         name: raw.name.as_str().into(),
         metrics: context.metrics.route(&raw.name),
+        edge: edge?.clone(),
         action: action?,
         path: path?,
         host: host?,

@@ -11,11 +11,9 @@ use http::HeaderValue;
 
 use super::settle;
 use crate::gateway::Shared;
-use crate::plan::Edge;
 use crate::plan::address::Client;
 use crate::plan::route::Route;
 use crate::policy::refusal::Refusal;
-use crate::record::metrics::InFlight;
 use crate::upstream::service::Service;
 
 /// One request.
@@ -32,16 +30,14 @@ pub struct Ctx {
     pub canonical_path: Option<Box<str>>,
     /// The route it took.
     pub route: Option<Arc<Route>>,
-    /// What held for every request when it came.
-    pub edge: Option<Arc<Edge>>,
     /// Where it goes; absent if the gateway answers it itself.
     pub forward: Option<Forward>,
     /// Why the gateway answered with an error, and what the log is told beyond that.
     pub failure: Option<Box<Failure>>,
     /// The gateway itself answered, and its answer was sent whole.
     pub answered: bool,
-    /// It is counted as in flight; absent once it is settled.
-    pub in_flight: Option<InFlight>,
+    /// It ended, and is no longer counted as in flight.
+    pub settled: bool,
 }
 
 /// A moment by both clocks.
@@ -80,18 +76,18 @@ pub struct Failure {
 impl Ctx {
     /// The context of a request whose head was just read.
     pub fn new(shared: Arc<Shared>) -> Self {
+        shared.metrics.begin_request();
         Ctx {
-            in_flight: Some(shared.metrics.in_flight()),
             shared,
             began: Moment { instant: Instant::now(), time: SystemTime::now() },
             id: HeaderValue::from_static(""),
             client: Client { address: None, peer: None, trusted: false },
             canonical_path: None,
             route: None,
-            edge: None,
             forward: None,
             failure: None,
             answered: false,
+            settled: false,
         }
     }
 
@@ -108,7 +104,7 @@ impl Ctx {
 
 impl Drop for Ctx {
     fn drop(&mut self) {
-        if self.in_flight.is_some() {
+        if !self.settled {
             settle::settle_lost(self);
         }
     }

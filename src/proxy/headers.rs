@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use http::header::{CONNECTION, COOKIE, HOST, TE, UPGRADE, VIA};
+use http::header::{CONNECTION, COOKIE, Entry, HOST, TE, TRANSFER_ENCODING, UPGRADE, VIA};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 use pingora::http::{RequestHeader, ResponseHeader, header_value_from_slice};
@@ -89,14 +89,14 @@ fn is_hop_by_hop(name: &str) -> bool {
 /// Deletes the fields of the connection, those that `Connection` names, who the user is said to be, names that some
 /// upstreams confuse (`X_User_Id`), and, from strangers, where the request is said to come from.
 fn remove_unwanted(ctx: &Ctx, nominated: &[HeaderName], upstream: &mut HeaderMap) {
-    let Some(edge) = &ctx.edge else { return };
+    let Some(route) = &ctx.route else { return };
     let unwanted = |name: &&HeaderName| {
         let text = name.as_str();
         let origin = !ctx.client.trusted && is_origin(text);
         is_hop_by_hop(text)
             || origin
             || text.as_bytes().contains(&b'_')
-            || edge.identity.contains(text)
+            || route.edge.identity.contains(text)
             || nominated.contains(name)
     };
     let names: SmallVec<[HeaderName; 4]> = upstream.keys().filter(unwanted).cloned().collect();
@@ -212,17 +212,20 @@ fn via(version: Version) -> HeaderValue {
 
 /// Appends to a list, and makes one line of it, so that its order can't be mistaken.
 fn append(upstream: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
-    let mut list = Vec::new();
-    for line in upstream.get_all(&name) {
-        list.extend_from_slice(line.as_bytes());
-        list.extend_from_slice(b", ");
+    match upstream.entry(name) {
+        Entry::Vacant(vacant) => {
+            vacant.insert(value);
+        }
+        Entry::Occupied(mut occupied) => {
+            let mut list = Vec::new();
+            for line in occupied.iter() {
+                list.extend_from_slice(line.as_bytes());
+                list.extend_from_slice(b", ");
+            }
+            list.extend_from_slice(value.as_bytes());
+            occupied.insert(header_value_from_slice(&list));
+        }
     }
-    if list.is_empty() {
-        upstream.insert(name, value);
-        return;
-    }
-    list.extend_from_slice(value.as_bytes());
-    upstream.insert(name, header_value_from_slice(&list));
 }
 
 /// An address as text. By far the most are IPv4, which the standard library's formatting takes ten times as long for.
@@ -242,42 +245,47 @@ fn address_value(address: IpAddr) -> HeaderValue {
     header_value_from_slice(&text)
 }
 
-/// Makes a response what the client may see.
+/// Makes a response what the client may see. As with requests, on the bare map: names come out in lower case, and the
+/// status with its usual phrase.
 pub fn to_client(session: &mut Session, response: &mut ResponseHeader, ctx: &Ctx) -> Result<()> {
-    if response.status != StatusCode::SWITCHING_PROTOCOLS {
-        remove_hop_by_hop(response);
+    if response.status == StatusCode::SWITCHING_PROTOCOLS {
+        return response.insert_header(X_REQUEST_ID, ctx.id.clone());
     }
-    if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(());
+    let placeholder = ResponseHeader::build_no_case(StatusCode::OK, Some(0))?;
+    let mut parts: http::response::Parts = std::mem::replace(response, placeholder).into();
+    remove_connection(&mut parts.headers);
+    if !parts.status.is_informational() {
+        if session.req_header().version == Version::HTTP_10 {
+            unchunk(session, &mut parts.headers);
+        }
+        parts.headers.insert(REQUEST_ID, ctx.id.clone());
     }
-    if session.req_header().version == Version::HTTP_10 {
-        unchunk(session, response);
-    }
-    response.insert_header(X_REQUEST_ID, ctx.id.clone())
+    *response = parts.into();
+    Ok(())
 }
 
 /// Deletes the fields of the connection to the upstream, and what only we may say. Usually there are none.
-fn remove_hop_by_hop(response: &mut ResponseHeader) {
-    let ours = |name: &HeaderName| {
+fn remove_connection(response: &mut HeaderMap) {
+    let unwanted = |name: &&HeaderName| {
         matches!(name.as_str(), "connection" | "keep-alive" | "proxy-connection" | "upgrade" | "x-gatekeeper-error")
     };
-    let mut names: SmallVec<[HeaderName; 4]> = response.headers.keys().filter(|name| ours(name)).cloned().collect();
+    let mut names: SmallVec<[HeaderName; 4]> = response.keys().filter(unwanted).cloned().collect();
     if names.contains(&CONNECTION) {
-        let values = response.headers.get_all(CONNECTION).iter();
+        let values = response.get_all(CONNECTION).iter();
         let nominated = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
         names.extend(nominated.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()));
     }
     for name in names.iter().filter(|name| !FRAMING.contains(name)) {
-        response.remove_header(name);
+        response.remove(name);
     }
 }
 
 /// Fields that say where a message ends: no `Connection` removes them.
-const FRAMING: [HeaderName; 2] = [http::header::TRANSFER_ENCODING, http::header::CONTENT_LENGTH];
+const FRAMING: [HeaderName; 2] = [TRANSFER_ENCODING, http::header::CONTENT_LENGTH];
 
 /// An HTTP/1.0 client knows no chunks: its response ends where the connection does.
-fn unchunk(session: &mut Session, response: &mut ResponseHeader) {
-    if response.remove_header(&http::header::TRANSFER_ENCODING).is_some() {
+fn unchunk(session: &mut Session, response: &mut HeaderMap) {
+    if response.remove(TRANSFER_ENCODING).is_some() {
         session.set_keepalive(None);
     }
 }
@@ -330,19 +338,16 @@ mod tests {
 
     #[test]
     fn a_response_keeps_its_framing_and_loses_its_connection() {
-        let mut response = ResponseHeader::build(200, None).unwrap();
-        for (name, value) in [
-            ("Connection", "close, X-Drop, Content-Length"),
-            ("X-Drop", "1"),
-            ("Content-Length", "2"),
-            ("Keep-Alive", "timeout=5"),
-            ("X-Gatekeeper-Error", "forged"),
-            ("Server", "x"),
-        ] {
-            response.insert_header(name, value).unwrap();
-        }
-        remove_hop_by_hop(&mut response);
-        let mut left: Vec<&str> = response.headers.keys().map(HeaderName::as_str).collect();
+        let mut response = map(&[
+            ("connection", "close, X-Drop, Content-Length"),
+            ("x-drop", "1"),
+            ("content-length", "2"),
+            ("keep-alive", "timeout=5"),
+            ("x-gatekeeper-error", "forged"),
+            ("server", "x"),
+        ]);
+        remove_connection(&mut response);
+        let mut left: Vec<&str> = response.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["content-length", "server"]);
     }

@@ -49,7 +49,6 @@ impl Proxy {
         ctx.id = request_id::of(&session.req_header().headers, ctx.client.trusted, ctx.began.time);
         let answer = self.walk(&plan, session, ctx)?;
         if let (None, Some(route)) = (&answer, &ctx.route) {
-            ctx.edge = Some(plan.edge.clone());
             session.set_write_timeout(Some(route.timeouts.idle));
             // What a client of HTTP/1.0 can't understand must not reach it (RFC 9110 15.2).
             let knows_no_hints = session.req_header().version < Version::HTTP_11;
@@ -138,8 +137,9 @@ impl ProxyHttp for Proxy {
         session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
         match self.begin(session, ctx) {
             Ok(None) => Ok(false),
-            Ok(Some(answer)) => reply::send(session, &answer, ctx).await.map(|()| true),
-            Err(refusal) => reply::refuse(session, refusal, None, ctx).await.map(|()| true),
+            // Boxed, so that a request that goes on does not carry the room for an answer of ours.
+            Ok(Some(answer)) => Box::pin(reply::send(session, &answer, ctx)).await.map(|()| true),
+            Err(refusal) => Box::pin(reply::refuse(session, refusal, None, ctx)).await.map(|()| true),
         }
     }
 
@@ -206,7 +206,7 @@ impl ProxyHttp for Proxy {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
-        fault::answer(session, error, ctx).await
+        Box::pin(fault::answer(session, error, ctx)).await
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {

@@ -10,7 +10,7 @@ use crate::record::{Event, Facts};
 
 /// Settles a request.
 pub fn settle(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
-    ctx.in_flight = None;
+    end(ctx);
     let shared = &ctx.shared;
     let written = session.response_written().map(|response| response.status.as_u16()).filter(|status| *status >= 101);
     let failure = ctx.failure.as_deref();
@@ -22,6 +22,8 @@ pub fn settle(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
     let forward = ctx.forward.as_ref();
     let cause = failure.and_then(|failure| failure.cause.as_deref());
     let unforeseen = error.filter(|_| failure.is_none()).map(ToString::to_string);
+    let unrouted = ctx.route.is_none().then(|| shared.live.plan());
+    let edge = ctx.route.as_ref().map(|route| &route.edge).or(unrouted.as_ref().map(|plan| &plan.edge));
     let event = Event {
         facts: Facts {
             started: ctx.began.time,
@@ -45,14 +47,19 @@ pub fn settle(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
         service: forward.map(|forward| &*forward.service.name),
         error_message: cause.or(unforeseen.as_deref()),
         headers: &request.headers,
-        logged_headers: ctx.edge.as_ref().map_or(&[], |edge| &edge.logged_headers),
+        logged_headers: edge.map_or(&[], |edge| &edge.logged_headers),
     };
     record(ctx, &event);
 }
 
+fn end(ctx: &mut Ctx) {
+    ctx.settled = true;
+    ctx.shared.metrics.end_request();
+}
+
 /// Settles a request that nobody settled: its task panicked, or the runtime was shut down. Its session is gone.
 pub fn settle_lost(ctx: &mut Ctx) {
-    ctx.in_flight = None;
+    end(ctx);
     let forward = ctx.forward.as_ref();
     let event = Event {
         facts: Facts {

@@ -54,16 +54,16 @@ pub struct ServiceMetrics(Arc<Named<Durations>>);
 
 /// Something that is counted as long as this lives.
 #[must_use]
-pub struct InFlight(IntGauge);
+pub struct Open(IntGauge);
 
-impl InFlight {
-    fn of(gauge: &IntGauge) -> InFlight {
+impl Open {
+    fn of(gauge: &IntGauge) -> Open {
         gauge.inc();
-        InFlight(gauge.clone())
+        Open(gauge.clone())
     }
 }
 
-impl Drop for InFlight {
+impl Drop for Open {
     fn drop(&mut self) {
         self.0.dec();
     }
@@ -136,9 +136,14 @@ impl Metrics {
         self.board.refusals.add(0, code);
     }
 
-    /// Counts a request as being served.
-    pub fn in_flight(&self) -> InFlight {
-        InFlight::of(&self.in_flight)
+    /// Counts a request as being served, until `end_request`.
+    pub fn begin_request(&self) {
+        self.in_flight.inc();
+    }
+
+    /// Counts it so no longer.
+    pub fn end_request(&self) {
+        self.in_flight.dec();
     }
 
     /// Requests being served.
@@ -152,9 +157,9 @@ impl Metrics {
     }
 
     /// Counts a client's connection, and as open while the guard lives.
-    pub fn connection(&self) -> InFlight {
+    pub fn connection(&self) -> Open {
         self.connections_total.inc();
-        InFlight::of(&self.connections)
+        Open::of(&self.connections)
     }
 
     /// Counts an attempt to reload.
@@ -442,9 +447,11 @@ mod tests {
     #[test]
     fn guards_count_while_they_live() {
         let metrics = metrics();
-        let (request, connection) = (metrics.in_flight(), metrics.connection());
+        metrics.begin_request();
+        let connection = metrics.connection();
         let during = scrape(&metrics);
-        drop((request, connection));
+        metrics.end_request();
+        drop(connection);
         let after = scrape(&metrics);
         for name in ["gatekeeper_requests_in_flight", "gatekeeper_connections"] {
             assert_eq!((during[name], after[name]), (1.0, 0.0), "{name}");

@@ -16,4 +16,4 @@ mod writer;
 pub use access_log::AccessLog;
 pub use event::{Event, Facts};
 pub use mask::is_credential_header;
-pub use metrics::{InFlight, Metrics, RouteMetrics, ServiceMetrics};
+pub use metrics::{Metrics, Open, RouteMetrics, ServiceMetrics};
