@@ -6,8 +6,8 @@
 //!
 //! Certificates change in place (`Resolver::replace`); handshakes under way keep the old ones. What else is in a
 //! `ServerConfig` is fixed, and a new one ends resumption of older sessions. Early data (0-RTT) is never accepted.
-//! A resumed session is as old as its first handshake, 12 hours at most: a client certificate that expires meanwhile
-//! is still believed so long.
+//! Where clients' certificates are asked for, no session is resumed: each resumption hands out a new ticket, so that a
+//! certificate could outlive its expiry without end.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,7 +18,9 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache, WebPkiClientVerifier};
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerSessionMemoryCache, WebPkiClientVerifier,
+};
 use rustls::sign::CertifiedKey;
 use rustls::{CipherSuite, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 use x509_parser::der_parser::asn1_rs::ToDer;
@@ -78,10 +80,9 @@ impl Certificates {
     pub fn lints(&self, now: jiff::Timestamp) -> Vec<(usize, String)> {
         let now = now.as_second();
         let told = |seconds| jiff::Timestamp::from_second(seconds).map(|time| time.to_string()).unwrap_or_default();
-        let lint = |[from, until]: &[i64; 2]| match () {
-            () if now > *until => Some(format!("the certificate expired at {}", told(*until))),
-            () if now < *from => Some(format!("the certificate is not valid before {}", told(*from))),
-            () => None,
+        let lint = |[from, until]: &[i64; 2]| {
+            let early = (now < *from).then(|| format!("the certificate is not valid before {}", told(*from)));
+            early.or_else(|| (now > *until).then(|| format!("the certificate expired at {}", told(*until))))
         };
         self.validity.iter().map(lint).enumerate().filter_map(|(index, lint)| Some((index, lint?))).collect()
     }
@@ -107,7 +108,7 @@ fn read_pair(chain_file: &str, key_file: &str) -> Result<(Arc<CertifiedKey>, Lea
     let key = PrivateKeyDer::from_pem_slice(&read(key_file)?)
         .map_err(|_| format!("{key_file} holds no private key that can be read"))?;
     let leaf = chain.first().and_then(|der| read_leaf(der));
-    let leaf = leaf.ok_or_else(|| format!("{chain_file} holds a certificate that can't be read"))?;
+    let leaf = leaf.ok_or_else(|| format!("{chain_file} names its hosts in a way that can't be read"))?;
     let pair = CertifiedKey::from_der(chain, key, &ring::default_provider())
         .map_err(|error| format!("{key_file} does not fit {chain_file}: {error}"))?;
     Ok((Arc::new(pair), leaf))
@@ -132,7 +133,13 @@ fn read_certificates(file: &str) -> Result<Vec<CertificateDer<'static>>, String>
     let certificates = CertificateDer::pem_slice_iter(&read(file)?)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| format!("{file} is not PEM: {error}"))?;
-    if certificates.is_empty() { Err(format!("{file} holds no certificate")) } else { Ok(certificates) }
+    if certificates.is_empty() {
+        return Err(format!("{file} holds no certificate"));
+    }
+    if certificates.iter().any(|der| X509Certificate::from_der(der).is_err()) {
+        return Err(format!("{file} holds a certificate that can't be read"));
+    }
+    Ok(certificates)
 }
 
 fn read(file: &str) -> Result<Vec<u8>, String> {
@@ -204,8 +211,12 @@ pub fn server_config(
     let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(certificates);
     config.alpn_protocols = protocols(negotiation.http2);
     config.ignore_client_order = !negotiation.suites.is_empty();
-    config.session_storage = ServerSessionMemoryCache::new(REMEMBERED_SESSIONS);
-    config.ticketer = ring::Ticketer::new().map_err(|error| vec![("", format!("no session tickets: {error}"))])?;
+    if negotiation.client_auth.is_none() {
+        config.session_storage = ServerSessionMemoryCache::new(REMEMBERED_SESSIONS);
+        config.ticketer = ring::Ticketer::new().map_err(|error| vec![("", format!("no session tickets: {error}"))])?;
+    } else {
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+    }
     Ok(Arc::new(config))
 }
 
@@ -547,6 +558,7 @@ mod tests {
             for server in [&server, &server, &default_server(&resolver)] {
                 kinds.push(meet(server, &client, "host.test").await.unwrap().kind);
             }
+            assert!(server.ticketer.enabled(), "clients keep their sessions themselves");
             assert_eq!(kinds, [HandshakeKind::Full, HandshakeKind::Resumed, HandshakeKind::Full], "{version:?}");
         }
     }
@@ -560,6 +572,11 @@ mod tests {
         for version in BOTH {
             for required in [true, false] {
                 let server = server_config(&authority.client_auth(required), resolver.clone()).unwrap();
+                let client = Arc::new(authority.client(&[version], Some(&known)));
+                for _ in 0..2 {
+                    let met = meet(&server, &client, "host.test").await.unwrap();
+                    assert_eq!((met.kind, met.client_certificate.is_some()), (HandshakeKind::Full, true));
+                }
                 let meet = async |own| meet(&server, &Arc::new(authority.client(&[version], own)), "host.test").await;
                 let der = meet(Some(&known)).await.unwrap().client_certificate.unwrap();
                 assert!(subject_and_fingerprint(&der).unwrap().0.starts_with("O=Peer"));
@@ -578,6 +595,7 @@ mod tests {
         let (one, other) = (authority.pair(&["one.test"]), authority.pair(&["other.test"]));
         let garbage = authority.file("garbage.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
         let broken = authority.file("broken.pem", "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n");
+        let half_garbage = [&one.0, &garbage].map(|file| std::fs::read_to_string(file).unwrap()).concat();
         let absent = "/absent.pem".to_owned();
         let pairs = [
             one.clone(),
@@ -588,6 +606,7 @@ mod tests {
             (one.0.clone(), one.0.clone()),
             (garbage, one.1.clone()),
             (broken, one.1.clone()),
+            (authority.file("chain.pem", &half_garbage), one.1.clone()),
         ];
         let faults = Certificates::read(&pairs).unwrap_err();
         let expected = [
@@ -598,6 +617,7 @@ mod tests {
             (5, "holds no private key"),
             (6, "garbage.pem holds a certificate that can't be read"),
             (7, "broken.pem is not PEM"),
+            (8, "chain.pem holds a certificate that can't be read"),
         ];
         assert_eq!(faults.len(), expected.len(), "{faults:#?}");
         for ((index, fault), (place, sentence)) in faults.iter().zip(expected) {

@@ -173,10 +173,9 @@ fn check_extensions(header: &[u8], mut place: usize) -> Result<(), &'static str>
         let &[kind, high, low, ref rest @ ..] = extension else { return Err("an extension is cut off") };
         let length = usize::from(u16::from_be_bytes([high, low]));
         let value = rest.get(..length).ok_or("an extension is longer than the header")?;
-        if kind == CHECKSUM {
-            if std::mem::replace(&mut checked, true) || !checksum_fits(header, place + 3, value) {
-                return Err("the checksum is wrong");
-            }
+        let is_second = kind == CHECKSUM && std::mem::replace(&mut checked, true);
+        if is_second || (kind == CHECKSUM && !checksum_fits(header, place + 3, value)) {
+            return Err("the checksum is wrong");
         }
         place += 3 + length;
     }
