@@ -1,0 +1,109 @@
+//! The units by systemd's own judgement, and what they and the gateway must agree on.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::Command;
+
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd");
+const UNITS: [&str; 3] = ["gatekeeper.service", "gatekeeper.socket", "gatekeeper-admin.socket"];
+const BINARY: &str = env!("CARGO_BIN_EXE_gatekeeper");
+
+fn text(name: &str) -> String {
+    fs::read_to_string(Path::new(FOLDER).join(name)).unwrap()
+}
+
+/// The values of a setting.
+fn settings(name: &str, key: &str) -> Vec<String> {
+    let prefix = format!("{key}=");
+    text(name).lines().filter_map(|line| line.strip_prefix(&prefix)).map(str::to_owned).collect()
+}
+
+/// Runs a program to its end: whether it went well, and all that it said.
+fn run(program: &str, arguments: &[&str]) -> (bool, String) {
+    let output = Command::new(program).args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"));
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+}
+
+#[test]
+fn the_units_verify() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = UNITS.map(|name| folder.path().join(name).to_str().unwrap().to_owned());
+    for (name, path) in UNITS.iter().zip(&paths) {
+        fs::write(path, text(name).replace("/usr/bin/gatekeeper", BINARY)).unwrap();
+    }
+    let arguments: Vec<_> = ["verify", "--man=no"].into_iter().chain(paths.iter().map(String::as_str)).collect();
+    assert_eq!(run("systemd-analyze", &arguments), (true, String::new()));
+}
+
+#[test]
+fn the_service_is_exposed_little() {
+    let unit = format!("{FOLDER}/gatekeeper.service");
+    let judge =
+        |unit: &str| run("systemd-analyze", &["security", "--offline=true", "--no-pager", "--threshold=15", unit]);
+    let (good, said) = judge(&unit);
+    assert!(good, "{said}");
+    assert!(said.contains("Overall exposure level for gatekeeper.service: 1."), "{said}");
+    let folder = tempfile::tempdir().unwrap();
+    let open = folder.path().join("open.service");
+    fs::write(&open, "[Service]\nExecStart=/bin/true\n").unwrap();
+    assert!(!judge(open.to_str().unwrap()).0, "the judge refuses what is not confined");
+}
+
+#[test]
+fn the_user_and_its_folders_can_be_made() {
+    let root = tempfile::tempdir().unwrap();
+    let at_root = format!("--root={}", root.path().display());
+    fs::create_dir(root.path().join("etc")).unwrap();
+    let (good, said) = run("systemd-sysusers", &[&at_root, &format!("{FOLDER}/gatekeeper.sysusers")]);
+    assert!(good, "{said}");
+    let passwd = fs::read_to_string(root.path().join("etc/passwd")).unwrap();
+    assert!(
+        passwd.starts_with("gatekeeper:x:") && passwd.contains(":/var/lib/gatekeeper:/usr/sbin/nologin"),
+        "{passwd}"
+    );
+    if fs::metadata("/proc/self").unwrap().uid() == 0 {
+        let folders = run("systemd-tmpfiles", &["--create", &at_root, &format!("{FOLDER}/gatekeeper.tmpfiles")]);
+        assert_eq!(folders, (true, String::new()), "only root may give folders away");
+        let mode = |name: &str| fs::metadata(root.path().join("etc/gatekeeper").join(name)).unwrap().mode() & 0o777;
+        assert_eq!(["", "conf.d", "tls", "credentials"].map(mode), [0o750, 0o750, 0o750, 0o700]);
+    }
+}
+
+#[test]
+fn the_units_say_what_the_gateway_understands() {
+    for key in ["ExecStart", "ExecReload"] {
+        for command in settings("gatekeeper.service", key) {
+            let mut words = command.split(' ');
+            assert_eq!(words.next(), Some("/usr/bin/gatekeeper"));
+            let arguments: Vec<_> = words.chain(["--help"]).collect();
+            let (good, said) = run(BINARY, &arguments);
+            assert!(good, "{command}: {said}");
+        }
+    }
+    let default = fs::read_to_string(Path::new(FOLDER).join("../conf/gatekeeper.yaml")).unwrap();
+    for socket in &UNITS[1..] {
+        let address = settings(socket, "ListenStream").remove(0);
+        assert!(default.contains(&format!("address: {address}\n")), "{socket} listens where the default does");
+    }
+    let grace: u64 = default.split_once("\ngrace: ").unwrap().1.split_once("s\n").unwrap().0.parse().unwrap();
+    let timeout: u64 = settings("gatekeeper.service", "TimeoutStopSec").remove(0).parse().unwrap();
+    assert!(timeout >= grace + 10, "systemd waits {timeout} s, the gateway {grace} s");
+}
+
+#[test]
+fn each_kernel_setting_exists_and_has_its_reason() {
+    let text = text("gatekeeper.sysctl");
+    let mut lines = 0;
+    for paragraph in text.split("\n\n") {
+        assert!(paragraph.starts_with("# "), "{paragraph}");
+        for line in paragraph.lines().filter(|line| !line.starts_with('#')) {
+            let (key, value) = line.split_once(" = ").unwrap();
+            assert!(Path::new("/proc/sys").join(key.replace('.', "/")).exists(), "{key}");
+            assert!(value.split(' ').all(|number| number.parse::<u64>().is_ok()), "{line}");
+            lines += 1;
+        }
+    }
+    assert!(lines > 5);
+}
