@@ -121,9 +121,11 @@ impl Inspector {
         }
     }
 
-    /// The connection speaks another protocol from now on: a 101 went out.
+    /// The connection speaks another protocol from now on: a 101 went out. What was refused stays refused.
     pub fn upgraded(&mut self) {
-        self.state = State::Upgraded;
+        if self.phase() != Phase::Refused {
+            self.state = State::Upgraded;
+        }
     }
 
     /// Where the connection stands.

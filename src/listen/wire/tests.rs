@@ -43,6 +43,7 @@ fn send<'b>(pieces: impl IntoIterator<Item = &'b [u8]>) -> Outcome {
         }
     }
     if let Some(fault) = outcome.fault {
+        inspector.upgraded();
         assert_eq!(inspector.inspect(GOOD), Step::Refuse(fault));
         assert_eq!(inspector.phase(), Phase::Refused);
     }
