@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use pingora::apps::HttpServerOptions;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
 use pingora::services::background::background_service;
@@ -28,7 +29,7 @@ use crate::plan::live::{Live, Report};
 use crate::proxy::{Proxy, attempt};
 use crate::record::AccessLog;
 use crate::record::metrics::Metrics;
-use crate::state::State;
+use crate::state::{State, remember_admin_address};
 
 /// What requests and administration share.
 pub struct Shared {
@@ -101,7 +102,10 @@ impl Gateway {
         let sockets = config.listen.iter().map(bind).collect::<Result<Vec<_>, _>>().map_err(other)?;
         let log = AccessLog::start(&config.access_log, metrics.access_log_dropped.clone())
             .map_err(|error| other(format!("can't write the access log to {}: {error}", config.access_log.to)))?;
-        let state = State::open(&state_dir(&config)).map_err(other)?;
+        let directory = state_dir(&config);
+        let state = State::open(&directory).map_err(other)?;
+        remember_admin_address(&directory, &admin.address)
+            .map_err(|error| other(format!("can't write to {}: {error}", directory.display())))?;
         let listeners = sockets.iter().map(|(socket, _)| socket.address.clone()).collect();
         let shared = Shared {
             live,
@@ -123,7 +127,12 @@ impl Gateway {
     /// Runs until it is told to stop.
     pub fn run(self) {
         let mut server = Server::new_with_opt_and_conf(None, server_conf(&self.config));
-        let proxy = Arc::new(http_proxy(&server.configuration, Proxy::new(self.shared.clone())));
+        let mut proxy = http_proxy(&server.configuration, Proxy::new(self.shared.clone()));
+        // Whether HTTP/2 may begin without TLS is each listener's own choice, which its tap makes.
+        let mut options = HttpServerOptions::default();
+        options.h2c = true;
+        proxy.server_options = Some(options);
+        let proxy = Arc::new(proxy);
         let (stop, stopped) = watch::channel(false);
         for (socket, h2c) in self.sockets {
             log::info!("listening on {}", socket.address);

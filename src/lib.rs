@@ -9,7 +9,7 @@
 //!  4 route         route::table          host, path, method, headers, query, priority; 404, 405
 //!  5 balance       upstream::service     a service, and a target of it
 //!  6 forward       proxy::headers        header hygiene on the upstream's copy, rewrite, timeouts
-//!  7 respond       proxy::headers        response headers, request id, compression
+//!  7 respond       proxy::headers        response headers, request id, compression (compress)
 //!  8 settle        proxy::settle         where every request ends: metrics, log record
 //! ```
 //!
@@ -18,6 +18,7 @@
 
 pub mod admin;
 pub mod cli;
+pub mod compress;
 pub mod config;
 pub mod gateway;
 pub mod listen;

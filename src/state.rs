@@ -1,4 +1,5 @@
-//! The state directory: what the gateway must remember between its runs. For now that is the administration token.
+//! The state directory: the administration token, and where the administration of the running gateway is reached, so
+//! that the command line finds it also when the file says another address by now.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -29,6 +30,18 @@ impl State {
         Ok(State { admin_token })
     }
 }
+
+/// Remembers where the administration is reached.
+pub fn remember_admin_address(directory: &Path, address: &str) -> io::Result<()> {
+    fs::write(directory.join(ADMIN_ADDRESS), address)
+}
+
+/// Where the administration of the gateway that used this directory last is reached.
+pub fn admin_address(directory: &Path) -> Option<String> {
+    fs::read_to_string(directory.join(ADMIN_ADDRESS)).ok().filter(|address| !address.is_empty())
+}
+
+const ADMIN_ADDRESS: &str = "admin.address";
 
 /// Where the administration token is.
 pub fn token_file(directory: &Path) -> PathBuf {

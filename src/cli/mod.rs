@@ -102,6 +102,8 @@ enum Failure {
     Refused(String),
     /// The gateway can't be reached.
     Unreachable(String),
+    /// The command was not understood.
+    Usage(String),
 }
 
 type Outcome = Result<(), Failure>;
@@ -180,10 +182,13 @@ impl Failure {
                 let _ = write_out(&format!("{:#}\n", serde_json::json!({"faults": faults.faults()})));
             }
             Failure::Faults(faults) => eprintln!("{}", faults.to_string().trim_end()),
-            Failure::Refused(text) | Failure::Unreachable(text) => eprintln!("gatekeeper: {text}"),
+            Failure::Refused(text) | Failure::Unreachable(text) | Failure::Usage(text) => {
+                eprintln!("gatekeeper: {text}")
+            }
         }
         ExitCode::from(match self {
             Failure::Unreachable(_) => 3,
+            Failure::Usage(_) => 2,
             _ => 1,
         })
     }

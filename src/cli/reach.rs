@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Failure, Options, load_for_administration};
 use crate::admin::BASE;
 use crate::gateway::state_dir;
-use crate::state::token_file;
+use crate::state::{admin_address, token_file};
 
 /// A reload may look up names, and compile a hundred thousand routes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -16,11 +16,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Calls the administration API. An answer that is no success is a refusal.
 pub fn call(options: &Options, method: Method, path: &str) -> Result<Value, Failure> {
     let config = load_for_administration(options)?;
-    let file = token_file(&state_dir(&config));
+    let directory = state_dir(&config);
+    let file = token_file(&directory);
     let token = std::fs::read_to_string(&file).map_err(|error| {
         Failure::Unreachable(format!("the administration token {} can't be read: {error}", file.display()))
     })?;
-    let address = &config.admin.address;
+    let address = &admin_address(&directory).unwrap_or(config.admin.address);
     let request = async {
         let request = client(address)?.request(method, url(address, path)).bearer_auth(token.trim());
         let response = request.send().await.map_err(|error| unreachable(address, &error))?;

@@ -12,8 +12,12 @@ pub struct Args {
 
 /// Runs the gateway until it is told to stop.
 pub fn run(options: &Options, args: &Args) -> Outcome {
-    if args.demo {
-        return demo::run();
+    match (args.demo, &options.file) {
+        (true, None) => return demo::run(),
+        (true, Some(_)) => {
+            return Err(Failure::Usage("--demo brings its own configuration: leave the file out".into()));
+        }
+        (false, _) => {}
     }
     start(&options.file())?.run();
     Ok(())

@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
+use pingora::apps::ServerApp;
 use pingora::listeners::ListenerConfig;
 use pingora::protocols::Stream;
-use pingora::protocols::http::ServerSession;
 use pingora::protocols::l4::stream::L4BufferSettings;
 use pingora::server::{Fds, ListenFds, ShutdownWatch};
 use pingora::services::listening::Service;
 use pingora_proxy::HttpProxy;
 
 use super::socket::Socket;
+use super::tap::Tap;
 use crate::proxy::Proxy;
 use crate::record::metrics::Metrics;
 
@@ -34,9 +34,7 @@ impl Listening {
         metrics: &Arc<Metrics>,
         shutdown: ShutdownWatch,
     ) -> Self {
-        let mut options = HttpServerOptions::default();
-        options.h2c = h2c;
-        let door = Door { rooms: Arc::new(Rooms { proxy: proxy.clone(), options }), metrics: metrics.clone() };
+        let door = Door { proxy: proxy.clone(), h2c, metrics: metrics.clone() };
         let mut service = Service::new(format!("listener {}", socket.address), door);
         let (bind, config) = match socket.asked.strip_prefix("unix:") {
             Some(path) => (path.to_owned(), ListenerConfig::uds(path)),
@@ -61,9 +59,10 @@ impl pingora::services::Service for Listening {
     }
 }
 
-/// What every connection passes.
+/// What every connection passes. All doors lead to one proxy, and so to one pool of upstream connections.
 struct Door {
-    rooms: Arc<Rooms>,
+    proxy: Arc<HttpProxy<Proxy>>,
+    h2c: bool,
     metrics: Arc<Metrics>,
 }
 
@@ -71,35 +70,10 @@ struct Door {
 impl ServerApp for Door {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let _counted = self.metrics.connection();
-        self.rooms.process_new(stream, shutdown).await
+        self.proxy.process_new(Box::new(Tap::new(stream, self.h2c)), shutdown).await
     }
 
     async fn cleanup(&self) {
-        self.rooms.cleanup().await;
-    }
-}
-
-/// The proxy behind the doors, with the options of one listener. All listeners share it, and so its upstream connections.
-struct Rooms {
-    proxy: Arc<HttpProxy<Proxy>>,
-    options: HttpServerOptions,
-}
-
-#[async_trait]
-impl HttpServerApp for Rooms {
-    async fn process_new_http(
-        self: &Arc<Self>,
-        session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        self.proxy.process_new_http(session, shutdown).await
-    }
-
-    fn server_options(&self) -> Option<&HttpServerOptions> {
-        Some(&self.options)
-    }
-
-    async fn http_cleanup(&self) {
-        self.proxy.http_cleanup().await;
+        self.proxy.cleanup().await;
     }
 }

@@ -2,4 +2,5 @@
 
 pub mod door;
 pub mod socket;
+mod tap;
 pub mod wire;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Plan;
 use super::compile::active;
-use crate::config::model::Config;
+use crate::config::model::{Config, Timeouts};
 use crate::config::{Fault, Faults, Place};
 
 /// Adds the lints of a compiled configuration.
@@ -54,16 +54,11 @@ fn unused_services(config: &Config, faults: &mut Faults) {
 fn contradictory_timeouts(config: &Config, faults: &mut Faults) {
     for (index, route) in active(config) {
         let Some(total) = route.timeout else { continue };
-        let place = Place::new("routes").index(index).key("timeouts");
-        // The defaults may well be longer than a short timeout; only what was written can contradict it.
-        let written = [("connect", route.timeouts.connect, 5), ("idle", route.timeouts.idle, 60)];
-        for (key, period, default) in written {
-            if period > total && period.0.as_secs() != default {
-                faults.warn(Fault::saying(
-                    place.key(key),
-                    "longer than the route's timeout, which ends the request first",
-                ));
-            }
+        // The default may well be longer than a short timeout; only what was written can contradict it.
+        let connect = route.timeouts.connect;
+        if connect > total && connect != Timeouts::default().connect {
+            let place = Place::new("routes").index(index).key("timeouts").key("connect");
+            faults.warn(Fault::saying(place, "longer than the route's timeout, which ends the request first"));
         }
     }
 }

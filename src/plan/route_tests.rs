@@ -29,6 +29,9 @@ pub fn parse_request<'a>(
 ) -> Result<Parts, &'static str> {
     let (method, target) = text.split_once(' ').ok_or("no path")?;
     let uri: http::Uri = target.trim().parse().map_err(|_| "not a URL")?;
+    if uri.path_and_query().is_none() {
+        return Err("neither a path nor a URL");
+    }
     let mut request = http::Request::builder().method(method).uri(&uri);
     for (name, value) in headers {
         request = request.header(name, value);

@@ -20,7 +20,7 @@ use crate::policy::refusal::Kind;
 pub const MAX_ATTEMPTS: usize = 3;
 
 /// The way to the next target to try.
-pub fn next_peer(ctx: &mut Ctx, upgrade: bool) -> Result<Box<HttpPeer>> {
+pub fn next_peer(ctx: &mut Ctx, upgrade: bool, has_body: bool) -> Result<Box<HttpPeer>> {
     let (Some(route), Some(forward)) = (&ctx.route, &mut ctx.forward) else {
         return Err(Error::explain(ErrorType::InternalError, "a request without a route came to be forwarded"));
     };
@@ -36,7 +36,8 @@ pub fn next_peer(ctx: &mut Ctx, upgrade: bool) -> Result<Box<HttpPeer>> {
     peer.options.total_connection_timeout = Some(within(route.timeouts.connect));
     // An upgraded connection outlives the route's timeout, and its silence is bounded by this alone.
     peer.options.read_timeout = Some(if upgrade { route.timeouts.idle } else { within(route.timeouts.idle) });
-    peer.options.write_timeout = Some(route.timeouts.idle);
+    // A head alone never blocks: the timer is spared.
+    peer.options.write_timeout = Some(route.timeouts.idle).filter(|_| has_body);
     forward.attempts += 1;
     forward.asked.get_or_insert(now);
     Ok(peer)

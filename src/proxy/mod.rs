@@ -9,11 +9,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
-use pingora::modules::http::compression::ResponseCompressionBuilder;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
+use crate::compress::{self, Compression};
 use crate::gateway::Shared;
 use crate::plan::route::{Action, Route};
 use crate::plan::walk::Asked;
@@ -23,7 +23,6 @@ use ctx::{Ctx, Forward};
 use reply::Answer;
 
 pub mod attempt;
-mod compress;
 pub mod ctx;
 mod fault;
 mod headers;
@@ -95,6 +94,15 @@ fn forward(
     }))
 }
 
+fn ask_for_compression(session: &mut Session, ctx: &Ctx) {
+    let level = ctx.route.as_ref().map_or(0, |route| route.compression);
+    if level > 0
+        && let Some(compression) = session.downstream_modules_ctx.get_mut::<Compression>()
+    {
+        compression.ask(session.downstream_session.req_header(), level);
+    }
+}
+
 #[async_trait]
 impl ProxyHttp for Proxy {
     type CTX = Ctx;
@@ -104,7 +112,7 @@ impl ProxyHttp for Proxy {
     }
 
     fn init_downstream_modules(&self, modules: &mut HttpModules) {
-        modules.add_module(ResponseCompressionBuilder::enable(0));
+        modules.add_module(Box::new(compress::Builder));
     }
 
     async fn early_request_filter(&self, session: &mut Session, _ctx: &mut Ctx) -> Result<()> {
@@ -119,7 +127,7 @@ impl ProxyHttp for Proxy {
         ctx.id = request_id::of(&session.req_header().headers, ctx.client.trusted, ctx.began.time);
         match self.walk(&plan, session, ctx) {
             Ok(None) => {
-                compress::prepare(session, ctx);
+                ask_for_compression(session, ctx);
                 Ok(false)
             }
             Ok(Some(answer)) => reply::send(session, &answer, ctx).await.map(|()| true),
@@ -128,7 +136,8 @@ impl ProxyHttp for Proxy {
     }
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-        attempt::next_peer(ctx, session.is_upgrade_req())
+        let has_body = !session.is_body_empty();
+        attempt::next_peer(ctx, session.is_upgrade_req(), has_body)
     }
 
     async fn upstream_request_filter(
@@ -176,9 +185,7 @@ impl ProxyHttp for Proxy {
     }
 
     async fn response_filter(&self, session: &mut Session, response: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
-        headers::to_client(session, response, ctx)?;
-        compress::spare_streams(session, response);
-        Ok(())
+        headers::to_client(session, response, ctx)
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {

@@ -7,6 +7,7 @@ use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use pingora::Result;
 use pingora::http::ResponseHeader;
+use pingora::protocols::http::HttpTask;
 use pingora_proxy::Session;
 use serde::Serialize;
 
@@ -16,7 +17,7 @@ use crate::plan::route::Respond;
 use crate::policy::refusal::Refusal;
 
 /// Says that the gateway, not an upstream, answered with an error, and which.
-const X_GATEKEEPER_ERROR: &str = "x-gatekeeper-error";
+pub const ERROR_CODE: HeaderName = HeaderName::from_static("x-gatekeeper-error");
 
 /// An unread request body up to this size is read to its end, so that the connection can serve on.
 const DRAINED_BODY: u64 = 64 * 1024;
@@ -66,7 +67,7 @@ impl Answer {
         let mut headers = refusal.headers.clone();
         headers.push((CONTENT_TYPE, HeaderValue::from_static("application/problem+json")));
         headers.push((CACHE_CONTROL, HeaderValue::from_static("no-store")));
-        headers.push((HeaderName::from_static(X_GATEKEEPER_ERROR), HeaderValue::from_static(kind.code)));
+        headers.push((ERROR_CODE, HeaderValue::from_static(kind.code)));
         let status = StatusCode::from_u16(kind.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Answer { status, headers, body: serde_json::to_vec(&problem).unwrap_or_default().into() }
     }
@@ -79,7 +80,7 @@ impl Answer {
             (CONTENT_TYPE, HeaderValue::from_static("application/grpc")),
             (HeaderName::from_static("grpc-status"), HeaderValue::from(u16::from(kind.grpc_status))),
             (HeaderName::from_static("grpc-message"), message.unwrap_or(HeaderValue::from_static(kind.code))),
-            (HeaderName::from_static(X_GATEKEEPER_ERROR), HeaderValue::from_static(kind.code)),
+            (ERROR_CODE, HeaderValue::from_static(kind.code)),
         ];
         Answer { status: StatusCode::OK, headers, body: Bytes::new() }
     }
@@ -126,11 +127,11 @@ pub async fn send(session: &mut Session, answer: &Answer, ctx: &Ctx) -> Result<(
         session.set_keepalive(None);
     }
     let silent = bodyless || answer.body.is_empty() || session.req_header().method == Method::HEAD;
-    session.write_response_header(Box::new(response), silent).await?;
+    let mut tasks = vec![HttpTask::Header(Box::new(response), silent)];
     if !silent {
-        session.write_response_body(Some(answer.body.clone()), true).await?;
+        tasks.push(HttpTask::Body(Some(answer.body.clone()), true));
     }
-    Ok(())
+    session.write_response_tasks(tasks).await.map(|_| ())
 }
 
 fn is_grpc(session: &Session) -> bool {

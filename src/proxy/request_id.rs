@@ -2,17 +2,19 @@
 
 use std::time::SystemTime;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::http::header_value_from_slice;
 
 /// The name of the field, in both directions.
 pub const X_REQUEST_ID: &str = "x-request-id";
+/// The same, ready for maps.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static(X_REQUEST_ID);
 
 const MAX_LENGTH: usize = 128;
 
 /// The id of a request.
 pub fn of(headers: &HeaderMap, trusted: bool, now: SystemTime) -> HeaderValue {
-    let given = headers.get(X_REQUEST_ID).filter(|_| trusted);
+    let given = headers.get(REQUEST_ID).filter(|_| trusted);
     given.filter(|value| acceptable(value.as_bytes())).cloned().unwrap_or_else(|| new(now))
 }
 

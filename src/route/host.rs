@@ -63,6 +63,13 @@ impl std::error::Error for HostFault {}
 
 /// The canonical form of a `Host` field or an authority; borrowed when it is canonical but for its port or dot.
 pub fn canonical_host(raw: &str) -> Result<Cow<'_, str>, HostFault> {
+    let end = raw.bytes().position(|byte| byte == b':').unwrap_or(raw.len());
+    if let Some((name, port)) = raw.split_at_checked(end)
+        && is_canonical(name)
+        && check_port(port.get(1..)).is_ok()
+    {
+        return Ok(Cow::Borrowed(name));
+    }
     if raw.contains('@') {
         return Err(HostFault::UserInfo);
     }
@@ -72,6 +79,19 @@ pub fn canonical_host(raw: &str) -> Result<Cow<'_, str>, HostFault> {
     let (name, port) = raw.split_once(':').map_or((raw, None), |(name, port)| (name, Some(port)));
     check_port(port)?;
     canonical_name(name)
+}
+
+/// The usual case in one pass; what is not canonical may still be brought into canonical form.
+fn is_canonical(name: &str) -> bool {
+    let mut label_is_empty = true;
+    for byte in name.bytes() {
+        label_is_empty = match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => false,
+            b'.' if !label_is_empty => true,
+            _ => return false,
+        };
+    }
+    !label_is_empty && name.len() <= LONGEST
 }
 
 /// `literal` is what follows the opening bracket.

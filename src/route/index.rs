@@ -135,7 +135,7 @@ impl Index {
             Hosts::Under(suffix) => (self.under.get(suffix), suffix),
             Hosts::Any => (None, ""),
         };
-        let parents = successors(parent(name), |name| parent(name));
+        let parents = successors(parent(name).filter(|_| !self.under.is_empty()), |name| parent(name));
         own.into_iter().chain(parents.filter_map(|name| self.under.get(name))).chain(once(&self.any))
     }
 }

@@ -90,7 +90,8 @@ impl Target {
     pub(super) fn new(url: &str, place: &Url, addresses: &[SocketAddr], manner: &Manner) -> Self {
         let peers = match &place.way {
             Way::Tcp(host, _) => {
-                addresses.iter().map(|address| manner.peer(HttpPeer::new(*address, place.tls, host.clone()))).collect()
+                let name = if place.tls { host.as_str() } else { "" };
+                addresses.iter().map(|address| manner.peer(HttpPeer::new(*address, place.tls, name.into()))).collect()
             }
             Way::Unix(path) => {
                 HttpPeer::new_uds(path, false, String::new()).into_iter().map(|peer| manner.peer(peer)).collect()

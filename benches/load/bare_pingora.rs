@@ -1,0 +1,59 @@
+//! A bare Pingora proxy: what the framework itself costs, and so what gatekeeper is measured against.
+//!
+//! `bare-pingora LISTEN UPSTREAM`, both as `address:port`. It has gatekeeper's allocator, build profile, listener buffers,
+//! attempts, upstream pool (size, idle timeout), and one thread; it does what a Pingora proxy must do and nothing else.
+//!
+//! Gatekeeper does on top of this: a door of its own around the framework's listener, pipelining, deadlines per attempt (Pingora
+//! arms no timer for a peer without timeouts), the route, header hygiene in both directions, a request id, and metrics.
+
+#![allow(clippy::expect_used, reason = "a proxy for measurements has no one to report a fault to")]
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::Result;
+use pingora::listeners::ListenerConfig;
+use pingora::protocols::l4::stream::L4BufferSettings;
+use pingora::server::Server;
+use pingora::server::configuration::ServerConf;
+use pingora::upstreams::peer::HttpPeer;
+use pingora_proxy::{ProxyHttp, Session, http_proxy_service};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Sends every request to one place.
+struct Bare {
+    upstream: HttpPeer,
+}
+
+#[async_trait]
+impl ProxyHttp for Bare {
+    type CTX = ();
+
+    fn new_ctx(&self) {}
+
+    async fn upstream_peer(&self, _session: &mut Session, _ctx: &mut ()) -> Result<Box<HttpPeer>> {
+        Ok(Box::new(self.upstream.clone()))
+    }
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let (listen, upstream) = arguments.next().zip(arguments.next()).expect("usage: bare-pingora LISTEN UPSTREAM");
+    let mut upstream = HttpPeer::new(upstream, false, String::new());
+    upstream.options.idle_timeout = Some(Duration::from_secs(4));
+    let conf = ServerConf {
+        threads: 1,
+        max_retries: 3,
+        upstream_keepalive_pool_size: 1024,
+        grace_period_seconds: Some(0),
+        graceful_shutdown_timeout_seconds: Some(0),
+        ..ServerConf::default()
+    };
+    let mut server = Server::new_with_opt_and_conf(None, conf);
+    let mut service = http_proxy_service(&server.configuration, Bare { upstream });
+    service.add_listener(ListenerConfig::tcp(&listen).l4_buffer(L4BufferSettings::new(0, 1460)));
+    server.add_service(service);
+    server.run_forever();
+}

@@ -1,0 +1,250 @@
+//! Compression as the framework's response filters want it: head, body in pieces, and whichever end comes.
+
+use std::any::Any;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header::{
+    ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
+    TRANSFER_ENCODING, VARY,
+};
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::{HttpModule, HttpModuleBuilder, Module};
+use pingora::{Error, ErrorType, Result};
+use smallvec::SmallVec;
+
+use super::encoder::Encoder;
+use super::negotiate::{Coding, choose};
+
+/// Shorter bodies gain nothing.
+const SHORTEST: u64 = 256;
+
+/// Makes the module for each request.
+pub struct Builder;
+
+/// What is known of one response. Nothing is done unless it was asked for.
+#[derive(Default)]
+pub struct Compression {
+    wanted: Option<Wanted>,
+    encoder: Option<Encoder>,
+}
+
+#[derive(Clone, Copy)]
+struct Wanted {
+    level: u32,
+    coding: Option<Coding>,
+}
+
+impl Compression {
+    /// Asks for the response to this request to be compressed.
+    pub fn ask(&mut self, request: &RequestHeader, level: u32) {
+        let accepted: SmallVec<[&[u8]; 2]> =
+            request.headers.get_all(ACCEPT_ENCODING).iter().map(HeaderValue::as_bytes).collect();
+        let coding = choose(&accepted).filter(|_| request.version >= Version::HTTP_11);
+        self.wanted = Some(Wanted { level, coding });
+    }
+
+    fn encode(&mut self, body: &mut Option<Bytes>, end: bool) -> Result<()> {
+        let Some(encoder) = &mut self.encoder else { return Ok(()) };
+        let encoded = encoder.write(body.as_deref().unwrap_or_default()).map_err(failed)?;
+        *body = Some(encoded).filter(|bytes| !bytes.is_empty());
+        let rest = if end { self.finish()? } else { None };
+        if let Some(rest) = rest {
+            *body = Some(match body.take() {
+                Some(begun) => [begun, rest].concat().into(),
+                None => rest,
+            });
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<Option<Bytes>> {
+        self.encoder.take().map(Encoder::finish).transpose().map_err(failed)
+    }
+}
+
+fn failed(error: std::io::Error) -> Box<Error> {
+    Error::because(ErrorType::InternalError, "a response could not be compressed", error)
+}
+
+impl HttpModuleBuilder for Builder {
+    fn init(&self) -> Module {
+        Box::new(Compression::default())
+    }
+}
+
+#[async_trait]
+impl HttpModule for Compression {
+    async fn response_header_filter(&mut self, response: &mut ResponseHeader, end: bool) -> Result<()> {
+        let Some(wanted) = self.wanted.filter(|_| !response.status.is_informational()) else { return Ok(()) };
+        self.wanted = None;
+        if !gains(response) {
+            return Ok(());
+        }
+        add_vary(response)?;
+        let Some(coding) = wanted.coding.filter(|_| !end) else { return Ok(()) };
+        self.encoder = Some(Encoder::new(coding, wanted.level).map_err(failed)?);
+        rewrite(response, coding)
+    }
+
+    fn response_body_filter(&mut self, body: &mut Option<Bytes>, end: bool) -> Result<()> {
+        self.encode(body, end)
+    }
+
+    fn response_trailer_filter(&mut self, _trailers: &mut Option<Box<HeaderMap>>) -> Result<Option<Bytes>> {
+        self.finish()
+    }
+
+    fn response_done_filter(&mut self) -> Result<Option<Bytes>> {
+        self.finish()
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+/// Whether a response gains by compression, and may be changed: a whole one, of text, not encoded yet, not too short,
+/// and not a stream of small messages.
+fn gains(response: &ResponseHeader) -> bool {
+    let headers = &response.headers;
+    let whole = !matches!(
+        response.status,
+        StatusCode::NO_CONTENT | StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED | StatusCode::RESET_CONTENT
+    ) && !headers.contains_key(CONTENT_RANGE);
+    let short = || {
+        let length =
+            headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
+        length.is_some_and(|length: u64| length < SHORTEST)
+    };
+    whole && !headers.contains_key(CONTENT_ENCODING) && is_text(headers) && !short() && !no_transform(headers)
+}
+
+fn is_text(headers: &HeaderMap) -> bool {
+    let Some(content_type) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let (kind, subtype) = essence.split_once('/').unwrap_or_default();
+    match kind {
+        "text" => subtype != "event-stream",
+        "application" | "image" | "font" | "model" => {
+            TEXTUAL.contains(&subtype) || subtype.ends_with("+json") || subtype.ends_with("+xml")
+        }
+        _ => false,
+    }
+}
+
+const TEXTUAL: [&str; 11] =
+    ["json", "javascript", "ecmascript", "xml", "yaml", "graphql", "wasm", "x-javascript", "x-ndjson", "ttf", "otf"];
+
+fn no_transform(headers: &HeaderMap) -> bool {
+    let mut directives =
+        headers.get_all(CACHE_CONTROL).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    directives.any(|directive| directive.trim_ascii().eq_ignore_ascii_case(b"no-transform"))
+}
+
+/// The answer depends on what the client accepts, also where this client got it as it is.
+fn add_vary(response: &mut ResponseHeader) -> Result<()> {
+    let mut names =
+        response.headers.get_all(VARY).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let named = names.any(|name| {
+        let name = name.trim_ascii();
+        name == b"*" || name.eq_ignore_ascii_case(ACCEPT_ENCODING.as_str().as_bytes())
+    });
+    if named {
+        return Ok(());
+    }
+    response.append_header(VARY, HeaderValue::from_static("Accept-Encoding")).map(|_| ())
+}
+
+fn rewrite(response: &mut ResponseHeader, coding: Coding) -> Result<()> {
+    response.remove_header(&CONTENT_LENGTH);
+    response.remove_header(&ACCEPT_RANGES);
+    response.insert_header(CONTENT_ENCODING, HeaderValue::from_static(coding.name()))?;
+    // Other bytes need another strong validator; a weak one says they mean the same (RFC 9110 8.8.1).
+    let etag = response.headers.get(ETAG).map(|etag| (etag.as_bytes().starts_with(b"\""), etag.clone()));
+    match etag {
+        Some((true, strong)) => {
+            let weak = [b"W/", strong.as_bytes()].concat();
+            response.insert_header(ETAG, HeaderValue::from_bytes(&weak).unwrap_or(strong))?;
+        }
+        Some((false, other)) if !other.as_bytes().starts_with(b"W/") => {
+            response.remove_header(&ETAG);
+        }
+        _ => {}
+    }
+    response.insert_header(TRANSFER_ENCODING, HeaderValue::from_static("chunked"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn response(status: u16, fields: &[(&'static str, &str)]) -> ResponseHeader {
+        let mut response = ResponseHeader::build(status, None).unwrap();
+        for (name, value) in fields {
+            response.append_header(*name, *value).unwrap();
+        }
+        response
+    }
+
+    #[test]
+    fn only_what_gains_is_compressed() {
+        let text = ("content-type", "text/plain; charset=utf-8");
+        assert!(gains(&response(200, &[text])));
+        assert!(gains(&response(404, &[("content-type", "Application/Problem+JSON")])));
+        assert!(gains(&response(200, &[text, ("content-length", "256")])));
+        let not: &[&[(&str, &str)]] = &[
+            &[],
+            &[text, ("content-length", "255")],
+            &[text, ("content-encoding", "gzip")],
+            &[text, ("cache-control", "private, No-Transform")],
+            &[text, ("content-range", "bytes 0-1/2")],
+            &[("content-type", "text/event-stream")],
+            &[("content-type", "application/grpc+proto")],
+            &[("content-type", "image/png")],
+        ];
+        for fields in not {
+            assert!(!gains(&response(200, &fields.iter().map(|(n, v)| (*n, *v)).collect::<Vec<_>>())), "{fields:?}");
+        }
+        assert!(!gains(&response(206, &[text])));
+    }
+
+    #[test]
+    fn every_encoding_comes_to_its_end() {
+        use std::io::Read;
+        let text = "all work and no play ".repeat(1000);
+        for coding in [Coding::Br, Coding::Zstd, Coding::Gzip] {
+            let mut module = Compression { wanted: None, encoder: Encoder::new(coding, 5).ok() };
+            let mut encoded = Vec::new();
+            for piece in text.as_bytes().chunks(777) {
+                let mut body = Some(Bytes::copy_from_slice(piece));
+                module.encode(&mut body, false).unwrap();
+                encoded.extend_from_slice(&body.unwrap_or_default());
+            }
+            encoded.extend_from_slice(&module.finish().unwrap().unwrap());
+            let mut decoded = String::new();
+            let read = match coding {
+                Coding::Br => brotli::Decompressor::new(&encoded[..], 4096).read_to_string(&mut decoded),
+                Coding::Zstd => zstd::Decoder::new(&encoded[..]).unwrap().read_to_string(&mut decoded),
+                Coding::Gzip => flate2::read::GzDecoder::new(&encoded[..]).read_to_string(&mut decoded),
+            };
+            assert_eq!((read.unwrap(), decoded == text), (text.len(), true), "{coding:?}");
+            assert!(encoded.len() < text.len() / 10 && module.finish().unwrap().is_none());
+        }
+    }
+
+    #[test]
+    fn vary_is_named_once() {
+        let mut varied = response(200, &[("vary", "Origin, accept-encoding")]);
+        add_vary(&mut varied).unwrap();
+        assert_eq!(varied.headers.get_all(VARY).iter().count(), 1);
+        let mut other = response(200, &[("vary", "Origin")]);
+        add_vary(&mut other).unwrap();
+        assert_eq!(other.headers.get_all(VARY).iter().count(), 2);
+    }
+}

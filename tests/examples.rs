@@ -1,0 +1,384 @@
+//! Every file in conf/examples is checked and does through a running gateway what its comments say.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::support::grpc::{Caller, Number};
+use crate::support::tls::Authority;
+use crate::support::websocket::Socket;
+use crate::support::{Answer, Client, Gateway, Origin, Request, Seen, eventually, full};
+
+/// A test for each file; a file without one fails the test of the list.
+macro_rules! examples {
+    ($($test:ident: $file:literal,)*) => {
+        const EXERCISED: &[&str] = &[$($file),*];
+        mod run {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::$test(super::Example($file)).await;
+            })*
+        }
+    };
+}
+
+examples! {
+    access_log: "access-log.yaml",
+    compression: "compression.yaml",
+    engadi: "engadi.yaml",
+    grpc: "grpc.yaml",
+    hosts: "hosts.yaml",
+    methods_headers_query: "methods-headers-query.yaml",
+    path_patterns: "path-patterns.yaml",
+    redirect_and_respond: "redirect-and-respond.yaml",
+    rewrite: "rewrite.yaml",
+    several_files: "several-files/gatekeeper.yaml",
+    trusted_proxies: "trusted-proxies.yaml",
+    unix_socket: "unix-socket.yaml",
+    upstream_tls: "upstream-tls.yaml",
+    variables: "variables.yaml",
+    versions_and_split: "versions-and-split.yaml",
+    websocket_and_sse: "websocket-and-sse.yaml",
+}
+
+/// A file in conf/examples.
+struct Example(&'static str);
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/examples")
+}
+
+impl Example {
+    fn path(&self) -> PathBuf {
+        folder().join(self.0)
+    }
+
+    /// Checks it and runs it.
+    async fn run(&self, variables: &[(&str, &str)]) -> Gateway {
+        let gateway = Gateway::of_file(self.path(), variables).await;
+        let output = gateway.command("check", &["--json"]);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        assert_eq!(report["lints"], serde_json::json!([]));
+        assert!(report["tests"].as_u64() > Some(0), "{} has no tests of its own", self.0);
+        gateway
+    }
+}
+
+fn listed(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            // Parts of the file beside them.
+            true if path.ends_with("conf.d") => {}
+            true => listed(&path, found),
+            false => found.extend(path.extension().is_some_and(|extension| extension == "yaml").then_some(path)),
+        }
+    }
+}
+
+#[test]
+fn every_example_is_exercised_and_names_its_schema() {
+    let mut files = Vec::new();
+    listed(&folder(), &mut files);
+    files.sort();
+    let names: Vec<_> = files.iter().map(|file| file.strip_prefix(folder()).unwrap().to_str().unwrap()).collect();
+    assert_eq!(names, EXERCISED);
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let schema = text.lines().next().unwrap().strip_prefix("# yaml-language-server: $schema=").unwrap();
+        assert!(file.parent().unwrap().join(schema).canonicalize().unwrap().ends_with("conf/gatekeeper.schema.json"));
+    }
+}
+
+#[test]
+fn every_example_is_good_as_it_stands() {
+    // upstream-tls.yaml names certificates that another machine has.
+    for name in EXERCISED.iter().filter(|name| **name != "upstream-tls.yaml") {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gatekeeper"));
+        let output = command.args(["check", "-c"]).arg(folder().join(name)).output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    }
+}
+
+/// What the upstream of this name saw.
+fn seen_by(answer: &Answer, origin: &str) -> Seen {
+    let seen = answer.seen();
+    assert_eq!(seen.connection.origin, origin, "{seen:?}");
+    seen
+}
+
+async fn access_log(example: Example) {
+    let (origin, folder) = (Origin::start().await, tempfile::tempdir().unwrap());
+    let log = folder.path().join("access.log");
+    let gateway = example.run(&[("APP_URL", origin.url()), ("ACCESS_LOG", log.to_str().unwrap())]).await;
+    gateway.ask(Request::get("/items?page=2&token=hidden").header("x-tenant", "acme")).await.seen();
+    let line = eventually("a record", async || fs::read_to_string(&log).ok().filter(|text| text.ends_with('\n'))).await;
+    let record: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&record["path"], &record["client_ip"]), (&"/items".into(), &"127.0.0.0".into()), "{line}");
+    assert!(line.contains("page=2") && line.contains("acme") && !line.contains("hidden"), "{line}");
+}
+
+async fn compression(example: Example) {
+    let origin = Origin::start().await;
+    let gateway = example.run(&[("APP_URL", origin.url())]).await;
+    let ask =
+        |path: &str| Request::get(path).header("accept-encoding", "gzip").header("answer-content-type", "text/css");
+    let packed = gateway.ask(ask("/text/50000")).await;
+    assert_eq!((packed.header("content-encoding"), packed.body.len() < 5000), (Some("gzip"), true));
+    let plain = gateway.ask(ask("/account/text/50000")).await;
+    assert_eq!((plain.header("content-encoding"), plain.body.len()), (None, 50000));
+}
+
+async fn engadi(example: Example) {
+    let services = [
+        ("AUTH_SERVICE_URL", "auth"),
+        ("CONTENT_SERVICE_URL", "content"),
+        ("PARTNERS_CRM_SERVICE_URL", "partners"),
+        ("PROJECTS_SERVICE_URL", "projects"),
+        ("SOCIAL_MEDIA_SERVICE_URL", "social-media"),
+        ("NOTIFICATION_SERVICE_URL", "notifications"),
+        ("ANALYTICS_SERVICE_URL", "analytics"),
+        ("AI_SERVICE_URL", "ai"),
+        ("SEARCH_SERVICE_URL", "search"),
+    ];
+    let mut origins = Vec::new();
+    for (_, name) in services {
+        origins.push(Origin::named(name).await);
+    }
+    let variables: Vec<_> = services.iter().zip(&origins).map(|((name, _), origin)| (*name, origin.url())).collect();
+    let gateway = example.run(&variables).await;
+    for (_, name) in services {
+        let path = format!("/api/v1/{name}/a/1?b=2");
+        assert_eq!(seen_by(&gateway.get(&path).await, name).target, path);
+    }
+    assert_eq!(gateway.get("/api/v1/contents").await.status, 404);
+}
+
+async fn grpc(example: Example) {
+    let origin = Origin::start().await;
+    let gateway = example.run(&[("NUMBERS_URL", origin.url()), ("NUMBERS_SERVICE", "test.Numbers")]).await;
+    let mut caller = Caller::connect(gateway.address).await;
+    assert_eq!(caller.double(tonic::Request::new(Number { value: 21 })).await.unwrap().into_inner().value, 42);
+    assert_eq!(caller.sum([1, 2, 3]).await.unwrap(), 6);
+    let mut numbers = caller.count(2).await.unwrap();
+    assert_eq!(numbers.message().await.unwrap().unwrap().value, 1);
+    let unknown = caller.unary("/other.Service/Method", tonic::Request::new(Number { value: 1 })).await.unwrap_err();
+    assert_eq!(unknown.code(), tonic::Code::Unimplemented);
+    assert_eq!(gateway.get("/test.Numbers/Double").await.status, 404);
+}
+
+async fn hosts(example: Example) {
+    let [shop, tenants, landing] =
+        [Origin::named("shop").await, Origin::named("tenants").await, Origin::named("landing").await];
+    let variables = [("SHOP_URL", shop.url()), ("TENANTS_URL", tenants.url()), ("LANDING_URL", landing.url())];
+    let gateway = example.run(&variables).await;
+    for (host, origin) in [
+        ("shop.example.org", "shop"),
+        ("WWW.Shop.example.org:8000", "shop"),
+        ("acme.example.org", "tenants"),
+        ("a.b.example.org", "tenants"),
+        ("example.org", "landing"),
+        ("elsewhere.test", "landing"),
+    ] {
+        let answer = gateway.ask(Request::get("/x").header("host", host)).await;
+        assert_eq!(seen_by(&answer, origin).host, host);
+    }
+}
+
+async fn methods_headers_query(example: Example) {
+    let [reader, writer] = [Origin::named("reader").await, Origin::named("writer").await];
+    let gateway = example.run(&[("READER_URL", reader.url()), ("WRITER_URL", writer.url())]).await;
+    assert_eq!(gateway.ask(Request::head("/items/1")).await.status, 200);
+    seen_by(&gateway.get("/items/1").await, "reader");
+    seen_by(&gateway.ask(Request::put("/items/1").body(full("new")).unwrap()).await, "writer");
+    let refused = gateway.ask(Request::patch("/items/1")).await;
+    assert_eq!((refused.status.as_u16(), refused.header("allow")), (405, Some("DELETE, GET, HEAD, POST, PUT")));
+    let bulk = Request::post("/items/").header("content-type", "application/x-ndjson");
+    assert_eq!(seen_by(&gateway.ask(bulk).await, "writer").target, "/bulk");
+    let search = gateway.get("/items/?q=a&format=json").await;
+    assert_eq!(seen_by(&search, "reader").target, "/search?q=a&format=json");
+    let home = || Request::get("/home").header("user-agent", "A Mobile").header("x-app", "shop/1");
+    assert_eq!(gateway.ask(home()).await.seen().target, "/mobile");
+    assert_eq!(gateway.ask(home().header("x-debug", "1")).await.seen().target, "/home");
+    assert_eq!(gateway.get("/home").await.seen().target, "/home");
+}
+
+async fn path_patterns(example: Example) {
+    let origin = Origin::start().await;
+    let gateway = example.run(&[("APP_URL", origin.url())]).await;
+    for path in ["/users", "/users/7", "/users/me", "/users/7/avatar", "/users/7/orders", "/any/status", "/files/a"] {
+        assert_eq!(gateway.get(path).await.seen().target, path);
+    }
+    assert_eq!(gateway.get("/other/..//users/./me").await.seen().target, "/users/me");
+    for (path, status) in [("/users-old", 404), ("/files/a%2Fb", 400), ("/", 404)] {
+        assert_eq!(gateway.get(path).await.status, status, "{path}");
+    }
+}
+
+async fn redirect_and_respond(example: Example) {
+    let gateway = example.run(&[]).await;
+    let moved = gateway.get("/blog/2024/hello?a=1").await;
+    assert_eq!(
+        (moved.status.as_u16(), moved.header("location")),
+        (301, Some("https://blog.example.org/2024/hello?a=1"))
+    );
+    let form = Request::post("/form?b=2").header("host", "example.org").body(full("x")).unwrap();
+    let www = gateway.ask(form).await;
+    assert_eq!((www.status.as_u16(), www.header("location")), (308, Some("https://www.example.org/form?b=2")));
+    let robots = gateway.get("/robots.txt").await;
+    assert_eq!(
+        (robots.text(), robots.header("cache-control")),
+        ("User-agent: *\nDisallow: /\n", Some("max-age=86400"))
+    );
+    let gone = gateway.get("/api/v0/users").await;
+    assert_eq!((gone.status.as_u16(), &gone.json()["error"]), (410, &"use /api/v1".into()));
+}
+
+async fn rewrite(example: Example) {
+    let origin = Origin::start().await;
+    let gateway = example.run(&[("USERS_URL", origin.url())]).await;
+    for (path, sent) in [
+        ("/api/users/7?a=b", "/users/7?a=b"),
+        ("/api", "/"),
+        ("/customers/7/orders/12?full=1", "/orders/12/of/7?full=1"),
+        ("/old/a/b", "/new/a/b"),
+    ] {
+        let seen = gateway.get(path).await.seen();
+        assert_eq!((seen.target.as_str(), seen.host.as_str()), (sent, "gateway.test"));
+    }
+    assert_eq!(gateway.get("/by-target").await.seen().host, origin.address().to_string());
+    assert_eq!(gateway.get("/fixed").await.seen().host, "users.internal");
+}
+
+async fn several_files(example: Example) {
+    let [shop, blog] = [Origin::named("shop").await, Origin::named("blog").await];
+    let gateway = example.run(&[("SHOP_URL", shop.url()), ("BLOG_URL", blog.url())]).await;
+    seen_by(&gateway.get("/shop/cart").await, "shop");
+    seen_by(&gateway.get("/blog/1").await, "blog");
+    assert_eq!(seen_by(&gateway.get("/blog/advert").await, "shop").target, "/shop/offer");
+    let rest = gateway.get("/elsewhere").await;
+    assert_eq!((rest.status.as_u16(), rest.text()), (404, "there is nothing here\n"));
+}
+
+async fn trusted_proxies(example: Example) {
+    let origin = Origin::start().await;
+    let ask = || {
+        Request::get("/x")
+            .header("x-forwarded-for", "203.0.113.9, 192.0.2.7")
+            .header("x-request-id", "from-the-balancer")
+            .header("x-user-id", "root")
+            .header("x-staff", "yes")
+    };
+    let trusting = example.run(&[("APP_URL", origin.url()), ("LOAD_BALANCER", "127.0.0.1")]).await;
+    let seen = trusting.ask(ask()).await.seen();
+    assert_eq!(seen.header("x-real-ip"), Some("203.0.113.9"));
+    assert_eq!(seen.header("x-request-id"), Some("from-the-balancer"));
+    assert_eq!((seen.header("x-user-id"), seen.header("x-staff")), (None, None));
+
+    let wary = example.run(&[("APP_URL", origin.url())]).await;
+    let seen = wary.ask(ask()).await.seen();
+    assert_eq!((seen.header("x-real-ip"), seen.header("x-forwarded-for")), (Some("127.0.0.1"), Some("127.0.0.1")));
+    assert_ne!(seen.header("x-request-id"), Some("from-the-balancer"));
+}
+
+async fn unix_socket(example: Example) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("app.sock").display().to_string();
+    let _origin = Origin::unix(&path);
+    let gateway = example.run(&[("APP_SOCKET", &path), ("RUN_DIR", folder.path().to_str().unwrap())]).await;
+    assert_eq!(seen_by(&gateway.get("/x").await, "unix").target, "/x");
+    let mut client = Client::unix(folder.path().join("http.sock").to_str().unwrap()).await;
+    let seen = client.ask(Request::get("/y").header("x-forwarded-for", "203.0.113.9")).await.seen();
+    assert_eq!((seen.target.as_str(), seen.header("x-real-ip")), ("/y", Some("203.0.113.9")));
+}
+
+async fn upstream_tls(example: Example) {
+    let (authority, clients, folder) = (Authority::new(), Authority::new(), tempfile::tempdir().unwrap());
+    let write = |name: &str, text: String| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let protocols = ["h2", "http/1.1"];
+    let internal = Origin::tls(authority.issue("internal.example").acceptor(&protocols, Some(&clients))).await;
+    // Nobody the system believes has signed for this one.
+    let public = Origin::tls(authority.issue("127.0.0.1").acceptor(&protocols, None)).await;
+    let ours = clients.issue("gatekeeper");
+    let (ca, certificate) = (write("ca.pem", authority.pem()), write("client.pem", ours.certificate_pem()));
+    let key = write("client.key", ours.key_pem());
+    let variables = [
+        ("PUBLIC_URL", public.url()),
+        ("INTERNAL_URL", internal.url()),
+        ("CA", &ca),
+        ("CLIENT_CERTIFICATE", &certificate),
+        ("CLIENT_KEY", &key),
+    ];
+    let gateway = example.run(&variables).await;
+    let seen = gateway.get("/internal/x").await.seen();
+    assert_eq!(seen.connection.server_name.as_deref(), Some("internal.example"));
+    assert_eq!((seen.connection.protocol.as_deref(), seen.connection.client_certificate), (Some("h2"), true));
+    let refused = gateway.get("/public/x").await;
+    assert_eq!((refused.status.as_u16(), public.requests()), (502, 0));
+}
+
+async fn variables(example: Example) {
+    let origin = Origin::start().await;
+    let SocketAddr::V4(address) = origin.address() else { panic!("an IPv4 address") };
+    assert_eq!(address.ip(), &Ipv4Addr::LOCALHOST);
+    let port = address.port().to_string();
+    let gateway =
+        example.run(&[("APP_PORT", &port), ("APP_PREFIX", "inner"), ("INTERNAL_SECRET", "open-sesame")]).await;
+    let ask = |key: &str| Request::get("/inner/x").header("x-internal-key", key);
+    assert_eq!(gateway.ask(ask("open-sesame")).await.seen().target, "/inner/x");
+    assert_eq!(gateway.ask(ask("change-me")).await.status, 404);
+    let notice = fs::read_to_string(folder().join("files/notice.txt")).unwrap();
+    assert_eq!(gateway.get("/notice").await.text(), notice.trim_end());
+    assert_eq!(gateway.get("/price").await.text(), "5 $");
+    let shown = gateway.command("config", &["show"]).stdout;
+    let shown = String::from_utf8(shown).unwrap();
+    assert!(shown.contains("/inner/*") && !shown.contains("sesame") && !shown.contains(notice.trim_end()), "{shown}");
+}
+
+async fn versions_and_split(example: Example) {
+    let [stable, next] = [Origin::named("stable").await, Origin::named("next").await];
+    let gateway = example.run(&[("STABLE_URL", stable.url()), ("NEXT_URL", next.url())]).await;
+    assert_eq!(seen_by(&gateway.get("/v1/items").await, "stable").target, "/items");
+    assert_eq!(seen_by(&gateway.get("/v2/items").await, "next").target, "/items");
+    let api = || Request::get("/api/items");
+    seen_by(&gateway.ask(api()).await, "stable");
+    seen_by(&gateway.ask(api().header("x-api-version", "2")).await, "next");
+    seen_by(&gateway.ask(api().header("accept", "application/vnd.example.v2+json")).await, "next");
+
+    let mut client = gateway.h1().await;
+    let mut counts = [0, 0];
+    for _ in 0..200 {
+        let chosen = client.ask(Request::get("/shop/")).await.seen().connection.origin;
+        counts[usize::from(chosen == "next")] += 1;
+    }
+    assert_eq!(counts, [180, 20]);
+    let mut sessions = [0, 0];
+    for session in 0..50 {
+        let ask = || Request::get("/shop/").header("cookie", format!("a=b; session={session}"));
+        let first = client.ask(ask()).await.seen().connection.origin;
+        for _ in 0..3 {
+            assert_eq!(client.ask(ask()).await.seen().connection.origin, first);
+        }
+        sessions[usize::from(first == "next")] += 1;
+    }
+    assert!(sessions[1] > 0 && sessions[0] > sessions[1], "{sessions:?}");
+}
+
+async fn websocket_and_sse(example: Example) {
+    let origin = Origin::start().await;
+    let gateway = example.run(&[("LIVE_URL", origin.url())]).await;
+    let mut socket = Socket::open(gateway.address, "/ws").await.unwrap();
+    socket.send(Message::text("hello")).await;
+    assert_eq!(socket.next().await, Some(Message::text("hello")));
+    assert_eq!(gateway.get("/ws").await.status, 404);
+    assert_eq!(gateway.get("/sse/2").await.text().matches("data: ").count(), 2);
+}

@@ -1,0 +1,25 @@
+//! The gateway as its users meet it: the real binary between real clients and real upstreams.
+//!
+//! One module per behaviour; every test starts what it needs on free ports and depends on no other.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
+
+mod support;
+
+mod answers;
+mod cli;
+mod compression;
+mod examples;
+mod forward;
+mod grpc;
+mod h2;
+mod headers;
+mod log;
+mod reload;
+mod reload_load;
+mod routing;
+mod selftest;
+mod sse;
+mod stream;
+mod upstream_tls;
+mod websocket;

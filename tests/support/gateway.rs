@@ -1,0 +1,233 @@
+//! The real binary in a directory of its own, on a free port.
+
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{Answer, Ask, Client, Origin, PATIENCE, Raw, Request, eventually};
+
+/// A running gateway: asked to stop when dropped, killed when it does not, its complaints shown if the test fails.
+pub struct Gateway {
+    pub address: SocketAddr,
+    dir: TempDir,
+    /// Its configuration.
+    file: PathBuf,
+    /// Its environment, beside the test's own.
+    variables: Vec<(String, String)>,
+    process: Child,
+}
+
+impl Gateway {
+    /// Runs with this configuration, to which is added what every test needs and it does not say itself.
+    pub async fn start(config: &str) -> Gateway {
+        let dir = tempfile::tempdir().unwrap();
+        write_config(dir.path(), config);
+        let file = config_file(dir.path());
+        Gateway::spawn(dir, file, Vec::new()).await
+    }
+
+    /// Runs with a file as it is, whose addresses come from PORT, ADMIN_ADDRESS and these variables.
+    pub async fn of_file(file: impl Into<PathBuf>, variables: &[(&str, &str)]) -> Gateway {
+        let dir = tempfile::tempdir().unwrap();
+        let own = [
+            ("PORT", "0".to_owned()),
+            ("ADMIN_ADDRESS", format!("unix:{}", dir.path().join("admin.sock").display())),
+            ("STATE_DIRECTORY", dir.path().join("state").display().to_string()),
+        ];
+        let given = variables.iter().map(|(name, value)| (*name, (*value).to_owned()));
+        let variables = own.into_iter().chain(given).map(|(name, value)| (name.to_owned(), value)).collect();
+        Gateway::spawn(dir, file.into(), variables).await
+    }
+
+    async fn spawn(dir: TempDir, file: PathBuf, variables: Vec<(String, String)>) -> Gateway {
+        let process = Command::new(env!("CARGO_BIN_EXE_gatekeeper"))
+            .args(["run", "-c"])
+            .arg(&file)
+            .envs(variables.iter().cloned())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(dir.path().join("stderr")).unwrap())
+            .spawn()
+            .unwrap();
+        let mut gateway = Gateway { address: ([0, 0, 0, 0], 0).into(), dir, file, variables, process };
+        gateway.address = gateway.listening().await;
+        gateway
+    }
+
+    /// Sends everything to one upstream.
+    pub async fn to(origin: &Origin) -> Gateway {
+        Gateway::to_url(origin.url()).await
+    }
+
+    pub async fn to_url(url: &str) -> Gateway {
+        Gateway::start(&everything_to(url)).await
+    }
+
+    /// Polls `status` until it names the address.
+    async fn listening(&mut self) -> SocketAddr {
+        eventually("the gateway answers `status`", async || {
+            if let Some(exit) = self.process.try_wait().unwrap() {
+                panic!("the gateway ended at once: {exit}");
+            }
+            let output = self.command("status", &["--json"]);
+            output.status.success().then(|| {
+                let status: Value = serde_json::from_slice(&output.stdout).unwrap();
+                let address = status["listeners"][0]["address"].as_str();
+                address.expect("a listener's address").parse().unwrap()
+            })
+        })
+        .await
+    }
+
+    /// Runs `gatekeeper NAME -c FILE ARGS…`.
+    pub fn command(&self, name: &str, args: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gatekeeper"));
+        command.arg(name).arg("-c").arg(&self.file).args(args).envs(self.variables.iter().cloned()).output().unwrap()
+    }
+
+    /// Replaces the configuration and makes the gateway read it; the reason when it refuses.
+    pub fn reload(&self, config: &str) -> Result<(), String> {
+        write_config(self.dir.path(), config);
+        let output = self.command("reload", &[]);
+        output.status.success().then_some(()).ok_or_else(|| String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// A file of the test in the gateway's directory; its path.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn h1(&self) -> impl Future<Output = Client> {
+        Client::h1(self.address)
+    }
+
+    pub fn h2c(&self) -> impl Future<Output = Client> {
+        Client::h2c(self.address)
+    }
+
+    pub fn raw(&self) -> impl Future<Output = Raw> {
+        Raw::connect(self.address)
+    }
+
+    /// One request over HTTP/1.1 on a connection of its own.
+    pub async fn ask(&self, ask: impl Ask) -> Answer {
+        self.h1().await.ask(ask).await
+    }
+
+    pub async fn get(&self, target: &str) -> Answer {
+        self.ask(Request::get(target)).await
+    }
+
+    /// A request to the administration listener.
+    pub async fn admin(&self, target: &str) -> Answer {
+        let socket = self.file("admin.sock");
+        Client::unix(socket.to_str().unwrap()).await.ask(Request::get(target)).await
+    }
+
+    pub async fn metrics(&self) -> String {
+        self.admin("/metrics").await.text().to_owned()
+    }
+
+    /// The access log so far.
+    pub fn log_lines(&self) -> Vec<String> {
+        let log = fs::read_to_string(self.file("access.log")).unwrap_or_default();
+        log.lines().map(str::to_owned).collect()
+    }
+
+    /// The record of the request with this target's path, once it is written.
+    pub async fn log_of(&self, path: &str) -> Value {
+        eventually("the request is in the access log", async || {
+            let records = self.log_lines().into_iter().map(|line| serde_json::from_str::<Value>(&line).unwrap());
+            records.into_iter().find(|record| record["path"] == path)
+        })
+        .await
+    }
+
+    /// The memory it has now, in bytes.
+    pub fn memory(&self) -> u64 {
+        self.status_field("VmRSS:")
+    }
+
+    /// The most memory it ever had, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        self.status_field("VmHWM:")
+    }
+
+    fn status_field(&self, name: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// The processor time it has used, in clock ticks (1/100 s).
+    pub fn cpu_ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
+        let fields = stat.rsplit(") ").next().unwrap().split(' ');
+        fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+    }
+
+    /// Sends a signal: HUP, USR1, TERM.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.process.id().to_string()).status();
+        assert!(sent.unwrap().success());
+    }
+
+    fn stop(&mut self) {
+        if self.process.try_wait().unwrap().is_some() {
+            return;
+        }
+        self.signal("TERM");
+        let started = Instant::now();
+        while self.process.try_wait().unwrap().is_none() {
+            if started.elapsed() > PATIENCE {
+                self.process.kill().unwrap();
+                self.process.wait().unwrap();
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.stop();
+        if std::thread::panicking() {
+            eprintln!("--- the gateway's standard error\n{}", fs::read_to_string(self.file("stderr")).unwrap());
+            eprintln!("--- its access log\n{}", self.log_lines().join("\n"));
+        }
+    }
+}
+
+/// A configuration whose only route takes everything to one target.
+pub fn everything_to(url: &str) -> String {
+    format!("routes:\n  - {{ name: all, path_pattern: /*, target_url: \"{url}\" }}\n")
+}
+
+fn config_file(dir: &Path) -> PathBuf {
+    dir.join("gatekeeper.yaml")
+}
+
+fn write_config(dir: &Path, config: &str) {
+    let here = dir.display();
+    let common = [
+        "version: 1".to_owned(),
+        "listen: [{ address: \"127.0.0.1:0\", h2c: true }]".to_owned(),
+        format!("admin: {{ address: \"unix:{here}/admin.sock\" }}"),
+        format!("state_dir: {here}/state"),
+        format!("access_log: {{ to: {here}/access.log }}"),
+        "grace: 1s".to_owned(),
+        "threads: 2".to_owned(),
+    ];
+    let said = |line: &String| {
+        let key = line.split_inclusive(':').next().unwrap_or_default();
+        config.lines().any(|line| line.starts_with(key))
+    };
+    let added: Vec<String> = common.into_iter().filter(|line| !said(line)).collect();
+    fs::write(config_file(dir), format!("{}\n{config}", added.join("\n"))).unwrap();
+}
