@@ -5,3 +5,4 @@ pub mod door;
 pub mod proxy_protocol;
 pub mod socket;
 mod tap;
+pub mod wire;
