@@ -6,7 +6,7 @@
 CARGO ?= cargo
 # What building needs, and what tests and benchmarks need beside it: `program:Debian package`.
 BUILD_TOOLS := cmake:cmake cc:build-essential
-TEST_TOOLS := h2load:nghttp2-client
+TEST_TOOLS := h2load:nghttp2-client systemd-analyze:systemd openssl:openssl
 BENCH_TOOLS := wrk:wrk python3:python3
 
 .PHONY: run build test check bench tools

@@ -21,5 +21,6 @@ mod routing;
 mod selftest;
 mod sse;
 mod stream;
+mod systemd;
 mod upstream_tls;
 mod websocket;

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::header::{ALLOW, CONNECTION, HOST, VIA};
+use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, VIA};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Version};
 
@@ -29,6 +29,7 @@ impl Plan {
     /// Refuses what is malformed and brings the rest into canonical form (SEMANTICS 1.1 to 1.3, 1.6).
     pub fn inspect<'a>(&self, request: &'a Parts) -> Result<Asked<'a>, Refusal> {
         check_connection(&request.headers)?;
+        check_framing(&request.headers)?;
         let host = host(request)?;
         let path = request.uri.path();
         if path == "*" && request.method == Method::OPTIONS {
@@ -90,6 +91,21 @@ fn check_loop(headers: &HeaderMap) -> Result<(), Refusal> {
     });
     if ours.count() > MAX_PASSES {
         return Err(Refusal::new(Kind::LOOP_DETECTED, Kind::LOOP_DETECTED.title));
+    }
+    Ok(())
+}
+
+/// One way to say where a body ends, and no transfer coding that is lost when the body is framed anew (RFC 9112 6.1, 6.3).
+fn check_framing(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let coding = codings.next();
+    let chunked = coding.is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    if !chunked || codings.next().is_some() {
+        return Err(Refusal::malformed("te_unknown", "Transfer-Encoding is not a single chunked"));
+    }
+    let lengths = headers.get_all(CONTENT_LENGTH).iter().count();
+    if lengths > 1 || (lengths == 1 && coding.is_some()) {
+        return Err(Refusal::malformed("cl_repeated", "the body's length is told twice"));
     }
     Ok(())
 }
@@ -158,6 +174,23 @@ mod tests {
         }
         headers.append(VIA, "1.0 gatekeeper".parse().unwrap());
         assert_eq!(check_loop(&headers).unwrap_err().kind, Kind::LOOP_DETECTED);
+    }
+
+    #[test]
+    fn a_body_ends_in_one_way() {
+        let judged = |fields: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            fields.iter().for_each(|(name, value)| {
+                headers.append(*name, HeaderValue::from_static(value));
+            });
+            check_framing(&headers).is_ok()
+        };
+        let (te, cl) = ("transfer-encoding", "content-length");
+        assert!(judged(&[]) && judged(&[(te, "Chunked")]) && judged(&[(cl, "5")]));
+        assert!(!judged(&[(te, "gzip, chunked")]) && !judged(&[(te, "chunked"), (te, "chunked")]));
+        assert!(
+            !judged(&[(te, "identity")]) && !judged(&[(cl, "5"), (cl, "5")]) && !judged(&[(te, "chunked"), (cl, "5")])
+        );
     }
 
     #[test]

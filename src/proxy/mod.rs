@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::Version;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::upstreams::peer::HttpPeer;
@@ -47,6 +48,7 @@ impl Proxy {
         let plan = self.shared.live.plan();
         ctx.client = headers::client(&plan.edge, session);
         ctx.id = request_id::of(&session.req_header().headers, ctx.client.trusted, ctx.began.time);
+        check_dropped_length(session)?;
         let answer = self.walk(&plan, session, ctx)?;
         if let (None, Some(route)) = (&answer, &ctx.route) {
             session.set_write_timeout(Some(route.timeouts.idle));
@@ -109,6 +111,20 @@ fn forward(
         target: 0,
         upstream_time: None,
     }))
+}
+
+/// The framework drops a Content-Length that stands beside Transfer-Encoding; whoever sent both may have meant either
+/// (RFC 9112 6.1). The bytes of the head still show it.
+fn check_dropped_length(session: &Session) -> Result<(), Refusal> {
+    if !session.req_header().headers.contains_key(TRANSFER_ENCODING) {
+        return Ok(());
+    }
+    let head = session.as_http1().map(|http1| http1.get_headers_raw_bytes()).unwrap_or_default();
+    let mut names = head.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b':').next());
+    if names.any(|name| name.trim_ascii().eq_ignore_ascii_case(CONTENT_LENGTH.as_str().as_bytes())) {
+        return Err(Refusal::malformed("te_and_cl", "both Transfer-Encoding and Content-Length"));
+    }
+    Ok(())
 }
 
 fn ask_for_compression(session: &mut Session, ctx: &Ctx) {
