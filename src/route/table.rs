@@ -148,11 +148,6 @@ impl Table {
         judged.map(candidate).collect()
     }
 
-    /// A route's conditions, in the form they are compared in.
-    pub fn conditions(&self, route: usize) -> Option<&Conditions> {
-        self.routes.get(route)
-    }
-
     /// A route's conditions, with the host it is ranked for.
     pub(super) fn entry(&self, rank: usize) -> Option<(&Conditions, Option<&HostPattern>)> {
         let entry = self.ranked.get(rank)?;
@@ -240,13 +235,6 @@ impl Ranked {
 impl<'a> Lookup<'a> {
     fn hosts(&self) -> Hosts<'a> {
         self.host.map_or(Hosts::Any, Hosts::Exact)
-    }
-}
-
-impl Allow {
-    /// The methods.
-    pub fn methods(&self) -> &[Method] {
-        &self.0
     }
 }
 

@@ -1,0 +1,222 @@
+//! Routes and their tests, as they may be written.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::super::value::{Period, Setting};
+use super::service::default_weight;
+
+/// A route: what a request must look like, and what happens to it.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// Its name, unique.
+    pub name: String,
+    /// `/exact`, `/users/{id}`, `/api/*/users`, `/prefix/*`.
+    pub path_pattern: String,
+    /// `api.example.org` or `*.example.org`; any host when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+    /// Any method when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<String>,
+    /// Conditions on request headers; all must hold.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, Condition>,
+    /// Conditions on query parameters; all must hold.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub query: BTreeMap<String, Condition>,
+    /// Higher wins before anything else is compared.
+    #[serde(default)]
+    pub priority: i32,
+    /// false: the route is kept but matches nothing.
+    #[serde(default)]
+    pub is_active: Setting<true>,
+    /// The service requests go to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_service: Option<String>,
+    /// A single target, instead of a service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_url: Option<String>,
+    /// A weighted choice of services.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<Split>,
+    /// Answer with a redirect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redirect: Option<Redirect>,
+    /// Answer with a fixed response.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub respond: Option<Respond>,
+    /// Removed from the front of the path before it is sent upstream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strip_prefix: Option<String>,
+    /// The path sent upstream; `{name}` is a capture, `{*}` what a trailing `/*` matched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewrite: Option<String>,
+    /// The Host sent upstream: `preserve`, `target` or a name.
+    #[serde(default = "default_host")]
+    pub host: String,
+    /// What becomes of %2F %5C %3B %25 %3F %23 in a path.
+    #[serde(default)]
+    pub encoded_reserved: EncodedReserved,
+    /// The longest a request may take in all. Not applied to a connection that was upgraded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Period>,
+    /// Timeouts of single steps.
+    #[serde(default)]
+    pub timeouts: Timeouts,
+    /// Overrides `compression.enabled`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compress: Option<Setting<false>>,
+}
+
+/// A condition on a header or query parameter: a string it must equal, or one of the forms below.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Condition {
+    /// The value is exactly this.
+    Equals(String),
+    /// Another form.
+    Form(ConditionForm),
+}
+
+/// The forms of a condition.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ConditionForm {
+    /// The value is one of these.
+    OneOf(Vec<String>),
+    /// The value begins with this.
+    Prefix(String),
+    /// This stands somewhere in the value.
+    Contains(String),
+    /// The whole value matches this regular expression.
+    Regex(String),
+    /// true: it is there, with any value; false: it is not there.
+    Present(bool),
+}
+
+/// A weighted choice of services.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Split {
+    /// The services and their shares.
+    pub services: Vec<SplitShare>,
+    /// What keeps a client at the service once chosen: `ip`, `header:NAME` or `cookie:NAME`. Random when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sticky_by: Option<String>,
+}
+
+/// A service's share of a split.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SplitShare {
+    /// The service.
+    pub service: String,
+    /// Its share beside the others' (0 to 1000).
+    #[serde(default = "default_weight")]
+    pub weight: u32,
+}
+
+/// A redirect.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Redirect {
+    /// 301, 302, 303, 307 or 308.
+    #[serde(default = "default_redirect")]
+    pub status: u16,
+    /// The new place; `{name}`, `{*}`, `{host}`, `{path}` and `{query}` (with its `?`) are filled in.
+    pub to: String,
+}
+
+/// A fixed response.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Respond {
+    /// 200 to 599.
+    pub status: u16,
+    /// Its headers.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// Its body.
+    #[serde(default)]
+    pub body: String,
+}
+
+/// What becomes of %2F %5C %3B %25 %3F %23 in a path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum EncodedReserved {
+    /// They stay as they are and match no `/`.
+    #[default]
+    Keep,
+    /// The request is refused with 400.
+    Reject,
+}
+
+/// Timeouts of single steps.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Timeouts {
+    /// For connecting to a target, its TLS handshake included.
+    #[serde(default = "default_connect")]
+    pub connect: Period,
+    /// For the upstream's silence: before its response and in the middle of it.
+    #[serde(default = "default_idle")]
+    pub idle: Period,
+}
+
+/// A request and what must become of it.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RouteTest {
+    /// `GET /api/v1/content/1` or `GET https://host/path?query`.
+    pub request: String,
+    /// The request's headers.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// What must become of it.
+    pub expect: Expectation,
+}
+
+/// What must become of a test's request; what is absent is not compared.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Expectation {
+    /// The route's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
+    /// The service it goes to (one of them, where the route has a split).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// The path sent upstream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The status the gateway itself answers with (404, 405, 400, a redirect's, a fixed response's).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Timeouts { connect: default_connect(), idle: default_idle() }
+    }
+}
+
+fn default_redirect() -> u16 {
+    308
+}
+
+fn default_host() -> String {
+    "preserve".into()
+}
+
+fn default_connect() -> Period {
+    Period::from_secs(5)
+}
+
+fn default_idle() -> Period {
+    Period::from_secs(60)
+}

@@ -1,0 +1,100 @@
+//! Services and their targets, as they may be written.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::super::value::{Period, Setting};
+
+/// A service: a set of equivalent targets.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    /// Where it runs. Requests are spread over all targets by weight.
+    pub targets: Vec<Target>,
+    /// The HTTP version spoken with the targets.
+    #[serde(default)]
+    pub protocol: Protocol,
+    /// TLS towards `https://` targets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<UpstreamTls>,
+    /// Overrides `upstream_pool.idle_timeout`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<Period>,
+}
+
+/// A target: its URL alone, or with a weight.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Target {
+    /// `http://10.0.0.5:8003`, `https://id.example` or `unix:/run/app.sock`.
+    Url(String),
+    /// A target with a weight.
+    Weighted(WeightedTarget),
+}
+
+/// A target with a weight.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WeightedTarget {
+    /// `http://10.0.0.5:8003`, `https://id.example` or `unix:/run/app.sock`.
+    pub url: String,
+    /// Its share beside the other targets' weights (1 to 1000).
+    #[serde(default = "default_weight")]
+    pub weight: u32,
+}
+
+/// The HTTP version spoken with a service's targets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// HTTP/1.1 in the clear; over TLS what the target chooses (h2 or HTTP/1.1).
+    #[default]
+    Auto,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2: by ALPN over TLS, by prior knowledge (h2c) in the clear. gRPC needs it.
+    H2,
+}
+
+/// TLS towards a service's targets. Certificates are verified unless `verify: false`.
+#[derive(Clone, Debug, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamTls {
+    /// A PEM file of the authorities that are believed, instead of the system's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// The name sent as SNI and expected in the certificate, instead of the target's host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+    /// A PEM file with the certificate (and its chain) shown to the targets; needs `client_key`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<String>,
+    /// A PEM file with the certificate's key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_key: Option<String>,
+    /// false: any certificate passes. For development only.
+    #[serde(default)]
+    pub verify: Setting<true>,
+}
+
+impl Target {
+    /// The target's URL.
+    pub fn url(&self) -> &str {
+        match self {
+            Target::Url(url) => url,
+            Target::Weighted(target) => &target.url,
+        }
+    }
+
+    /// Its share beside the other targets'.
+    pub fn weight(&self) -> u32 {
+        match self {
+            Target::Url(_) => default_weight(),
+            Target::Weighted(target) => target.weight,
+        }
+    }
+}
+
+pub(super) fn default_weight() -> u32 {
+    1
+}
