@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use http::header::{CONNECTION, COOKIE, Entry, HOST, TE, TRANSFER_ENCODING, UPGRADE, VIA};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version};
 use pingora::http::{RequestHeader, ResponseHeader, header_value_from_slice};
 use pingora::{ErrorType, OrErr, Result};
 use pingora_proxy::Session;
@@ -35,8 +35,8 @@ pub fn client(edge: &Edge, session: &Session) -> Client {
 pub fn to_upstream(session: &Session, upstream: &mut RequestHeader, ctx: &Ctx) -> Result<()> {
     let request = session.req_header();
     let ends = upstream.send_end_stream();
-    let placeholder = RequestHeader::build_no_case(Method::GET, b"/", Some(0))?;
-    let mut parts: Parts = std::mem::replace(upstream, placeholder).into();
+    let placeholder = http::Request::new(()).into_parts().0;
+    let mut parts: Parts = std::mem::replace(upstream, placeholder.into()).into();
     parts.headers.reserve(OWN_FIELDS);
     let websocket = parts.version == Version::HTTP_11 && is_websocket(request);
     remove_unwanted(ctx, &nominated(&request.headers), &mut parts.headers);
@@ -67,6 +67,12 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+const HTTP: HeaderValue = HeaderValue::from_static("http");
+const HTTPS: HeaderValue = HeaderValue::from_static("https");
+const VIA_10: HeaderValue = HeaderValue::from_static("1.0 gatekeeper");
+const VIA_11: HeaderValue = HeaderValue::from_static("1.1 gatekeeper");
+const VIA_20: HeaderValue = HeaderValue::from_static("2.0 gatekeeper");
 
 /// Fields of the connection to the client, which say nothing on another (RFC 9110 7.6.1, RFC 9112 6.1). The framework
 /// frames the body anew.
@@ -167,7 +173,7 @@ fn set_origin(session: &Session, request: &RequestHeader, upstream: &mut HeaderM
     let said = |name: &HeaderName| ctx.client.trusted && request.headers.contains_key(name);
     if !said(&X_FORWARDED_PROTO) {
         let tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
-        upstream.insert(X_FORWARDED_PROTO, HeaderValue::from_static(if tls { "https" } else { "http" }));
+        upstream.insert(X_FORWARDED_PROTO, if tls { HTTPS } else { HTTP });
     }
     if let Some(host) = host_as_sent(request).filter(|_| !said(&X_FORWARDED_HOST)) {
         upstream.insert(X_FORWARDED_HOST, host);
@@ -203,11 +209,11 @@ fn wants_trailers(headers: &HeaderMap) -> bool {
 }
 
 fn via(version: Version) -> HeaderValue {
-    HeaderValue::from_static(match version {
-        Version::HTTP_2 => "2.0 gatekeeper",
-        Version::HTTP_10 => "1.0 gatekeeper",
-        _ => "1.1 gatekeeper",
-    })
+    match version {
+        Version::HTTP_2 => VIA_20,
+        Version::HTTP_10 => VIA_10,
+        _ => VIA_11,
+    }
 }
 
 /// Appends to a list, and makes one line of it, so that its order can't be mistaken.
@@ -251,8 +257,8 @@ pub fn to_client(session: &mut Session, response: &mut ResponseHeader, ctx: &Ctx
     if response.status == StatusCode::SWITCHING_PROTOCOLS {
         return response.insert_header(X_REQUEST_ID, ctx.id.clone());
     }
-    let placeholder = ResponseHeader::build_no_case(StatusCode::OK, Some(0))?;
-    let mut parts: http::response::Parts = std::mem::replace(response, placeholder).into();
+    let placeholder = http::Response::new(()).into_parts().0;
+    let mut parts: http::response::Parts = std::mem::replace(response, placeholder.into()).into();
     remove_connection(&mut parts.headers);
     if !parts.status.is_informational() {
         if session.req_header().version == Version::HTTP_10 {
