@@ -67,6 +67,8 @@ pub struct Split {
 /// What keeps a client at the service of a split.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sticky {
+    /// The authenticated user; the address of a client that is not authenticated, which today each is.
+    User,
     /// Its address.
     Ip,
     /// A header's value.
@@ -173,7 +175,7 @@ impl Sticky {
     /// `None` if the client brings nothing to be recognised by: it then takes its turn.
     fn hash(&self, request: &Parts, client: Option<IpAddr>) -> Option<u64> {
         match self {
-            Sticky::Ip => client.map(|address| match address {
+            Sticky::User | Sticky::Ip => client.map(|address| match address {
                 IpAddr::V4(v4) => stable_hash(&v4.octets()),
                 IpAddr::V6(v6) => stable_hash(&v6.octets()),
             }),
@@ -214,5 +216,7 @@ mod tests {
         assert!(by_header.hash(&request("x-other", "1"), None).is_none());
         assert_eq!(by_header.hash(&request("x-tenant", "1"), None), Some(stable_hash(b"1")));
         assert!(Sticky::Ip.hash(&request("a", "1"), None).is_none());
+        let address = "192.0.2.1".parse().ok();
+        assert_eq!(Sticky::User.hash(&request("a", "1"), address), Some(stable_hash(&[192, 0, 2, 1])));
     }
 }

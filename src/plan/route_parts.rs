@@ -141,7 +141,7 @@ impl<'a> Compiler<'a, '_> {
             Some(Some(sticky)) => Some(sticky),
             Some(None) => {
                 let found = format!("{:?}", split.sticky_by.as_deref().unwrap_or_default());
-                self.faults.push(place.key("sticky_by"), found, "ip, header:NAME or cookie:NAME");
+                self.faults.push(place.key("sticky_by"), found, "user, ip, header:NAME or cookie:NAME");
                 None
             }
             None => None,
@@ -270,6 +270,7 @@ const FRAMING: [HeaderName; 3] =
 
 fn parse_sticky(text: &str) -> Option<Sticky> {
     match text.split_once(':') {
+        None if text == "user" => Some(Sticky::User),
         None => (text == "ip").then_some(Sticky::Ip),
         Some(("header", name)) => HeaderName::from_bytes(name.as_bytes()).ok().map(Sticky::Header),
         Some(("cookie", name)) if HeaderName::from_bytes(name.as_bytes()).is_ok() => Some(Sticky::Cookie(name.into())),
