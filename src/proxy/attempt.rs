@@ -13,14 +13,14 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::Session;
 
 use super::ctx::{Ctx, Forward};
-use super::fault;
+use super::{fault, headers};
 use crate::policy::refusal::Kind;
 
 /// Attempts a request may take in all.
 pub const MAX_ATTEMPTS: usize = 3;
 
 /// The way to the next target to try.
-pub fn next_peer(ctx: &mut Ctx, upgrade: bool, has_body: bool) -> Result<Box<HttpPeer>> {
+pub fn next_peer(ctx: &mut Ctx, websocket: bool, has_body: bool) -> Result<Box<HttpPeer>> {
     let (Some(route), Some(forward)) = (&ctx.route, &mut ctx.forward) else {
         return Err(Error::explain(ErrorType::InternalError, "a request without a route came to be forwarded"));
     };
@@ -32,13 +32,13 @@ pub fn next_peer(ctx: &mut Ctx, upgrade: bool, has_body: bool) -> Result<Box<Htt
         return Err(fault::refused(ctx, Kind::NO_TARGET, "no target of the service has a known address"));
     };
     let within = |limit: Duration| left.map_or(limit, |left| left.min(limit));
-    if upgrade {
-        // HTTP/2 has another way to do this, which few upstreams know.
+    if websocket {
+        // HTTP/2 has another way to begin one, which few upstreams know.
         peer.options.alpn = ALPN::H1;
     }
     peer.options.total_connection_timeout = Some(within(route.timeouts.connect));
     // An upgraded connection outlives the route's timeout, and its silence is bounded by this alone.
-    peer.options.read_timeout = Some(if upgrade { route.timeouts.idle } else { within(route.timeouts.idle) });
+    peer.options.read_timeout = Some(if websocket { route.timeouts.idle } else { within(route.timeouts.idle) });
     // A head alone never blocks: the timer is spared.
     peer.options.write_timeout = Some(route.timeouts.idle).filter(|_| has_body);
     forward.attempts += 1;
@@ -88,7 +88,7 @@ fn told(error: Box<Error>, peer: &HttpPeer, again: bool) -> Box<Error> {
 /// Notes how long the upstream took, from the request's head, and that an upgraded connection is bounded by no deadline.
 pub fn note_response(session: &Session, response: &ResponseHeader, ctx: &mut Ctx) -> Result<()> {
     let upgraded = response.status == StatusCode::SWITCHING_PROTOCOLS;
-    if upgraded && !session.is_upgrade_req() {
+    if upgraded && !headers::is_websocket(session.req_header()) {
         return Err(Error::explain(ErrorType::InvalidHTTPHeader, "a 101 that nobody asked for").into_up());
     }
     if response.status.is_informational() && !upgraded {

@@ -22,11 +22,10 @@ pub async fn answer(session: &mut Session, error: &Error, ctx: &mut Ctx) -> Fail
         None => classify(error),
     };
     let client_gone = refusal.kind == Kind::CLIENT_GONE;
-    let answered = session.response_written().is_some_and(|response| !response.status.is_informational());
     let status = refusal.kind.status;
     // The framework closes the connection after a failure: the client is told.
     session.set_keepalive(None);
-    if client_gone || answered {
+    if client_gone || reply::status_sent(session).is_some() {
         ctx.fail(refusal, Some(error.to_string()));
     } else if let Err(error) = reply::refuse(session, refusal, Some(error.to_string()), ctx).await {
         log::debug!("an answer could not be sent: {error}");

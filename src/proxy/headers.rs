@@ -129,7 +129,7 @@ fn nominated(headers: &HeaderMap) -> SmallVec<[HeaderName; 2]> {
 }
 
 /// A websocket handshake, the only upgrade that is passed on.
-fn is_websocket(request: &Parts) -> bool {
+pub fn is_websocket(request: &Parts) -> bool {
     let headers = &request.headers;
     let upgrade = headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
     let names = |value: &HeaderValue| {

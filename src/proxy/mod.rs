@@ -161,7 +161,7 @@ impl ProxyHttp for Proxy {
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
         let has_body = !session.is_body_empty();
-        attempt::next_peer(ctx, session.is_upgrade_req(), has_body)
+        attempt::next_peer(ctx, headers::is_websocket(session.req_header()), has_body)
     }
 
     async fn upstream_request_filter(

@@ -97,6 +97,13 @@ struct Problem<'a> {
     request_id: &'a str,
 }
 
+/// The status of the response whose head went out, if one did. Informational ones answer nothing, but for the last of them:
+/// after a 101 the connection is no longer HTTP's.
+pub fn status_sent(session: &Session) -> Option<StatusCode> {
+    let sent = session.response_written().map(|response| response.status);
+    sent.filter(|status| !status.is_informational() || *status == StatusCode::SWITCHING_PROTOCOLS)
+}
+
 /// Refuses a request and remembers why.
 pub async fn refuse(session: &mut Session, refusal: Refusal, cause: Option<String>, ctx: &mut Ctx) -> Result<()> {
     if refusal.close {

@@ -6,13 +6,14 @@ use pingora::Error;
 use pingora_proxy::Session;
 
 use super::ctx::Ctx;
+use super::reply;
 use crate::record::{Event, Facts};
 
 /// Settles a request.
 pub fn settle(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
     end(ctx);
     let shared = &ctx.shared;
-    let written = session.response_written().map(|response| response.status.as_u16()).filter(|status| *status >= 101);
+    let sent = reply::status_sent(session);
     let failure = ctx.failure.as_deref();
     let refusal = failure.map(|failure| failure.refusal.kind);
     if let Some(kind) = refusal.filter(|_| ctx.answered) {
@@ -30,13 +31,13 @@ pub fn settle(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
             duration: ctx.began.instant.elapsed(),
             client: ctx.client.address,
             version: request.version,
-            status: written.unwrap_or(0),
+            status: sent.map_or(0, |status| status.as_u16()),
             upstream_time: forward.and_then(|forward| forward.upstream_time),
             attempts: forward.map_or(0, |forward| forward.attempts),
             bytes_in: session.body_bytes_read() as u64,
             bytes_out: session.body_bytes_sent() as u64,
             error_code: refusal.map(|kind| kind.code),
-            truncated: error.is_some() && written.is_some() && !ctx.answered,
+            truncated: error.is_some() && sent.is_some() && !ctx.answered,
         },
         request_id: ctx.id.to_str().unwrap_or_default(),
         method: &request.method,
