@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use pingora::apps::HttpServerOptions;
 use pingora::server::configuration::ServerConf;
@@ -23,7 +24,9 @@ use tokio::sync::watch;
 use crate::admin;
 use crate::config::fault::Faults;
 use crate::config::model::Config;
-use crate::listen::door::Listening;
+use crate::listen::accept::Listeners;
+use crate::listen::door::Door;
+use crate::listen::entrance::Entrance;
 use crate::listen::socket::{self, Socket};
 use crate::plan::live::{Live, Report};
 use crate::proxy::{Proxy, attempt};
@@ -47,13 +50,15 @@ pub struct Shared {
     pub listeners: Vec<String>,
     /// When the process started.
     pub started: Instant,
+    /// What each listener asks of its connections.
+    entrances: Vec<Arc<ArcSwap<Entrance>>>,
     stopping: AtomicBool,
 }
 
 /// A gateway, ready to run.
 pub struct Gateway {
     shared: Arc<Shared>,
-    sockets: Vec<(Socket, bool)>,
+    sockets: Vec<Socket>,
     admin: Socket,
     config: Config,
 }
@@ -75,9 +80,10 @@ impl Shared {
 
     /// Reads the configuration again. Blocks.
     pub fn reload(&self) -> Result<Report, Faults> {
-        let result = self.live.reload(|config| {
+        let result = self.live.reload(|config, plan| {
             self.log.reconfigure(&config.access_log).map_err(|error| format!("access_log.to: {error}"))?;
             log::set_max_level(level(config));
+            self.adopt(&plan.entrances);
             Ok(())
         });
         match &result {
@@ -85,6 +91,18 @@ impl Shared {
             Err(faults) => log::error!("the configuration was not applied, the last one serves on: {faults}"),
         }
         result
+    }
+}
+
+impl Shared {
+    /// Takes over what listeners ask of their connections, for those that come from now on.
+    fn adopt(&self, entrances: &[Entrance]) {
+        for current in &self.entrances {
+            let previous = current.load();
+            if let Some(next) = entrances.iter().find(|next| next.address == previous.address) {
+                current.store(Arc::new(next.succeeding(&previous)));
+            }
+        }
     }
 }
 
@@ -100,15 +118,19 @@ impl Gateway {
         log::set_max_level(level(&config));
         faults.lints().iter().for_each(|lint| log::warn!("{lint}"));
         let admin = socket::bind(&config.admin.address).map_err(other)?;
-        let bind = |listen: &crate::config::model::Listen| socket::bind(&listen.address).map(|s| (s, listen.h2c.0));
+        let bind = |listen: &crate::config::model::Listen| socket::bind(&listen.address);
         let sockets = config.listen.iter().map(bind).collect::<Result<Vec<_>, _>>().map_err(other)?;
+        let plan = live.plan();
+        let entrances =
+            plan.entrances.iter().map(|entrance| Arc::new(ArcSwap::from_pointee(entrance.clone()))).collect();
+        drop(plan);
         let log = AccessLog::start(&config.access_log, metrics.access_log_dropped.clone())
             .map_err(|error| other(format!("can't write the access log to {}: {error}", config.access_log.to)))?;
         let directory = state_dir(&config);
         let state = State::open(&directory).map_err(other)?;
         remember_admin_address(&directory, &admin.address)
             .map_err(|error| other(format!("can't write to {}: {error}", directory.display())))?;
-        let listeners = sockets.iter().map(|(socket, _)| socket.address.clone()).collect();
+        let listeners = sockets.iter().map(|socket| socket.address.clone()).collect();
         let shared = Shared {
             live,
             unrouted: metrics.unrouted(),
@@ -117,6 +139,7 @@ impl Gateway {
             admin_token: state.admin_token,
             listeners,
             started: Instant::now(),
+            entrances,
             stopping: AtomicBool::new(false),
         };
         Ok(Gateway { shared: Arc::new(shared), sockets, admin, config })
@@ -137,10 +160,10 @@ impl Gateway {
         proxy.server_options = Some(options);
         let proxy = Arc::new(proxy);
         let (stop, stopped) = watch::channel(false);
-        for (socket, h2c) in self.sockets {
-            log::info!("listening on {}", socket.address);
-            server.add_service(Listening::new(socket, h2c, &proxy, &self.shared.metrics, stopped.clone()));
-        }
+        self.sockets.iter().for_each(|socket| log::info!("listening on {}", socket.address));
+        let door = Door { shared: self.shared.clone(), proxy, caps: Arc::default() };
+        let listeners = self.sockets.into_iter().zip(self.shared.entrances.iter().cloned()).collect();
+        server.add_service(Listeners::new(door, listeners, stopped));
         log::info!("administration on {}", self.admin.address);
         server.add_service(background_service("administration", admin::Service::new(self.admin, self.shared.clone())));
         let signals = Signals { shared: self.shared.clone(), stop, grace: self.config.grace.0 };

@@ -1,79 +1,126 @@
-//! The door of a listener: what happens to a connection before its requests walk.
+//! The door: what a connection passes before its requests walk. Caps, the PROXY header of a trusted peer, TLS; then the
+//! framework serves it through a tap.
 
-use std::os::fd::IntoRawFd;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use parking_lot::Mutex;
+use http::HeaderValue;
 use pingora::apps::ServerApp;
-use pingora::listeners::ListenerConfig;
-use pingora::protocols::Stream;
-use pingora::protocols::l4::stream::L4BufferSettings;
-use pingora::server::{Fds, ListenFds, ShutdownWatch};
-use pingora::services::listening::Service;
+use pingora::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
+use tokio::io::AsyncReadExt;
+use tokio_rustls::TlsAcceptor;
 
-use super::socket::Socket;
+use super::caps::{Caps, CountedOfAddress};
+use super::certificate::subject_and_fingerprint;
+use super::connection::{ClientCertificate, Connection};
+use super::entrance::Entrance;
+use super::limits::Limits;
+use super::proxy_protocol::{self, Parsed};
 use super::tap::Tap;
+use super::transport::{Socket, Transport};
+use crate::gateway::Shared;
 use crate::proxy::Proxy;
-use crate::record::metrics::Metrics;
 
-/// A listening service with a shutdown of its own: the framework's would cut the requests in flight.
-pub struct Listening {
-    service: Service<Door>,
-    fds: ListenFds,
-    shutdown: ShutdownWatch,
+/// What every connection passes. All listeners lead to one proxy, and so to one pool of upstream connections.
+pub struct Door {
+    /// What connections share with administration.
+    pub shared: Arc<Shared>,
+    /// What serves their requests.
+    pub proxy: Arc<HttpProxy<Proxy>>,
+    /// How many there are.
+    pub caps: Arc<Caps>,
 }
 
-impl Listening {
-    /// A service on a bound socket.
-    pub fn new(
-        socket: Socket,
-        h2c: bool,
-        proxy: &Arc<HttpProxy<Proxy>>,
-        metrics: &Arc<Metrics>,
-        shutdown: ShutdownWatch,
-    ) -> Self {
-        let door = Door { proxy: proxy.clone(), h2c, metrics: metrics.clone() };
-        let mut service = Service::new(format!("listener {}", socket.address), door);
-        let (bind, config) = match socket.asked.strip_prefix("unix:") {
-            Some(path) => (path.to_owned(), ListenerConfig::uds(path)),
-            None => (socket.address.clone(), ListenerConfig::tcp(&socket.address)),
+/// Why a connection came to nothing: a label for its counter.
+type Turned = &'static str;
+
+/// The two ends of a connection.
+#[derive(Clone, Copy)]
+pub struct Ends {
+    /// The client's; `None` on a unix socket.
+    pub source: Option<SocketAddr>,
+    /// Ours.
+    pub destination: Option<SocketAddr>,
+}
+
+impl Door {
+    /// Serves a connection to its end.
+    pub async fn serve(self: Arc<Self>, socket: Socket, ends: Ends, entrance: Arc<Entrance>, shutdown: ShutdownWatch) {
+        let _open = (self.shared.metrics.connection(), self.caps.count());
+        let limits = self.shared.live.plan().edge.limits;
+        let entered = tokio::time::timeout(limits.head_timeout, self.enter(socket, ends, entrance, limits)).await;
+        match entered.unwrap_or(Err("handshake_timeout")) {
+            Ok((tap, _of_address)) => {
+                self.proxy.process_new(Box::new(tap), &shutdown).await;
+            }
+            Err(reason) => self.shared.metrics.turned_away(reason),
+        }
+    }
+
+    /// Everything before the first request.
+    async fn enter(
+        &self,
+        mut socket: Socket,
+        mut ends: Ends,
+        entrance: Arc<Entrance>,
+        limits: Limits,
+    ) -> Result<(Tap, Option<CountedOfAddress>), Turned> {
+        let peer = ends.source.map(|source| source.ip());
+        if entrance.proxy_protocol && self.shared.live.plan().edge.trusted.contains(peer) {
+            let header = read_proxy_header(&mut socket).await.map_err(|_| "proxy_protocol")?;
+            ends.source = header.source.or(ends.source);
+            ends.destination = header.destination.or(ends.destination);
+        }
+        let address = ends.source.map(|source| source.ip());
+        let counted = match (address, limits.per_address) {
+            (Some(address), Some(most)) => Some(self.caps.count_of(address, most).ok_or("connections_per_address")?),
+            _ => None,
         };
-        // Without a read buffer of its own a connection costs a third of the memory, at the same speed.
-        service.add_listener(config.l4_buffer(L4BufferSettings::new(0, 1460)));
-        let mut fds = Fds::new();
-        fds.add(bind, socket.fd.into_raw_fd());
-        Listening { service, fds: Arc::new(Mutex::new(fds)), shutdown }
+        let mut connection = Connection::new(ends.source, ends.destination, entrance.clone());
+        let (transport, is_h2) = match &entrance.tls {
+            None => (Transport::Plain(socket), false),
+            Some(tls) => {
+                let stream = TlsAcceptor::from(tls.config.clone()).accept(socket).await.map_err(|_| "tls_handshake")?;
+                let (_, session) = stream.get_ref();
+                connection.certificate = session.peer_certificates().and_then(|chain| certificate(chain.first()?));
+                let is_h2 = session.alpn_protocol() == Some(b"h2");
+                (Transport::Tls(Box::new(stream)), is_h2)
+            }
+        };
+        Ok((Tap::new(transport, self.shared.clone(), Arc::new(connection), limits, is_h2), counted))
     }
 }
 
-#[async_trait]
-impl pingora::services::Service for Listening {
-    async fn start_service(&mut self, _fds: Option<ListenFds>, _shutdown: ShutdownWatch, listeners_per_fd: usize) {
-        self.service.start_service(Some(self.fds.clone()), self.shutdown.clone(), listeners_per_fd).await;
-    }
-
-    fn name(&self) -> &str {
-        self.service.name()
-    }
+fn certificate(der: &[u8]) -> Option<ClientCertificate> {
+    let (subject, fingerprint) = subject_and_fingerprint(der)?;
+    Some(ClientCertificate {
+        subject: HeaderValue::from_str(&subject).ok()?,
+        fingerprint: HeaderValue::from_str(&fingerprint).ok()?,
+    })
 }
 
-/// What every connection passes. All doors lead to one proxy, and so to one pool of upstream connections.
-struct Door {
-    proxy: Arc<HttpProxy<Proxy>>,
-    h2c: bool,
-    metrics: Arc<Metrics>,
-}
-
-#[async_trait]
-impl ServerApp for Door {
-    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let _counted = self.metrics.connection();
-        self.proxy.process_new(Box::new(Tap::new(stream, self.h2c)), shutdown).await
-    }
-
-    async fn cleanup(&self) {
-        self.proxy.cleanup().await;
+/// Takes the header, and not a byte of what follows it.
+async fn read_proxy_header(socket: &mut Socket) -> io::Result<proxy_protocol::Header> {
+    let mut seen = vec![0; proxy_protocol::LONGEST];
+    let mut taken = 0;
+    loop {
+        let rest = seen.get_mut(taken..).unwrap_or_default();
+        let arrived = socket.peek(rest).await?;
+        if arrived == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let parsed = proxy_protocol::parse(seen.get(..taken + arrived).unwrap_or_default());
+        let (length, header) = match parsed {
+            Parsed::Incomplete => (taken + arrived, None),
+            Parsed::Header(header) => (header.length, Some(header)),
+            Parsed::Absent | Parsed::Malformed(_) => return Err(io::ErrorKind::InvalidData.into()),
+        };
+        socket.read_exact(seen.get_mut(taken..length).unwrap_or_default()).await?;
+        taken = length;
+        if let Some(header) = header {
+            return Ok(header);
+        }
     }
 }

@@ -1,8 +1,16 @@
-//! Where clients connect: our own application and listening service around the framework's.
+//! Where clients connect: accepting, the door each connection passes, and the tap its requests are read through.
 
+pub mod accept;
+pub mod caps;
 pub mod certificate;
+pub mod connection;
 pub mod door;
+pub mod entrance;
+pub mod limits;
+mod patience;
 pub mod proxy_protocol;
+mod refuse;
 pub mod socket;
 mod tap;
+mod transport;
 pub mod wire;

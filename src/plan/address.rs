@@ -41,7 +41,8 @@ impl Networks {
         if wrong.is_empty() { Ok(Networks { nets: networks.0.into(), unix: networks.1 }) } else { Err(wrong) }
     }
 
-    fn contains(&self, peer: Option<IpAddr>) -> bool {
+    /// Whether a peer is in one of them.
+    pub fn contains(&self, peer: Option<IpAddr>) -> bool {
         match peer {
             Some(address) => self.nets.iter().any(|net| net.contains(&address)),
             None => self.unix,

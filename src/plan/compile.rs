@@ -1,6 +1,7 @@
 //! The one constructor of a plan: raw configuration in, everything that requests need out, or all faults at once.
 
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::address::{self, Networks};
@@ -9,6 +10,8 @@ use super::route::Route;
 use super::{Edge, OwnPath, Plan, lint, route_parts, route_tests};
 use crate::config::model::{self, Config};
 use crate::config::{Fault, Faults, Place};
+use crate::listen::entrance::Entrance;
+use crate::listen::limits::Limits;
 use crate::record::is_credential_header;
 use crate::route::{Clash, Conditions, HeaderCondition, HostPattern, PathPattern, QueryCondition, Table};
 use crate::upstream::service::{BuildContext, Service};
@@ -20,6 +23,7 @@ pub type Services = HashMap<Arc<str>, Arc<Service>>;
 /// plan if and only if there is no fault.
 pub fn compile(config: &Config, context: &BuildContext, revision: u64, faults: &mut Faults) -> Option<Plan> {
     let edge = compile_edge(config, faults).map(Arc::new);
+    let entrances = compile_entrances(config, faults);
     let mut services = compile_services(config, context, faults);
     let (routes, conditions) = compile_routes(config, context, edge.as_ref(), &mut services, faults);
     let table = match Table::build(conditions) {
@@ -32,7 +36,7 @@ pub fn compile(config: &Config, context: &BuildContext, revision: u64, faults: &
     if !faults.is_empty() {
         return None;
     }
-    let plan = Plan { revision, table, routes, services, edge: edge? };
+    let plan = Plan { revision, table, routes, services, edge: edge?, entrances };
     lint::lint(config, &plan, faults);
     route_tests::run(config, &plan, faults);
     faults.is_empty().then_some(plan)
@@ -52,8 +56,15 @@ fn compile_edge(config: &Config, faults: &mut Faults) -> Option<Edge> {
         own_paths,
         trusted: trusted.ok()?,
         identity: identity.ok()?,
+        limits: Limits::compile(&config.limits, faults),
+        acme_webroot: config.acme_webroot.as_ref().map(PathBuf::from),
         logged_headers,
     })
+}
+
+fn compile_entrances(config: &Config, faults: &mut Faults) -> Vec<Entrance> {
+    let listeners = config.listen.iter().enumerate();
+    listeners.filter_map(|(index, raw)| Entrance::compile(raw, &Place::new("listen").index(index), faults)).collect()
 }
 
 fn wrong_items(key: &str, items: &[String], wrong: Option<&Vec<usize>>, allowed: &str, faults: &mut Faults) {

@@ -67,12 +67,12 @@ impl Live {
 
     /// Reads the file again and swaps the plan, or says why not. `adopt` takes over what lies outside the plan; it runs
     /// before the swap and may still refuse. Blocks: names are looked up.
-    pub fn reload(&self, adopt: impl FnOnce(&Config) -> Result<(), String>) -> Result<Report, Faults> {
+    pub fn reload(&self, adopt: impl FnOnce(&Config, &Plan) -> Result<(), String>) -> Result<Report, Faults> {
         let started_with = self.started_with.lock();
         let current = self.plan.load_full();
         let revision = current.revision + 1;
         let built = build(&self.file, &current.services, &self.metrics, revision);
-        let built = built.and_then(|(loaded, plan, mut faults)| match adopt(&loaded.config) {
+        let built = built.and_then(|(loaded, plan, mut faults)| match adopt(&loaded.config, &plan) {
             Ok(()) => Ok((loaded, plan, faults)),
             Err(fault) => {
                 faults.add(crate::config::Fault::saying(Default::default(), fault));
@@ -117,7 +117,7 @@ fn build(
 fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let settings = |config: &Config| {
         [
-            ("listen", serde_json::json!(config.listen)),
+            ("listen", serde_json::json!(config.listen.iter().map(|listen| &listen.address).collect::<Vec<_>>())),
             ("admin", serde_json::json!(config.admin)),
             ("threads", serde_json::json!(config.threads)),
             ("state_dir", serde_json::json!(config.state_dir)),

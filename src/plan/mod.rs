@@ -4,8 +4,11 @@
 //! that lives for a week must not hold a week of old plans.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::listen::entrance::Entrance;
+use crate::listen::limits::Limits;
 use crate::route::Table;
 use crate::upstream::service::Service;
 
@@ -32,6 +35,8 @@ pub struct Plan {
     pub services: HashMap<Arc<str>, Arc<Service>>,
     /// What holds for every request.
     pub edge: Arc<Edge>,
+    /// What each listener asks of its connections.
+    pub entrances: Vec<Entrance>,
 }
 
 /// What holds for every request, before and after its route is known.
@@ -44,6 +49,10 @@ pub struct Edge {
     pub trusted: address::Networks,
     /// Which request headers are deleted because they tell an upstream who the user is.
     pub identity: names::HeaderNames,
+    /// What connections may take.
+    pub limits: Limits,
+    /// Where an ACME client writes its challenges.
+    pub acme_webroot: Option<PathBuf>,
     /// Request headers the access log shows.
     pub logged_headers: Box<[http::HeaderName]>,
 }

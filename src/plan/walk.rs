@@ -10,7 +10,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Version};
 
 use super::route::Route;
-use super::{OwnPath, Plan};
+use super::{Edge, OwnPath, Plan};
 use crate::policy::refusal::{Kind, Refusal};
 use crate::route::path::{canonicalise, has_encoded_reserved};
 use crate::route::{Found, Lookup, canonical_host};
@@ -50,9 +50,9 @@ impl Plan {
     /// What becomes of a request (SEMANTICS 1.5, 1.6, 2.5).
     pub fn decide(&self, asked: &Asked, request: &Parts) -> Result<Decision<'_>, Refusal> {
         check_loop(&request.headers)?;
-        if let Some((_, own)) = self.edge.own_paths.iter().find(|(path, _)| *path == *asked.path) {
+        if let Some(own) = self.edge.own_path(asked) {
             return match request.method {
-                Method::GET | Method::HEAD => Ok(Decision::Own(*own)),
+                Method::GET | Method::HEAD => Ok(Decision::Own(own)),
                 _ => Err(method_not_allowed("GET, HEAD")),
             };
         }
@@ -67,6 +67,13 @@ impl Plan {
             return Err(Refusal::malformed("path_encoded_reserved", detail));
         }
         Ok(Decision::Route(route))
+    }
+}
+
+impl Edge {
+    /// Which of the gateway's own paths is asked for.
+    pub fn own_path(&self, asked: &Asked) -> Option<OwnPath> {
+        self.own_paths.iter().find(|(path, _)| *path == *asked.path).map(|(_, own)| *own)
     }
 }
 

@@ -1,3 +1,4 @@
 //! What may refuse a request, and how a refusal is said.
 
+pub mod problem;
 pub mod refusal;

@@ -94,6 +94,9 @@ pub fn note_response(session: &Session, response: &ResponseHeader, ctx: &mut Ctx
     if response.status.is_informational() && !upgraded {
         return Ok(());
     }
+    if let Some(connection) = ctx.connection.as_ref().filter(|_| upgraded) {
+        connection.upgrade();
+    }
     if let Some(forward) = &mut ctx.forward {
         forward.deadline = forward.deadline.filter(|_| !upgraded);
         forward.upstream_time = Some(ctx.began.instant.elapsed());

@@ -11,6 +11,7 @@ use http::HeaderValue;
 
 use super::settle;
 use crate::gateway::Shared;
+use crate::listen::connection::Connection;
 use crate::plan::address::Client;
 use crate::plan::route::Route;
 use crate::policy::refusal::Refusal;
@@ -24,6 +25,8 @@ pub struct Ctx {
     pub began: Moment,
     /// Its id; empty until the walk begins.
     pub id: HeaderValue,
+    /// The connection it came on.
+    pub connection: Option<Arc<Connection>>,
     /// Where it came from.
     pub client: Client,
     /// Its canonical path, if that differs from the path as sent.
@@ -81,6 +84,7 @@ impl Ctx {
             shared,
             began: Moment { instant: Instant::now(), time: SystemTime::now() },
             id: HeaderValue::from_static(""),
+            connection: None,
             client: Client { address: None, peer: None, trusted: false },
             canonical_path: None,
             route: None,

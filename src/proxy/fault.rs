@@ -19,7 +19,10 @@ pub fn refused(ctx: &mut Ctx, kind: Kind, cause: &'static str) -> Box<Error> {
 pub async fn answer(session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
     let refusal = match &ctx.failure {
         Some(failure) => failure.refusal.clone(),
-        None => classify(error),
+        None => match ctx.connection.as_ref().and_then(|connection| connection.fault()) {
+            Some(fault) => Refusal::malformed(fault.code, fault.text),
+            None => classify(error),
+        },
     };
     let client_gone = refusal.kind == Kind::CLIENT_GONE;
     let status = refusal.kind.status;

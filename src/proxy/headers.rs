@@ -17,13 +17,14 @@ use smallvec::SmallVec;
 use super::ctx::Ctx;
 use super::request_id::{REQUEST_ID, X_REQUEST_ID};
 use super::trace;
+use crate::listen::connection::Connection;
 use crate::plan::Edge;
 use crate::plan::address::Client;
 use crate::plan::route::HostSent;
 
 /// The client behind a connection.
-pub fn client(edge: &Edge, session: &Session) -> Client {
-    let peer = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
+pub fn client(edge: &Edge, connection: Option<&Connection>, session: &Session) -> Client {
+    let peer = connection.and_then(|connection| connection.source).map(|source| source.ip());
     edge.trusted.client(peer, &session.req_header().headers)
 }
 
@@ -46,7 +47,7 @@ pub fn to_upstream(session: &Session, upstream: &mut RequestHeader, ctx: &Ctx) -
     }
     set_path(&mut parts, ctx)?;
     join_cookies(&mut parts);
-    set_origin(session, request, &mut parts.headers, ctx);
+    set_origin(request, &mut parts.headers, ctx);
     set_host(&mut parts, ctx);
     trace::repair(&mut parts.headers);
     if parts.version == Version::HTTP_2 && wants_trailers(&request.headers) {
@@ -67,6 +68,8 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const CLIENT_SUBJECT: HeaderName = HeaderName::from_static("x-gatekeeper-client-subject");
+const CLIENT_FINGERPRINT: HeaderName = HeaderName::from_static("x-gatekeeper-client-fingerprint");
 
 const HTTP: HeaderValue = HeaderValue::from_static("http");
 const HTTPS: HeaderValue = HeaderValue::from_static("https");
@@ -103,6 +106,7 @@ fn remove_unwanted(ctx: &Ctx, nominated: &[HeaderName], upstream: &mut HeaderMap
             || origin
             || text.as_bytes().contains(&b'_')
             || route.edge.identity.contains(text)
+            || text.starts_with("x-gatekeeper-client-")
             || nominated.contains(name)
     };
     let names: SmallVec<[HeaderName; 4]> = upstream.keys().filter(unwanted).cloned().collect();
@@ -158,7 +162,8 @@ fn join_cookies(parts: &mut Parts) {
 }
 
 /// Tells where the request came from (SEMANTICS 2.5). What a trusted peer said stands; the peer itself is added.
-fn set_origin(session: &Session, request: &RequestHeader, upstream: &mut HeaderMap, ctx: &Ctx) {
+fn set_origin(request: &RequestHeader, upstream: &mut HeaderMap, ctx: &Ctx) {
+    let connection = ctx.connection.as_deref();
     let peer_value = ctx.client.peer.map(address_value);
     let client_value = match &peer_value {
         Some(value) if ctx.client.address == ctx.client.peer => Some(value.clone()),
@@ -172,15 +177,19 @@ fn set_origin(session: &Session, request: &RequestHeader, upstream: &mut HeaderM
     }
     let said = |name: &HeaderName| ctx.client.trusted && request.headers.contains_key(name);
     if !said(&X_FORWARDED_PROTO) {
-        let tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+        let tls = connection.is_some_and(Connection::is_tls);
         upstream.insert(X_FORWARDED_PROTO, if tls { HTTPS } else { HTTP });
     }
     if let Some(host) = host_as_sent(request).filter(|_| !said(&X_FORWARDED_HOST)) {
         upstream.insert(X_FORWARDED_HOST, host);
     }
-    let port = session.server_addr().and_then(|address| address.as_inet()).map(|address| address.port());
+    let port = connection.and_then(|connection| connection.destination).map(|destination| destination.port());
     if let Some(port) = port.filter(|_| !said(&X_FORWARDED_PORT)) {
         upstream.insert(X_FORWARDED_PORT, HeaderValue::from(port));
+    }
+    if let Some(certificate) = connection.and_then(|connection| connection.certificate.as_ref()) {
+        upstream.insert(CLIENT_SUBJECT, certificate.subject.clone());
+        upstream.insert(CLIENT_FINGERPRINT, certificate.fingerprint.clone());
     }
 }
 

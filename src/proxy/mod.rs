@@ -2,13 +2,13 @@
 //!
 //! Each callback delegates to the file named after its step; the order is the one of the crate's documentation.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::Version;
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::upstreams::peer::HttpPeer;
@@ -17,6 +17,8 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 use crate::compress::{self, Compression};
 use crate::gateway::Shared;
+use crate::listen::connection::Connection;
+use crate::listen::limits::Limits;
 use crate::plan::route::{Action, Route};
 use crate::plan::walk::{Asked, Decision};
 use crate::plan::{OwnPath, Plan};
@@ -26,10 +28,11 @@ use reply::Answer;
 
 pub mod attempt;
 pub mod ctx;
+mod entrance;
 mod fault;
 mod headers;
 mod reply;
-mod request_id;
+pub mod request_id;
 mod settle;
 mod trace;
 
@@ -44,43 +47,50 @@ impl Proxy {
         Proxy { shared }
     }
 
-    fn begin(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Option<Answer>, Refusal> {
+    fn begin(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Next, Refusal> {
         let plan = self.shared.live.plan();
-        ctx.client = headers::client(&plan.edge, session);
+        enter(&plan.edge.limits, session, ctx);
+        ctx.client = headers::client(&plan.edge, ctx.connection.as_deref(), session);
         ctx.id = request_id::of(&session.req_header().headers, ctx.client.trusted, ctx.began.time);
-        check_dropped_length(session)?;
-        let answer = self.walk(&plan, session, ctx)?;
-        if let (None, Some(route)) = (&answer, &ctx.route) {
+        let next = self.walk(&plan, session, ctx)?;
+        if let (Next::Forward, Some(route)) = (&next, &ctx.route) {
             session.set_write_timeout(Some(route.timeouts.idle));
             // What a client of HTTP/1.0 can't understand must not reach it (RFC 9110 15.2).
             let knows_no_hints = session.req_header().version < Version::HTTP_11;
             session.set_ignore_info_resp(knows_no_hints);
             ask_for_compression(session, ctx);
         }
-        Ok(answer)
+        Ok(next)
     }
 
-    /// The walk up to the upstream. `Some` is an answer of the gateway's own.
-    fn walk(&self, plan: &Plan, session: &mut Session, ctx: &mut Ctx) -> Result<Option<Answer>, Refusal> {
+    /// The walk up to the upstream.
+    fn walk(&self, plan: &Plan, session: &mut Session, ctx: &mut Ctx) -> Result<Next, Refusal> {
         let request: &http::request::Parts = session.downstream_session.req_header();
         let asked = plan.inspect(request)?;
         if *asked.path != *request.uri.path() {
             ctx.canonical_path = Some((&*asked.path).into());
         }
+        if let Some(file) = plan.edge.acme_webroot.as_ref().and_then(|root| entrance::challenge(root, &asked)) {
+            return Ok(Next::Challenge(file));
+        }
+        let to_https = ctx.connection.as_ref().and_then(|connection| connection.entrance.redirect_https);
+        if let Some(port) = to_https.filter(|_| plan.edge.own_path(&asked).is_none()) {
+            return entrance::redirect_to_https(port, &asked).map(Next::Answer);
+        }
         let route = match plan.decide(&asked, request)? {
-            Decision::Own(own) => return Ok(Some(self.own_answer(own))),
+            Decision::Own(own) => return Ok(Next::Answer(self.own_answer(own))),
             Decision::Route(route) => route.clone(),
         };
-        let answer = match &route.action {
-            Action::Redirect(status, to) => Some(Answer::redirect(*status, route.redirect_to(to, &asked)?)),
-            Action::Respond(fixed) => Some(Answer::fixed(fixed)),
+        let next = match &route.action {
+            Action::Redirect(status, to) => Next::Answer(Answer::redirect(*status, route.redirect_to(to, &asked)?)),
+            Action::Respond(fixed) => Next::Answer(Answer::fixed(fixed)),
             Action::Forward(_) | Action::Split(_) => {
                 ctx.forward = forward(plan, &route, &asked, request, ctx)?;
-                None
+                Next::Forward
             }
         };
         ctx.route = Some(route);
-        Ok(answer)
+        Ok(next)
     }
 
     fn own_answer(&self, own: OwnPath) -> Answer {
@@ -113,18 +123,23 @@ fn forward(
     }))
 }
 
-/// The framework drops a Content-Length that stands beside Transfer-Encoding; whoever sent both may have meant either
-/// (RFC 9112 6.1). The bytes of the head still show it.
-fn check_dropped_length(session: &Session) -> Result<(), Refusal> {
-    if !session.req_header().headers.contains_key(TRANSFER_ENCODING) {
-        return Ok(());
-    }
-    let head = session.as_http1().map(|http1| http1.get_headers_raw_bytes()).unwrap_or_default();
-    let mut names = head.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b':').next());
-    if names.any(|name| name.trim_ascii().eq_ignore_ascii_case(CONTENT_LENGTH.as_str().as_bytes())) {
-        return Err(Refusal::malformed("te_and_cl", "both Transfer-Encoding and Content-Length"));
-    }
-    Ok(())
+/// What follows the walk.
+enum Next {
+    /// The request goes to its service.
+    Forward,
+    /// The gateway answers.
+    Answer(Answer),
+    /// The gateway answers with the file of a challenge.
+    Challenge(PathBuf),
+}
+
+/// Links a request to its connection. The tap, not the framework, bounds the silence after it.
+fn enter(limits: &Limits, session: &mut Session, ctx: &mut Ctx) {
+    let Some(connection) = Connection::of(session).cloned() else { return };
+    let nth = connection.begin();
+    let is_last = limits.requests.is_some_and(|most| nth >= most);
+    session.set_keepalive(if is_last { None } else { Some(0) });
+    ctx.connection = Some(connection);
 }
 
 fn ask_for_compression(session: &mut Session, ctx: &Ctx) {
@@ -149,14 +164,15 @@ impl ProxyHttp for Proxy {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
-        session.set_pipelining_enabled(true);
         session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
-        match self.begin(session, ctx) {
-            Ok(None) => Ok(false),
-            // Boxed, so that a request that goes on does not carry the room for an answer of ours.
-            Ok(Some(answer)) => Box::pin(reply::send(session, &answer, ctx)).await.map(|()| true),
-            Err(refusal) => Box::pin(reply::refuse(session, refusal, None, ctx)).await.map(|()| true),
-        }
+        let answer = match self.begin(session, ctx) {
+            Ok(Next::Forward) => return Ok(false),
+            Ok(Next::Answer(answer)) => Ok(answer),
+            Ok(Next::Challenge(file)) => entrance::answer_challenge(&file).await,
+            Err(refusal) => Err(refusal),
+        };
+        // Boxed, so that a request that goes on does not carry the room for an answer of ours.
+        Box::pin(reply::answer(session, answer, ctx)).await.map(|()| true)
     }
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {

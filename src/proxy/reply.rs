@@ -9,11 +9,11 @@ use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::HttpTask;
 use pingora_proxy::Session;
-use serde::Serialize;
 
 use super::ctx::Ctx;
 use super::request_id::X_REQUEST_ID;
 use crate::plan::route::Respond;
+use crate::policy::problem;
 use crate::policy::refusal::Refusal;
 
 /// Says that the gateway, not an upstream, answered with an error, and which.
@@ -33,6 +33,12 @@ impl Answer {
     /// A redirect.
     pub fn redirect(status: StatusCode, place: HeaderValue) -> Self {
         Answer { status, headers: vec![(LOCATION, place)], body: Bytes::new() }
+    }
+
+    /// A plain text.
+    pub fn text(body: Bytes) -> Self {
+        let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("text/plain"))];
+        Answer { status: StatusCode::OK, headers, body }
     }
 
     /// A fixed response.
@@ -55,21 +61,12 @@ impl Answer {
 
     fn problem(refusal: &Refusal, instance: &str, request_id: &str) -> Self {
         let kind = refusal.kind;
-        let problem = Problem {
-            r#type: format_args!("urn:gatekeeper:error:{}", kind.code),
-            title: kind.title,
-            status: kind.status,
-            detail: &refusal.detail,
-            instance,
-            code: kind.code,
-            request_id,
-        };
         let mut headers = refusal.headers.clone();
-        headers.push((CONTENT_TYPE, HeaderValue::from_static("application/problem+json")));
+        headers.push((CONTENT_TYPE, HeaderValue::from_static(problem::MEDIA_TYPE)));
         headers.push((CACHE_CONTROL, HeaderValue::from_static("no-store")));
         headers.push((ERROR_CODE, HeaderValue::from_static(kind.code)));
         let status = StatusCode::from_u16(kind.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Answer { status, headers, body: serde_json::to_vec(&problem).unwrap_or_default().into() }
+        Answer { status, headers, body: problem::document(refusal, Some(instance), request_id).into() }
     }
 
     /// The form gRPC clients understand: HTTP 200, the verdict in the headers, no body.
@@ -86,22 +83,19 @@ impl Answer {
     }
 }
 
-#[derive(Serialize)]
-struct Problem<'a> {
-    r#type: std::fmt::Arguments<'a>,
-    title: &'a str,
-    status: u16,
-    detail: &'a str,
-    instance: &'a str,
-    code: &'a str,
-    request_id: &'a str,
-}
-
 /// The status of the response whose head went out, if one did. Informational ones answer nothing, but for the last of them:
 /// after a 101 the connection is no longer HTTP's.
 pub fn status_sent(session: &Session) -> Option<StatusCode> {
     let sent = session.response_written().map(|response| response.status);
     sent.filter(|status| !status.is_informational() || *status == StatusCode::SWITCHING_PROTOCOLS)
+}
+
+/// Answers a request, or refuses it.
+pub async fn answer(session: &mut Session, answer: Result<Answer, Refusal>, ctx: &mut Ctx) -> Result<()> {
+    match answer {
+        Ok(answer) => send(session, &answer, ctx).await,
+        Err(refusal) => refuse(session, refusal, None, ctx).await,
+    }
 }
 
 /// Refuses a request and remembers why.
@@ -122,7 +116,7 @@ pub async fn refuse(session: &mut Session, refusal: Refusal, cause: Option<Strin
 }
 
 /// Sends an answer of the gateway's own.
-pub async fn send(session: &mut Session, answer: &Answer, ctx: &Ctx) -> Result<()> {
+async fn send(session: &mut Session, answer: &Answer, ctx: &Ctx) -> Result<()> {
     let mut response = ResponseHeader::build_no_case(answer.status, Some(answer.headers.len() + 2))?;
     for (name, value) in &answer.headers {
         response.append_header(name.clone(), value.clone())?;

@@ -23,8 +23,8 @@ fn acceptable(id: &[u8]) -> bool {
     (1..=MAX_LENGTH).contains(&id.len()) && id.iter().all(allowed)
 }
 
-/// Ids sort by time. Their random part need not be secret, so it comes from a fast generator.
-fn new(now: SystemTime) -> HeaderValue {
+/// A new id. Ids sort by time. Their random part need not be secret, so it comes from a fast generator.
+pub fn new(now: SystemTime) -> HeaderValue {
     let millis = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
     let mut random = [0; 10];
     fastrand::fill(&mut random);

@@ -56,6 +56,9 @@ pub fn settle(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
 fn end(ctx: &mut Ctx) {
     ctx.settled = true;
     ctx.shared.metrics.end_request();
+    if let Some(connection) = &ctx.connection {
+        connection.settle();
+    }
 }
 
 /// Settles a request that nobody settled: its task panicked, or the runtime was shut down. Its session is gone.

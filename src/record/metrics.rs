@@ -36,6 +36,7 @@ pub struct Metrics {
     in_flight: IntGauge,
     connections: IntGauge,
     connections_total: IntCounter,
+    turned_away: IntCounterVec,
     plan_revision: IntGauge,
     reloads: IntCounterVec,
     request_bytes: IntCounter,
@@ -80,6 +81,16 @@ impl Metrics {
             in_flight: gauge("gatekeeper_requests_in_flight", "Requests being served.")?,
             connections: gauge("gatekeeper_connections", "Open client connections.")?,
             connections_total: counter("gatekeeper_connections_total", "Client connections accepted.")?,
+            turned_away: registered(
+                &registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "gatekeeper_connections_turned_away_total",
+                        "Connections closed before their first request.",
+                    ),
+                    &["reason"],
+                )?,
+            )?,
             plan_revision: gauge("gatekeeper_plan_revision", "The revision of the configuration that serves.")?,
             request_bytes: counter("gatekeeper_request_bytes_total", "Bytes of request bodies.")?,
             response_bytes: counter("gatekeeper_response_bytes_total", "Bytes of response bodies.")?,
@@ -154,6 +165,11 @@ impl Metrics {
     /// Open client connections.
     pub fn open_connections(&self) -> i64 {
         self.connections.get()
+    }
+
+    /// Counts a connection that came to nothing before its first request.
+    pub fn turned_away(&self, reason: &'static str) {
+        self.turned_away.with_label_values(&[reason]).inc();
     }
 
     /// Counts a client's connection, and as open while the guard lives.

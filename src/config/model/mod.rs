@@ -10,10 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use super::value::{Period, Setting};
 
+mod listen;
 mod log;
 mod route;
 mod service;
 
+pub use listen::{CertificateFiles, ClientAuth, Limits, Listen, Tls, TlsVersion};
 pub use log::{AccessLog, ClientAddress, LogFormat};
 pub use route::{
     Condition, ConditionForm, EncodedReserved, Expectation, Redirect, Respond, Route, RouteTest, Split, SplitShare,
@@ -32,6 +34,13 @@ pub struct Config {
     /// Where clients connect.
     #[serde(default = "default_listen")]
     pub listen: Vec<Listen>,
+    /// What connections may take before a route is known.
+    #[serde(default)]
+    pub limits: Limits,
+    /// The folder an ACME client writes its challenges to (its webroot): `/.well-known/acme-challenge/` is answered from
+    /// it on every listener, before redirects and routes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acme_webroot: Option<String>,
     /// The administration listener.
     #[serde(default)]
     pub admin: Admin,
@@ -77,17 +86,6 @@ pub struct Config {
     /// Checked by `gatekeeper check` and before every apply.
     #[serde(default)]
     pub tests: Vec<RouteTest>,
-}
-
-/// One address clients connect to.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Listen {
-    /// `0.0.0.0:8000`, `[::]:8000` or `unix:/run/gatekeeper/http.sock`.
-    pub address: String,
-    /// Accept HTTP/2 without TLS (prior knowledge) beside HTTP/1.1.
-    #[serde(default)]
-    pub h2c: Setting<false>,
 }
 
 /// The administration listener: /health, /ready, /metrics, reload, status.
@@ -159,12 +157,6 @@ pub struct UpstreamPool {
     /// An idle connection is closed after this time; keep it below what the upstreams themselves allow.
     #[serde(default = "default_pool_idle")]
     pub idle_timeout: Period,
-}
-
-impl Default for Listen {
-    fn default() -> Self {
-        Listen { address: "0.0.0.0:8000".into(), h2c: Setting::default() }
-    }
 }
 
 impl Default for Admin {

@@ -36,7 +36,8 @@ pub use fault::{Fault, HeadFault};
 use framing::Body;
 use head::Head;
 
-const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// What an HTTP/2 connection begins with.
+pub const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Whether a connection begins with HTTP/2's preface; `None` when too little has arrived to tell.
 pub fn is_h2_preface(bytes: &[u8]) -> Option<bool> {

@@ -1,0 +1,137 @@
+//! Accepting connections, on all listeners, in one runtime.
+//!
+//! Accepting pauses while there are as many connections as there may be, and for a moment when the process is out of
+//! descriptors: what waits stays with the kernel. When the gateway stops, what the kernel has already taken in is still
+//! accepted and served; then the listener is closed.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use pingora::apps::ServerApp;
+use pingora::server::{ListenFds, ShutdownWatch};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::task::JoinSet;
+
+use super::door::{Door, Ends};
+use super::entrance::Entrance;
+use super::socket;
+use super::transport::Socket;
+
+/// How long accepting pauses when it can't go on.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// The service that accepts connections.
+pub struct Listeners {
+    door: Arc<Door>,
+    listeners: Vec<(socket::Socket, Arc<ArcSwap<Entrance>>)>,
+    shutdown: ShutdownWatch,
+}
+
+/// A listening socket.
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listeners {
+    /// A service on bound sockets, with a shutdown of its own: the framework's would cut the requests in flight.
+    pub fn new(door: Door, listeners: Vec<(socket::Socket, Arc<ArcSwap<Entrance>>)>, shutdown: ShutdownWatch) -> Self {
+        Listeners { door: Arc::new(door), listeners, shutdown }
+    }
+}
+
+#[async_trait]
+impl pingora::services::Service for Listeners {
+    async fn start_service(&mut self, _: Option<ListenFds>, _: ShutdownWatch, _: usize) {
+        let mut accepting = JoinSet::new();
+        for (socket, entrance) in self.listeners.drain(..) {
+            match Listener::new(socket.fd, socket.asked.starts_with("unix:")) {
+                Ok(listener) => {
+                    accepting.spawn(accept(listener, self.door.clone(), entrance, self.shutdown.clone()));
+                }
+                Err(error) => log::error!("can't accept on {}: {error}", socket.address),
+            }
+        }
+        accepting.join_all().await;
+        self.door.proxy.cleanup().await;
+    }
+
+    fn name(&self) -> &str {
+        "listeners"
+    }
+}
+
+async fn accept(listener: Listener, door: Arc<Door>, entrance: Arc<ArcSwap<Entrance>>, shutdown: ShutdownWatch) {
+    let enter = |(socket, ends)| {
+        tokio::spawn(door.clone().serve(socket, ends, entrance.load_full(), shutdown.clone()));
+    };
+    let mut stopping = shutdown.clone();
+    loop {
+        tokio::select! {
+            accepted = next(&listener, &door) => enter(accepted),
+            _ = stopping.wait_for(|stop| *stop) => break,
+        }
+    }
+    // What the kernel took in before we stopped is not let down.
+    while let Some(Ok(accepted)) = now_or_never(listener.accept()).await {
+        enter(accepted);
+    }
+}
+
+/// The next connection, when there is room for it.
+async fn next(listener: &Listener, door: &Door) -> (Socket, Ends) {
+    loop {
+        while !door.caps.has_room(door.shared.live.plan().edge.limits.connections) {
+            tokio::time::sleep(PAUSE).await;
+        }
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            // The client went before we came.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                door.shared.metrics.turned_away("accept_failed");
+                log::warn!("a connection can't be accepted: {error}");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn now_or_never<T>(future: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout(Duration::ZERO, future).await.ok()
+}
+
+impl Listener {
+    fn new(fd: OwnedFd, is_unix: bool) -> io::Result<Self> {
+        match is_unix {
+            true => UnixListener::from_std(fd.into()).map(Listener::Unix),
+            false => TcpListener::from_std(fd.into()).map(Listener::Tcp),
+        }
+    }
+
+    async fn accept(&self) -> io::Result<(Socket, Ends)> {
+        match self {
+            Listener::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                let destination = stream.local_addr().ok();
+                Ok((Socket::Tcp(stream), Ends { source: Some(canonical(peer)), destination }))
+            }
+            Listener::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((Socket::Unix(stream), Ends { source: None, destination: None }))
+            }
+        }
+    }
+}
+
+/// An IPv4 client of a listener for both families is an IPv4 client.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}

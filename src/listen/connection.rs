@@ -1,0 +1,117 @@
+//! What is known of one client connection, shared between the stream it is read from and the requests on it.
+
+use std::any::Any;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use http::HeaderValue;
+use pingora::http::ResponseHeader;
+use pingora::protocols::raw_connect::ProxyDigest;
+use pingora_proxy::Session;
+
+use super::entrance::Entrance;
+use super::wire::Fault;
+
+/// One client connection.
+#[derive(Debug)]
+pub struct Connection {
+    /// Where it comes from: the peer, or whom a trusted peer's PROXY header names; `None` on a unix socket.
+    pub source: Option<SocketAddr>,
+    /// Where it was made to.
+    pub destination: Option<SocketAddr>,
+    /// The entrance it came by.
+    pub entrance: Arc<Entrance>,
+    /// Who it says it is, if it showed a certificate.
+    pub certificate: Option<ClientCertificate>,
+    /// The gateway's own probe: what it asks is nobody's request.
+    pub is_probe: bool,
+    begun: AtomicU64,
+    settled: AtomicU64,
+    upgraded: AtomicBool,
+    fault: OnceLock<Fault>,
+}
+
+/// A client's certificate, as services are told of it.
+#[derive(Clone, Debug)]
+pub struct ClientCertificate {
+    /// Its subject (RFC 4514).
+    pub subject: HeaderValue,
+    /// The SHA-256 of the whole, in hexadecimal.
+    pub fingerprint: HeaderValue,
+}
+
+impl Connection {
+    /// A connection on which nothing has happened yet.
+    pub fn new(source: Option<SocketAddr>, destination: Option<SocketAddr>, entrance: Arc<Entrance>) -> Self {
+        Connection {
+            source,
+            destination,
+            entrance,
+            certificate: None,
+            is_probe: false,
+            begun: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
+            upgraded: AtomicBool::new(false),
+            fault: OnceLock::new(),
+        }
+    }
+
+    /// The connection a request came on.
+    pub fn of(session: &Session) -> Option<&Arc<Connection>> {
+        let digest = session.digest()?.proxy_digest.as_ref()?;
+        digest.user_data.as_ref()?.downcast_ref()
+    }
+
+    /// The form in which the framework carries a connection to its requests.
+    pub fn digest(self: &Arc<Self>) -> Arc<ProxyDigest> {
+        let carried: Box<dyn Any + Send + Sync> = Box::new(self.clone());
+        let nothing = http::Response::new(()).into_parts().0;
+        Arc::new(ProxyDigest::new(Box::new(ResponseHeader::from(nothing)), Some(carried)))
+    }
+
+    /// Whether its bytes are encrypted.
+    pub fn is_tls(&self) -> bool {
+        self.entrance.tls.is_some()
+    }
+
+    /// A request's head was read; the number of requests so far.
+    pub fn begin(&self) -> u64 {
+        self.begun.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// A request was settled.
+    pub fn settle(&self) {
+        self.settled.fetch_add(1, Ordering::Release);
+    }
+
+    /// Requests settled so far.
+    pub fn settled(&self) -> u64 {
+        self.settled.load(Ordering::Acquire)
+    }
+
+    /// Whether no request is being served.
+    pub fn is_idle(&self) -> bool {
+        self.settled() == self.begun.load(Ordering::Relaxed)
+    }
+
+    /// Another protocol is spoken from now on.
+    pub fn upgrade(&self) {
+        self.upgraded.store(true, Ordering::Release);
+    }
+
+    /// Whether another protocol is spoken.
+    pub fn is_upgraded(&self) -> bool {
+        self.upgraded.load(Ordering::Acquire)
+    }
+
+    /// The body of the request under way breaks a rule: its connection reads no further.
+    pub fn break_off(&self, fault: Fault) {
+        self.fault.get_or_init(|| fault);
+    }
+
+    /// The rule that a request's body broke.
+    pub fn fault(&self) -> Option<Fault> {
+        self.fault.get().copied()
+    }
+}

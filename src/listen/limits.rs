@@ -1,0 +1,60 @@
+//! What connections may take, compiled.
+
+use std::time::Duration;
+
+use super::wire;
+use crate::config::model;
+use crate::config::{Faults, Place};
+
+/// What connections may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections in all.
+    pub connections: usize,
+    /// Connections of one address.
+    pub per_address: Option<usize>,
+    /// For a head to arrive.
+    pub head_timeout: Duration,
+    /// For the silence between requests.
+    pub keep_alive: Duration,
+    /// Requests on one connection.
+    pub requests: Option<u64>,
+    /// How much a head may hold.
+    pub wire: wire::Limits,
+}
+
+impl Limits {
+    /// Compiles the limits; what lies outside the framework's own is a fault.
+    pub fn compile(raw: &model::Limits, faults: &mut Faults) -> Limits {
+        let numbers = [
+            ("connections", raw.connections, 1..=10_000_000, "1 to 10000000"),
+            ("connections_per_address", raw.connections_per_address.unwrap_or(1), 1..=10_000_000, "1 to 10000000"),
+            ("head_bytes", raw.head_bytes, 1024..=1024 * 1024, "1024 to 1048576"),
+            ("head_fields", raw.head_fields, 8..=256, "8 to 256"),
+            ("uri_bytes", raw.uri_bytes, 64..=65_000, "64 to 65000"),
+        ];
+        let place = Place::new("limits");
+        for (key, found, range, allowed) in numbers {
+            if !range.contains(&found) {
+                faults.push(place.key(key), found.to_string(), allowed);
+            }
+        }
+        if raw.keep_alive_requests == Some(0) {
+            faults.push(place.key("keep_alive_requests"), "0", "at least 1");
+        }
+        if raw.head_timeout.0 > LONGEST_HEAD {
+            faults.push(place.key("head_timeout"), raw.head_timeout.to_string(), "at most 60s");
+        }
+        Limits {
+            connections: raw.connections,
+            per_address: raw.connections_per_address,
+            head_timeout: raw.head_timeout.0,
+            keep_alive: raw.keep_alive.0,
+            requests: raw.keep_alive_requests,
+            wire: wire::Limits { head_bytes: raw.head_bytes, fields: raw.head_fields, uri_bytes: raw.uri_bytes },
+        }
+    }
+}
+
+/// The framework's own patience with a connection's first request.
+const LONGEST_HEAD: Duration = Duration::from_secs(60);

@@ -1,0 +1,72 @@
+//! The answer to what never became a request: a head that was refused, or did not arrive in time.
+//!
+//! It is an answer like all others: problem+json with a request id, counted by its code, logged.
+
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, Method, Version};
+
+use super::connection::Connection;
+use super::wire::Fault;
+use crate::gateway::Shared;
+use crate::policy::problem;
+use crate::policy::refusal::{Kind, Refusal};
+use crate::proxy::request_id;
+use crate::record::{Event, Facts};
+
+/// Refuses what has arrived on a connection; the bytes are the whole answer.
+pub fn refuse(shared: &Shared, connection: &Connection, fault: Fault, began: SystemTime) -> Vec<u8> {
+    let id = request_id::new(began);
+    let id = id.to_str().unwrap_or_default();
+    record(shared, connection, fault, id, began);
+    let title = Kind::BAD_REQUEST.title;
+    let kind = Kind { status: fault.status, code: fault.code, title, ..Kind::BAD_REQUEST };
+    let body = problem::document(&Refusal::new(kind, fault.text), None, id);
+    let reason = http::StatusCode::from_u16(fault.status).ok().and_then(|status| status.canonical_reason());
+    let mut answer = format!(
+        "HTTP/1.1 {} {}\r\ncontent-type: {}\r\ncache-control: no-store\r\nx-gatekeeper-error: {}\r\nx-request-id: {id}\r\n\
+         content-length: {}\r\nconnection: close\r\n\r\n",
+        fault.status,
+        reason.unwrap_or_default(),
+        problem::MEDIA_TYPE,
+        fault.code,
+        body.len()
+    )
+    .into_bytes();
+    answer.extend_from_slice(&body);
+    answer
+}
+
+fn record(shared: &Shared, connection: &Connection, fault: Fault, id: &str, began: SystemTime) {
+    shared.metrics.refused(fault.code);
+    let plan = shared.live.plan();
+    let client = plan.edge.trusted.client(connection.source.map(|source| source.ip()), &HeaderMap::new());
+    let method = Method::from_bytes(b"-").unwrap_or_default();
+    let event = Event {
+        facts: Facts {
+            started: began,
+            duration: began.elapsed().unwrap_or(Duration::ZERO),
+            client: client.address,
+            version: Version::HTTP_11,
+            status: fault.status,
+            upstream_time: None,
+            attempts: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            error_code: Some(fault.code),
+            truncated: false,
+        },
+        request_id: id,
+        method: &method,
+        path: "",
+        query: None,
+        host: "",
+        route: None,
+        service: None,
+        error_message: Some(fault.text),
+        headers: &HeaderMap::new(),
+        logged_headers: &[],
+    };
+    shared.metrics.record(&event, &shared.unrouted, None);
+    shared.log.push(&event);
+}

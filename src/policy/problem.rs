@@ -1,0 +1,35 @@
+//! The document an error is told in (RFC 9457).
+
+use serde::Serialize;
+
+use super::refusal::Refusal;
+
+/// Its media type.
+pub const MEDIA_TYPE: &str = "application/problem+json";
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: std::fmt::Arguments<'a>,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instance: Option<&'a str>,
+    code: &'a str,
+    request_id: &'a str,
+}
+
+/// The document of a refusal; the instance is the path that was asked for, where there is one.
+pub fn document(refusal: &Refusal, instance: Option<&str>, request_id: &str) -> Vec<u8> {
+    let kind = refusal.kind;
+    let problem = Problem {
+        r#type: format_args!("urn:gatekeeper:error:{}", kind.code),
+        title: kind.title,
+        status: kind.status,
+        detail: &refusal.detail,
+        instance,
+        code: kind.code,
+        request_id,
+    };
+    serde_json::to_vec(&problem).unwrap_or_default()
+}
