@@ -15,6 +15,7 @@ mod grpc;
 mod h2;
 mod headers;
 mod log;
+mod malformed;
 mod reload;
 mod reload_load;
 mod routing;

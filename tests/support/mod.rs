@@ -8,6 +8,7 @@ pub mod grpc;
 pub mod origin;
 pub mod pattern;
 pub mod raw;
+pub mod recorder;
 pub mod tls;
 pub mod websocket;
 
@@ -18,6 +19,7 @@ pub use gateway::Gateway;
 pub use http::Request;
 pub use origin::{Origin, Seen};
 pub use raw::{Raw, RawOrigin};
+pub use recorder::Recorder;
 
 /// How long anything that should happen at once may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(10);

@@ -1,0 +1,260 @@
+//! Malformed HTTP/1 is refused, and nothing of it goes upstream, nor of what comes behind it (SEMANTICS 1.7, 1.8).
+//!
+//! The cases are those of `tests/data`, sent one after the other, so that every byte an upstream records belongs to a
+//! known case. "Nothing" is looked at after each case, and once more at the end for what might have come late.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::AsyncReadExt;
+
+use crate::support::gateway::everything_to;
+use crate::support::raw::Message;
+use crate::support::recorder::{Received, messages, read_request};
+use crate::support::{Gateway, Raw, Recorder, eventually, soon};
+
+#[path = "../src/listen/wire/cases.rs"]
+mod cases;
+
+use cases::Case;
+
+const GOOD: &[u8] = b"GET /good HTTP/1.1\r\nHost: a\r\n\r\n";
+const MARKED: &[u8] = b"GET /marked HTTP/1.1\r\nHost: a\r\n\r\n";
+/// Between two pieces, so that they arrive apart.
+const PAUSE: Duration = Duration::from_millis(2);
+/// What is longer is not sent byte by byte.
+const SHORT: usize = 160;
+
+/// How a case is sent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Way {
+    Alone,
+    /// With a marked request behind it.
+    Followed,
+    /// The same, in two pieces.
+    Halved,
+    /// The same, byte by byte.
+    Bytes,
+    /// The same behind a good request, in one piece.
+    AfterGood,
+}
+
+const WAYS: [Way; 5] = [Way::Alone, Way::Followed, Way::Halved, Way::Bytes, Way::AfterGood];
+
+impl Way {
+    fn bytes(self, case: &Case) -> Vec<u8> {
+        match self {
+            Way::Alone => case.bytes.clone(),
+            Way::AfterGood => [GOOD, &case.bytes, MARKED].concat(),
+            _ => [&case.bytes, MARKED].concat(),
+        }
+    }
+
+    /// Byte by byte takes its time: every tenth case.
+    fn fits(self, number: usize, case: &Case) -> bool {
+        self != Way::Bytes || number.is_multiple_of(10) && case.bytes.len() < SHORT
+    }
+
+    async fn send(self, client: &mut Raw, case: &Case) {
+        let bytes = self.bytes(case);
+        let piece = match self {
+            Way::Bytes => 1,
+            Way::Halved => case.bytes.len().div_ceil(2),
+            _ => bytes.len(),
+        };
+        for (number, piece) in bytes.chunks(piece).enumerate() {
+            if number > 0 {
+                tokio::time::sleep(PAUSE).await;
+            }
+            client.send(piece).await;
+        }
+    }
+}
+
+/// A gateway whose only upstream keeps what it receives.
+struct Stand {
+    gateway: Gateway,
+    upstream: Recorder,
+}
+
+impl Stand {
+    async fn start() -> Stand {
+        let upstream = Recorder::start().await;
+        let (head_bytes, head_fields, uri_bytes) = cases::LIMITS;
+        let limits = format!(
+            "limits: {{ head_bytes: {head_bytes}, head_fields: {head_fields}, uri_bytes: {uri_bytes} }}\n\
+             listen: [{{ address: \"127.0.0.1:0\" }}]\n"
+        );
+        Stand { gateway: Gateway::start(&(limits + &everything_to(&upstream.url()))).await, upstream }
+    }
+
+    /// Sends a case; what is answered until the gateway ends the connection.
+    async fn refuse(&self, way: Way, case: &Case) -> Vec<Message> {
+        let mut client = self.gateway.raw().await;
+        way.send(&mut client, case).await;
+        let mut answers = Vec::new();
+        while let Some(answer) = client.next_response().await {
+            answers.push(answer);
+        }
+        let mut end = [0];
+        let end = soon("the connection's end", client.stream.read(&mut end)).await;
+        assert!(matches!(end, Ok(0)), "{} {way:?}: the connection ends with {end:?}", case.name);
+        answers
+    }
+
+    /// How often each code was answered.
+    async fn refusals(&self) -> BTreeMap<String, u64> {
+        let metrics = self.gateway.metrics().await;
+        let lines = metrics.lines().filter_map(|line| line.strip_prefix("gatekeeper_refusals_total{code=\""));
+        lines.map(|line| line.split_once("\"} ").unwrap()).map(|(c, n)| (c.to_owned(), n.parse().unwrap())).collect()
+    }
+
+    /// The next refusal is counted, once and by its code.
+    async fn expect_counted(&self, before: &BTreeMap<String, u64>, code: &str, what: &str) {
+        let mut expected = before.clone();
+        *expected.entry(code.to_owned()).or_default() += 1;
+        let counted = eventually(what, async || Some(self.refusals().await).filter(|counts| counts != before)).await;
+        assert_eq!(counted, expected, "{what}");
+    }
+
+    /// What the upstream received, as one requests after the other on each of its connections.
+    async fn received(&self, what: &str) -> Vec<Received> {
+        let transcripts = self.upstream.take_ended(what).await;
+        transcripts.iter().flat_map(|transcript| messages(transcript)).collect()
+    }
+}
+
+fn expect_problem(answer: &Message, (status, code): (u16, &str), what: &str) {
+    assert_eq!((answer.status(), answer.header("x-gatekeeper-error")), (status, Some(code)), "{what}");
+    assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{what}");
+    assert_eq!(answer.header("connection").map(str::to_lowercase).as_deref(), Some("close"), "{what}");
+    let problem: Value = serde_json::from_slice(&answer.body).unwrap_or_else(|e| panic!("{what}: {e}: {answer:?}"));
+    assert_eq!((problem["status"].as_u64(), problem["code"].as_str()), (Some(status.into()), Some(code)), "{what}");
+    let id = problem["request_id"].as_str();
+    assert!(id.is_some_and(|id| !id.is_empty()) && id == answer.header("x-request-id"), "{what}: {answer:?}");
+}
+
+/// Reports what went wrong with each case, and how many went right in which way.
+#[derive(Default)]
+struct Tally(BTreeMap<String, usize>);
+
+impl Tally {
+    fn add(&mut self, way: Way) {
+        *self.0.entry(format!("{way:?}")).or_default() += 1;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_malformed_head_is_refused_and_nothing_goes_upstream() {
+    let stand = Stand::start().await;
+    let mut tally = Tally::default();
+    let cases = cases::malformed();
+    for (number, case) in cases.iter().enumerate().filter(|(_, case)| !case.in_body) {
+        for way in WAYS.into_iter().filter(|way| way.fits(number, case)) {
+            let what = format!("{}, {way:?}", case.name);
+            let before = stand.refusals().await;
+            let mut answers = stand.refuse(way, case).await;
+            if way == Way::AfterGood {
+                assert_eq!(answers.remove(0).text(), "ok", "{what}");
+            }
+            assert_eq!(answers.len(), 1, "{what}: {answers:?}");
+            expect_problem(&answers[0], case.refusal.unwrap(), &what);
+            stand.expect_counted(&before, case.refusal.unwrap().1, &what).await;
+            let targets: Vec<String> = stand.received(&what).await.into_iter().map(|request| request.target).collect();
+            assert_eq!(targets, if way == Way::AfterGood { &["/good"][..] } else { &[] }, "{what}");
+            tally.add(way);
+        }
+    }
+    assert_eq!(stand.received("the end").await, []);
+    println!("malformed heads refused, nothing upstream: {:?}", tally.0);
+}
+
+/// What stands before the fault may go upstream, as the beginning of a request that never ends; a message that ends
+/// before the fault is answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_malformed_body_is_cut_before_its_fault() {
+    let stand = Stand::start().await;
+    let mut tally = Tally::default();
+    let cases = cases::malformed();
+    for (number, case) in cases.iter().enumerate().filter(|(_, case)| case.in_body) {
+        for way in WAYS.into_iter().filter(|way| way.fits(number, case)) {
+            let what = format!("{}, {way:?}", case.name);
+            let before = stand.refusals().await;
+            let mut answers = stand.refuse(way, case).await;
+            let mut received = stand.received(&what).await;
+            if way == Way::AfterGood {
+                assert_eq!((answers.remove(0).text(), &*received.remove(0).target), ("ok", "/good"), "{what}");
+            }
+            let well_formed = read_request(&case.bytes).unwrap();
+            for request in &received {
+                assert_eq!((&*request.method, &*request.target), ("POST", "/m"), "{what}");
+                assert!(well_formed.body.starts_with(&request.body), "{what}: {request:?}");
+                assert!(!request.complete || well_formed.complete, "{what}: {request:?}");
+            }
+            assert!(received.len() <= 1, "{what}: {received:?}");
+            if well_formed.complete {
+                assert_eq!(answers.remove(0).text(), "ok", "{what}");
+            }
+            assert!(answers.len() <= 1, "{what}: {answers:?}");
+            answers.iter().for_each(|answer| expect_problem(answer, case.refusal.unwrap(), &what));
+            stand.expect_counted(&before, case.refusal.unwrap().1, &what).await;
+            tally.add(way);
+        }
+    }
+    assert_eq!(stand.received("the end").await, []);
+    println!("malformed bodies cut: {:?}", tally.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unusual_requests_go_upstream_once_and_the_next_one_too() {
+    let stand = Stand::start().await;
+    let mut tally = Tally::default();
+    for (number, case) in cases::unusual().iter().enumerate() {
+        for way in WAYS.into_iter().filter(|way| way.fits(number, case)) {
+            expect_passed(&stand, way, case).await;
+            tally.add(way);
+        }
+    }
+    println!("unusual requests passed: {:?}", tally.0);
+}
+
+async fn expect_passed(stand: &Stand, way: Way, case: &Case) {
+    let what = format!("{}, {way:?}", case.name);
+    let sent = read_request(case.bytes.strip_prefix(b"\r\n").unwrap_or(&case.bytes)).unwrap();
+    let persists = !case.bytes.windows(11).any(|bytes| bytes == b" HTTP/1.0\r\n");
+    // The gateway as a whole has no options: that is its own answer.
+    let is_own = sent.target == "*";
+    let mut client = stand.gateway.raw().await;
+    way.send(&mut client, case).await;
+    let mut expected = vec![(sent.method.as_str(), sent.body.as_slice())];
+    if way == Way::AfterGood {
+        expected.insert(0, ("GET", b""));
+    }
+    if way != Way::Alone && persists {
+        expected.push(("GET", b""));
+    }
+    for (method, _) in &expected {
+        let answer = final_answer(&mut client, &what).await;
+        match is_own && *method == "OPTIONS" {
+            true => assert_eq!(answer.header("x-gatekeeper-error"), Some("no_route"), "{what}"),
+            false => assert_eq!((answer.status(), answer.text()), (200, "ok"), "{what}"),
+        }
+    }
+    if !persists {
+        assert!(client.next_response().await.is_none(), "{what}");
+    }
+    let received = stand.received(&what).await;
+    let received = received.iter().map(|request| (request.method.as_str(), request.body.as_slice()));
+    expected.retain(|(method, _)| !is_own || *method != "OPTIONS");
+    assert_eq!(received.collect::<Vec<_>>(), expected, "{what}");
+}
+
+async fn final_answer(client: &mut Raw, what: &str) -> Message {
+    loop {
+        let answer = client.next_response().await.unwrap_or_else(|| panic!("{what}: no answer"));
+        if answer.status() != 100 {
+            return answer;
+        }
+    }
+}
