@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use nix::sys::socket::Backlog;
 use pingora::apps::ServerApp;
 use pingora::server::{ListenFds, ShutdownWatch};
 use tokio::net::{TcpListener, UnixListener};
@@ -109,6 +110,8 @@ async fn now_or_never<T>(future: impl Future<Output = T>) -> Option<T> {
 
 impl Listener {
     fn new(fd: OwnedFd, is_unix: bool) -> io::Result<Self> {
+        // The standard library's backlog is 128: too few for a burst, or while another process takes over.
+        nix::sys::socket::listen(&fd, Backlog::MAXCONN)?;
         match is_unix {
             true => UnixListener::from_std(fd.into()).map(Listener::Unix),
             false => TcpListener::from_std(fd.into()).map(Listener::Tcp),
