@@ -22,6 +22,7 @@ mod routing;
 mod selftest;
 mod sse;
 mod stream;
+mod supervision;
 mod systemd;
 mod upstream_tls;
 mod websocket;
