@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::policy::shield::Front;
 use crate::route::Table;
 use crate::upstream::service::Service;
 
@@ -18,6 +19,7 @@ pub mod names;
 pub mod route;
 mod route_parts;
 pub mod route_tests;
+mod shield;
 pub mod walk;
 
 /// Everything a request needs to know of the configuration.
@@ -40,6 +42,8 @@ pub struct Edge {
     pub merge_slashes: bool,
     /// The gateway's own paths on the public listeners; empty if they are only on the administration listener.
     pub own_paths: Vec<(String, OwnPath)>,
+    /// Whom and what is turned away before a route is chosen.
+    pub shields: Front,
     /// Who may say where a request came from.
     pub trusted: address::Networks,
     /// Which request headers are deleted because they tell an upstream who the user is.

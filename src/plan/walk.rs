@@ -47,12 +47,17 @@ impl Plan {
         Ok(Asked { host, path, query })
     }
 
+    /// The path of the gateway's own a request asks for, if it does.
+    pub fn own_path(&self, asked: &Asked) -> Option<OwnPath> {
+        self.edge.own_paths.iter().find(|(path, _)| *path == *asked.path).map(|(_, own)| *own)
+    }
+
     /// What becomes of a request (SEMANTICS 1.5, 1.6, 2.5).
     pub fn decide(&self, asked: &Asked, request: &Parts) -> Result<Decision<'_>, Refusal> {
         check_loop(&request.headers)?;
-        if let Some((_, own)) = self.edge.own_paths.iter().find(|(path, _)| *path == *asked.path) {
+        if let Some(own) = self.own_path(asked) {
             return match request.method {
-                Method::GET | Method::HEAD => Ok(Decision::Own(*own)),
+                Method::GET | Method::HEAD => Ok(Decision::Own(own)),
                 _ => Err(method_not_allowed("GET, HEAD")),
             };
         }

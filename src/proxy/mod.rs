@@ -25,6 +25,7 @@ use ctx::{Ctx, Forward};
 use reply::Answer;
 
 pub mod attempt;
+mod body;
 pub mod ctx;
 mod fault;
 mod headers;
@@ -62,24 +63,32 @@ impl Proxy {
 
     /// The walk up to the upstream. `Some` is an answer of the gateway's own.
     fn walk(&self, plan: &Plan, session: &mut Session, ctx: &mut Ctx) -> Result<Option<Answer>, Refusal> {
+        let has_body = !session.is_body_empty();
         let request: &http::request::Parts = session.downstream_session.req_header();
         let asked = plan.inspect(request)?;
         if *asked.path != *request.uri.path() {
             ctx.canonical_path = Some((&*asked.path).into());
         }
+        let client = ctx.client_address();
+        plan.edge.shields.addresses.admit(client)?;
+        if let Some(flood) = plan.edge.shields.flood.as_ref().filter(|_| plan.own_path(&asked).is_none()) {
+            flood.admit(client)?;
+        }
         let route = match plan.decide(&asked, request)? {
             Decision::Own(own) => return Ok(Some(self.own_answer(own))),
-            Decision::Route(route) => route.clone(),
+            Decision::Route(route) => route,
         };
+        ctx.route = Some(route.clone());
+        route.shield.addresses.admit(client)?;
+        route.shield.admit_body(&request.headers, has_body)?;
         let answer = match &route.action {
             Action::Redirect(status, to) => Some(Answer::redirect(*status, route.redirect_to(to, &asked)?)),
             Action::Respond(fixed) => Some(Answer::fixed(fixed)),
             Action::Forward(_) | Action::Split(_) => {
-                ctx.forward = forward(plan, &route, &asked, request, ctx)?;
+                ctx.forward = forward(plan, route, &asked, request, ctx)?;
                 None
             }
         };
-        ctx.route = Some(route);
         Ok(answer)
     }
 
@@ -199,11 +208,12 @@ impl ProxyHttp for Proxy {
 
     async fn request_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         _body: &mut Option<Bytes>,
         _end: bool,
         ctx: &mut Ctx,
     ) -> Result<()> {
+        body::check_length(session, ctx)?;
         attempt::check_deadline(ctx)
     }
 

@@ -13,6 +13,7 @@ use super::value::{Period, Setting};
 mod log;
 mod route;
 mod service;
+mod shield;
 
 pub use log::{AccessLog, ClientAddress, LogFormat};
 pub use route::{
@@ -20,6 +21,7 @@ pub use route::{
     Timeouts,
 };
 pub use service::{Protocol, Service, Target, UpstreamTls, WeightedTarget};
+pub use shield::{Flood, RouteShields, Shields};
 
 /// The configuration of a gatekeeper.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -59,6 +61,9 @@ pub struct Config {
     /// The gateway's own paths on the public listeners.
     #[serde(default)]
     pub own_paths: OwnPaths,
+    /// Whom the gateway turns away before it chooses a route.
+    #[serde(default)]
+    pub shields: Shields,
     /// Compression of responses.
     #[serde(default)]
     pub compression: Compression,
