@@ -12,7 +12,8 @@ use crate::policy::shield::too_long;
 pub fn check_length(session: &Session, ctx: &mut Ctx) -> Result<()> {
     match ctx.route.as_ref().and_then(|route| route.shield.max_body) {
         Some(max) if session.body_bytes_read() as u64 > max && !session.was_upgraded() => {
-            Err(fault::refused(ctx, too_long(max), "the body went on beyond its limit"))
+            // Towards an HTTP/2 upstream, errors of the client's side alone end the exchange.
+            Err(fault::refused(ctx, too_long(max), "the body went on beyond its limit").into_down())
         }
         _ => Ok(()),
     }
