@@ -9,7 +9,7 @@ use hyper::body::Frame;
 use tonic::Code;
 
 use crate::support::grpc::{Caller, Number};
-use crate::support::{Answer, Client, Gateway, Origin, RawOrigin, Request, full, pattern, soon};
+use crate::support::{Answer, Client, Gateway, Origin, RawOrigin, Request, eventually, full, pattern, soon};
 
 /// A route for everything to one target, with these shields of its own, behind these of the gateway.
 async fn shielded(origin: &str, front: &str, route: &str) -> Gateway {
@@ -46,7 +46,7 @@ async fn addresses_are_refused_before_and_after_routing() {
         }
         assert_eq!(origin.requests(), before);
         let refused = "refusals_total{code=\"address_denied\"} 6";
-        assert!(gateway.metrics().await.contains(refused), "{}", gateway.metrics().await);
+        eventually(refused, async || gateway.metrics().await.contains(refused).then_some(())).await;
         let mut raw = gateway.raw().await;
         let answer = raw.send("GET /x HTTP/1.1\r\nHost: a\r\n\r\n").await.response().await;
         assert_eq!((answer.status(), answer.header("connection")), (403, Some("close")));
