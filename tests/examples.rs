@@ -37,6 +37,7 @@ examples! {
     redirect_and_respond: "redirect-and-respond.yaml",
     rewrite: "rewrite.yaml",
     several_files: "several-files/gatekeeper.yaml",
+    shields: "shields.yaml",
     trusted_proxies: "trusted-proxies.yaml",
     unix_socket: "unix-socket.yaml",
     upstream_tls: "upstream-tls.yaml",
@@ -263,6 +264,33 @@ async fn several_files(example: Example) {
     assert_eq!(seen_by(&gateway.get("/blog/advert").await, "shop").target, "/shop/offer");
     let rest = gateway.get("/elsewhere").await;
     assert_eq!((rest.status.as_u16(), rest.text()), (404, "there is nothing here\n"));
+}
+
+async fn shields(example: Example) {
+    let origin = Origin::start().await;
+    let gateway = example.run(&[("APP_URL", origin.url()), ("LOAD_BALANCER", "127.0.0.1")]).await;
+    let from = |address: &str, path: &str| Request::get(path).header("x-forwarded-for", address);
+    for (address, path, status) in [
+        ("198.51.100.1", "/x", 200),
+        ("203.0.113.9", "/x", 403),
+        ("2001:db8:bad::1", "/x", 403),
+        ("198.51.100.1", "/staff/x", 403),
+        ("192.0.2.7", "/staff/x", 200),
+    ] {
+        assert_eq!(gateway.ask(from(address, path)).await.status, status, "{address} {path}");
+    }
+    let photo = |media_type: &str, bytes: usize| {
+        Request::post("/photos").header("content-type", media_type).body(full(vec![0; bytes])).unwrap()
+    };
+    assert_eq!(gateway.ask(photo("image/jpeg", 2 << 20)).await.seen().body_length, 2 << 20);
+    assert_eq!(gateway.ask(photo("text/html", 10)).await.status, 415);
+    assert_eq!(gateway.ask(photo("image/jpeg", (20 << 20) + 1)).await.status, 413);
+    assert_eq!(gateway.ask(Request::post("/x").body(full(vec![0; (1 << 20) + 1])).unwrap()).await.status, 413);
+    let mut client = gateway.h1().await;
+    for n in 0..101 {
+        let status = client.ask(from("198.51.100.7", "/x")).await.status;
+        assert_eq!(status, if n < 100 { 200 } else { 429 }, "request {n}");
+    }
 }
 
 async fn trusted_proxies(example: Example) {

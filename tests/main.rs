@@ -20,6 +20,7 @@ mod reload;
 mod reload_load;
 mod routing;
 mod selftest;
+mod shields;
 mod sse;
 mod stream;
 mod supervision;

@@ -9,6 +9,7 @@ pub mod load;
 pub mod model;
 pub mod schema;
 pub mod show;
+pub mod size;
 pub mod value;
 
 mod decode;

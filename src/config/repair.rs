@@ -12,6 +12,7 @@ use super::decode::{BOOLEAN, Decoder, Error, Kind, Path};
 use super::fault::{Fault, Faults, did_you_mean, nearest, quoted};
 use super::node::Node;
 use super::place::{Place, Step};
+use super::size::{SIZE_FORMS, size_meant};
 use super::value::{PERIOD_FORMS, period_meant};
 
 /// Decodes what stands at `place`; what is faulty in it is reported and pruned.
@@ -94,6 +95,9 @@ fn advice(node: &Node, allowed: &str) -> String {
         Node::Text(text) if allowed.starts_with("a list") => as_list(&text.text),
         Node::Text(text) if allowed == PERIOD_FORMS => {
             period_meant(&text.text).map(|period| format!("did you mean {period}?")).unwrap_or_default()
+        }
+        Node::Text(text) if allowed == SIZE_FORMS => {
+            size_meant(&text.text).map(|size| format!("did you mean {size}?")).unwrap_or_default()
         }
         Node::Text(text) if allowed == BOOLEAN => did_you_mean_boolean(&text.text),
         Node::Text(text) if text.from.is_none() && text.text.parse::<f64>().is_ok() => "write it without quotes".into(),

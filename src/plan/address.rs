@@ -1,14 +1,15 @@
-//! Who a client is: the peer, or what trusted proxies say of it (SEMANTICS 2.4).
+//! Who a client is: the peer, or what trusted proxies say of it (SEMANTICS 2.4); and sets of addresses.
 
 use std::net::IpAddr;
 
 use http::HeaderMap;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-/// Networks whose word on a request's origin is believed; `unix` stands for peers on a unix socket.
+/// A set of addresses; `unix` stands for peers on a unix socket. A look-up takes the logarithm of its size.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Networks {
-    nets: Box<[IpNet]>,
+    /// First and last address of each range, in order and apart from each other. All of IPv4 comes before all of IPv6.
+    ranges: Box<[(IpAddr, IpAddr)]>,
     unix: bool,
 }
 
@@ -29,24 +30,41 @@ pub struct Client {
 impl Networks {
     /// Understands the texts; the error holds the index of each one that is none.
     pub fn parse(texts: &[String]) -> Result<Self, Vec<usize>> {
-        let mut networks = (Vec::new(), false);
-        let mut wrong = Vec::new();
+        let (mut ranges, mut unix, mut wrong) = (Vec::new(), false, Vec::new());
         for (index, text) in texts.iter().enumerate() {
             match (text.as_str(), parse_network(text)) {
-                ("unix", _) => networks.1 = true,
-                (_, Some(net)) => networks.0.push(net),
+                ("unix", _) => unix = true,
+                (_, Some(net)) => ranges.push(range(net)),
                 (_, None) => wrong.push(index),
             }
         }
-        if wrong.is_empty() { Ok(Networks { nets: networks.0.into(), unix: networks.1 }) } else { Err(wrong) }
+        if wrong.is_empty() { Ok(Networks { ranges: joined(ranges), unix }) } else { Err(wrong) }
     }
 
-    /// Whether a peer is in one of them.
-    pub fn contains(&self, peer: Option<IpAddr>) -> bool {
-        match peer {
-            Some(address) => self.nets.iter().any(|net| net.contains(&address)),
-            None => self.unix,
-        }
+    /// Every address there is; no peer on a unix socket.
+    pub fn every_address() -> Self {
+        let nets = [IpNet::from(Ipv4Net::default()), IpNet::from(Ipv6Net::default())];
+        Networks { ranges: nets.map(range).into(), unix: false }
+    }
+
+    /// Whether an address is in the set; `None` is a peer on a unix socket.
+    pub fn contains(&self, address: Option<IpAddr>) -> bool {
+        let Some(address) = address else { return self.unix };
+        self.range_before(address).is_some_and(|(_, last)| address <= last)
+    }
+
+    /// Whether all of the other set is in this one.
+    pub fn includes(&self, other: &Networks) -> bool {
+        let within = |(first, last): &(IpAddr, IpAddr)| {
+            self.range_before(*first).is_some_and(|range| *first <= range.1 && *last <= range.1)
+        };
+        other.ranges.iter().all(within) && (self.unix || !other.unix)
+    }
+
+    /// The last range that does not begin after this address.
+    fn range_before(&self, address: IpAddr) -> Option<(IpAddr, IpAddr)> {
+        let after = self.ranges.partition_point(|(first, _)| *first <= address);
+        self.ranges.get(after.checked_sub(1)?).copied()
     }
 
     /// The client behind a peer: X-Forwarded-For is walked from the right, trusted networks skipped; the first other one
@@ -74,6 +92,25 @@ fn parse_network(text: &str) -> Option<IpNet> {
     text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
+/// First and last address. A network of mapped IPv4 addresses is one of IPv4.
+fn range(net: IpNet) -> (IpAddr, IpAddr) {
+    let ends = (net.network(), net.broadcast());
+    match (ends.0.to_canonical(), ends.1.to_canonical()) {
+        canonical @ (IpAddr::V4(_), IpAddr::V4(_)) => canonical,
+        _ => ends,
+    }
+}
+
+fn joined(mut ranges: Vec<(IpAddr, IpAddr)>) -> Box<[(IpAddr, IpAddr)]> {
+    ranges.sort_unstable();
+    ranges.dedup_by(|next, range| {
+        let overlap = next.0 <= range.1;
+        range.1 = if overlap { range.1.max(next.1) } else { range.1 };
+        overlap
+    });
+    ranges.into()
+}
+
 /// An entry of X-Forwarded-For: an address, perhaps in brackets or with a port.
 fn parse_entry(entry: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(entry).ok()?.trim();
@@ -85,6 +122,11 @@ fn parse_entry(entry: &[u8]) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn client(peer: &str, forwarded: &[&str]) -> Option<IpAddr> {
@@ -117,6 +159,49 @@ mod tests {
             assert_eq!(client(peer, forwarded), wanted.parse().ok(), "{peer} {forwarded:?}");
         }
         assert_eq!(client("unix", &[]), None);
+    }
+
+    #[test]
+    fn a_set_holds_its_networks_and_no_neighbour() {
+        let set =
+            |texts: &[&str]| Networks::parse(&texts.iter().map(|text| text.to_string()).collect::<Vec<_>>()).unwrap();
+        let networks = set(&["10.0.0.0/8", "10.1.0.0/16", "192.0.2.1", "::ffff:198.51.100.0/120", "2001:db8::/32"]);
+        let cases = [
+            ("9.255.255.255", false),
+            ("10.0.0.0", true),
+            ("10.255.255.255", true),
+            ("11.0.0.0", false),
+            ("192.0.2.1", true),
+            ("192.0.2.2", false),
+            ("198.51.100.7", true),
+            ("2001:db8:ffff::1", true),
+            ("2001:db9::", false),
+            ("::", false),
+            ("::a00:1", false),
+        ];
+        for (address, wanted) in cases {
+            assert_eq!(networks.contains(address.parse().ok()), wanted, "{address}");
+        }
+        assert!(!networks.contains(None) && set(&["unix"]).contains(None));
+        assert!(set(&["::/80"]).contains("::1".parse().ok()));
+        assert!(!set(&["::/0"]).contains("192.0.2.1".parse().ok()));
+        assert!(set(&["0.0.0.0/0", "unix"]).includes(&set(&["10.0.0.0/8", "192.0.2.1", "unix"])));
+        assert!(!set(&["0.0.0.0/0"]).includes(&set(&["unix"])));
+        assert!(
+            !set(&["10.0.0.0/9"]).includes(&set(&["10.0.0.0/8"])) && !set(&["10.0.0.0/8"]).includes(&set(&["::/0"]))
+        );
+    }
+
+    proptest! {
+        /// Against a walk through all of them.
+        #[test]
+        fn a_look_up_is_a_walk(nets in vec((0..64_u32, 24..=32_u8), 0..40), address in 0..64_u32) {
+            let addressed = |number: u32| Ipv4Addr::from(0xc000_0200 | number);
+            let nets: Vec<String> = nets.iter().map(|(net, bits)| format!("{}/{bits}", addressed(*net))).collect();
+            let address = IpAddr::from(addressed(address));
+            let walked = nets.iter().any(|net| net.parse::<IpNet>().unwrap().contains(&address));
+            prop_assert_eq!(Networks::parse(&nets).unwrap().contains(Some(address)), walked);
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::address::{self, Networks};
 use super::names::{self, HeaderNames};
 use super::route::Route;
-use super::{Edge, OwnPath, Plan, lint, route_parts, route_tests};
+use super::{Edge, OwnPath, Plan, lint, route_parts, route_tests, shield};
 use crate::config::model::{self, Config};
 use crate::config::{Fault, Faults, Place};
 use crate::listen::entrance::Entrance;
@@ -22,7 +22,7 @@ pub type Services = HashMap<Arc<str>, Arc<Service>>;
 /// Compiles a configuration. Faults and lints are added to `faults`, which may hold those of loading it; there is a
 /// plan if and only if there is no fault.
 pub fn compile(config: &Config, context: &BuildContext, revision: u64, faults: &mut Faults) -> Option<Plan> {
-    let edge = compile_edge(config, faults).map(Arc::new);
+    let edge = compile_edge(config, context, faults).map(Arc::new);
     let entrances = compile_entrances(config, faults);
     let mut services = compile_services(config, context, faults);
     let (routes, conditions) = compile_routes(config, context, edge.as_ref(), &mut services, faults);
@@ -42,18 +42,32 @@ pub fn compile(config: &Config, context: &BuildContext, revision: u64, faults: &
     faults.is_empty().then_some(plan)
 }
 
-fn compile_edge(config: &Config, faults: &mut Faults) -> Option<Edge> {
+fn compile_edge(config: &Config, context: &BuildContext, faults: &mut Faults) -> Option<Edge> {
     check_listeners(config, faults);
     check_numbers(config, faults);
     let own_paths = compile_own_paths(config, faults);
     let logged_headers = compile_logged_headers(config, faults);
     let trusted = Networks::parse(&config.trusted_proxies);
-    wrong_items("trusted_proxies", &config.trusted_proxies, trusted.as_ref().err(), address::ALLOWED, faults);
+    wrong_items(
+        &Place::new("trusted_proxies"),
+        &config.trusted_proxies,
+        trusted.as_ref().err(),
+        address::ALLOWED,
+        faults,
+    );
     let identity = HeaderNames::parse(&config.identity_headers);
-    wrong_items("identity_headers", &config.identity_headers, identity.as_ref().err(), names::ALLOWED, faults);
+    wrong_items(
+        &Place::new("identity_headers"),
+        &config.identity_headers,
+        identity.as_ref().err(),
+        names::ALLOWED,
+        faults,
+    );
+    let shields = shield::front(config, context.flood, faults);
     Some(Edge {
         merge_slashes: config.paths.merge_slashes.0,
         own_paths,
+        shields: shields?,
         trusted: trusted.ok()?,
         identity: identity.ok()?,
         limits: Limits::compile(&config.limits, faults),
@@ -67,10 +81,17 @@ fn compile_entrances(config: &Config, faults: &mut Faults) -> Vec<Entrance> {
     listeners.filter_map(|(index, raw)| Entrance::compile(raw, &Place::new("listen").index(index), faults)).collect()
 }
 
-fn wrong_items(key: &str, items: &[String], wrong: Option<&Vec<usize>>, allowed: &str, faults: &mut Faults) {
+/// Reports those items of a list that are wrong.
+pub(super) fn wrong_items(
+    list: &Place,
+    items: &[String],
+    wrong: Option<&Vec<usize>>,
+    allowed: &str,
+    faults: &mut Faults,
+) {
     for index in wrong.into_iter().flatten() {
         let found = items.get(*index).map(String::as_str).unwrap_or_default();
-        faults.push(Place::new(key).index(*index), format!("{found:?}"), allowed);
+        faults.push(list.index(*index), format!("{found:?}"), allowed);
     }
 }
 

@@ -10,6 +10,7 @@ use super::Plan;
 use super::route::{Action, HostSent, Route};
 use super::walk::{Asked, Decision, lookup};
 use crate::policy::refusal::Refusal;
+use crate::policy::shield::announces_body;
 use crate::route::{Candidate, Failed};
 use crate::upstream::service::Service;
 
@@ -68,7 +69,8 @@ pub struct Answered {
 }
 
 impl Plan {
-    /// Tells what becomes of a request. Turns of splits and targets go on by one, nothing else changes.
+    /// Tells what becomes of a request of a client; `None` is a peer on a unix socket. Turns of splits and targets go on by one, nothing else changes:
+    /// the flood guard is not asked.
     pub fn explain(&self, request: &Parts, client: Option<IpAddr>) -> Explanation {
         let mut told = Explanation::default();
         if let Err(refusal) = self.tell(request, client, &mut told) {
@@ -81,6 +83,7 @@ impl Plan {
         let asked = self.inspect(request)?;
         told.path = Some(asked.path.to_string());
         told.host = asked.host.as_deref().map(String::from);
+        self.edge.shields.addresses.admit(client)?;
         let candidates = self.table.explain(&lookup(&asked, request));
         told.candidates = candidates.iter().map(|candidate| self.considered(candidate)).collect();
         let route = match self.decide(&asked, request)? {
@@ -92,6 +95,8 @@ impl Plan {
             }
         };
         told.route = Some(route.name.to_string());
+        route.shield.addresses.admit(client)?;
+        route.shield.admit_body(&request.headers, announces_body(&request.headers))?;
         match &route.action {
             Action::Redirect(status, to) => {
                 let place = route.redirect_to(to, &asked)?;

@@ -15,6 +15,7 @@ pub fn lint(config: &Config, plan: &Plan, faults: &mut Faults) {
     contradictory_timeouts(config, faults);
     unverified_upstreams(config, faults);
     public_administration(config, faults);
+    closed_shields(config, plan, faults);
 }
 
 fn shadowed_routes(config: &Config, plan: &Plan, faults: &mut Faults) {
@@ -80,6 +81,19 @@ fn unverified_upstreams(config: &Config, faults: &mut Faults) {
             faults.warn(
                 Fault::saying(place, "anyone on the way can pose as this service").with_hint("for development only"),
             );
+        }
+    }
+}
+
+/// Address lists that let nobody pass: mostly by someone who takes `deny` for what holds for all that `allow` leaves.
+fn closed_shields(config: &Config, plan: &Plan, faults: &mut Faults) {
+    let front = (Place::new("shields"), &plan.edge.shields.addresses);
+    let places = active(config).map(|(index, _)| Place::new("routes").index(index).key("shields"));
+    let of_routes = places.zip(plan.routes.iter().map(|route| &route.shield.addresses));
+    for (place, addresses) in of_routes.chain([front]) {
+        if addresses.is_closed() {
+            let hint = "deny wins over allow: to let only some pass, list them under allow alone";
+            faults.warn(Fault::saying(place.key("deny"), "no client passes").with_hint(hint));
         }
     }
 }

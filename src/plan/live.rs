@@ -43,7 +43,7 @@ pub struct Report {
 impl Live {
     /// Loads the first plan.
     pub fn start(file: PathBuf, metrics: Arc<Metrics>) -> Result<(Self, Loaded, Faults), Faults> {
-        let (loaded, plan, faults) = build(&file, &HashMap::new(), &metrics, 1)?;
+        let (loaded, plan, faults) = build(&file, None, &metrics, 1)?;
         metrics.set_plan_revision(1);
         let live = Live {
             plan: ArcSwap::from_pointee(plan),
@@ -71,7 +71,7 @@ impl Live {
         let started_with = self.started_with.lock();
         let current = self.plan.load_full();
         let revision = current.revision + 1;
-        let built = build(&self.file, &current.services, &self.metrics, revision);
+        let built = build(&self.file, Some(&current), &self.metrics, revision);
         let built = built.and_then(|(loaded, plan, mut faults)| match adopt(&loaded.config, &plan) {
             Ok(()) => Ok((loaded, plan, faults)),
             Err(fault) => {
@@ -98,15 +98,16 @@ impl Live {
 
 type Built = (Loaded, Plan, Faults);
 
-fn build(
-    file: &std::path::Path,
-    previous: &super::compile::Services,
-    metrics: &Metrics,
-    revision: u64,
-) -> Result<Built, Faults> {
+fn build(file: &std::path::Path, previous: Option<&Plan>, metrics: &Metrics, revision: u64) -> Result<Built, Faults> {
     let (loaded, mut faults) = load(file);
     let Some(loaded) = loaded else { return Err(faults) };
-    let context = BuildContext { resolver: Some(&SystemResolver), previous, metrics };
+    let none = HashMap::new();
+    let context = BuildContext {
+        resolver: Some(&SystemResolver),
+        previous: previous.map_or(&none, |plan| &plan.services),
+        flood: previous.and_then(|plan| plan.edge.shields.flood.as_ref()),
+        metrics,
+    };
     match compile(&loaded.config, &context, revision, &mut faults) {
         Some(plan) => Ok((loaded, plan, faults)),
         None => Err(faults),

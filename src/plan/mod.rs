@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::listen::entrance::Entrance;
 use crate::listen::limits::Limits;
+use crate::policy::shield::Front;
 use crate::route::Table;
 use crate::upstream::service::Service;
 
@@ -21,6 +22,7 @@ pub mod names;
 pub mod route;
 mod route_parts;
 pub mod route_tests;
+mod shield;
 pub mod walk;
 
 /// Everything a request needs to know of the configuration.
@@ -45,6 +47,8 @@ pub struct Edge {
     pub merge_slashes: bool,
     /// The gateway's own paths on the public listeners; empty if they are only on the administration listener.
     pub own_paths: Vec<(String, OwnPath)>,
+    /// Whom and what is turned away before a route is chosen.
+    pub shields: Front,
     /// Who may say where a request came from.
     pub trusted: address::Networks,
     /// Which request headers are deleted because they tell an upstream who the user is.

@@ -12,6 +12,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use crate::plan::Edge;
 use crate::plan::walk::Asked;
 use crate::policy::refusal::{Kind, Refusal};
+use crate::policy::shield::Shield;
 use crate::record::metrics::RouteMetrics;
 use crate::route::path::{canonicalise_derived, strip_prefix};
 use crate::route::{PathPattern, Template};
@@ -34,6 +35,8 @@ pub struct Route {
     pub host: HostSent,
     /// %2F and its like in a path are refused.
     pub rejects_encoded: bool,
+    /// Whom and what it turns away.
+    pub shield: Shield,
     /// Timeouts.
     pub timeouts: Timeouts,
     /// The level responses are compressed with; 0 for not at all.

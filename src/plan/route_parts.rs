@@ -5,9 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::Edge;
 use super::compile::Services;
 use super::route::{Action, HostSent, PathSent, Respond, Route, Split, Sticky, Timeouts};
+use super::{Edge, shield};
 use crate::config::model::{self, Config, EncodedReserved};
 use crate::config::{Fault, Faults, Place, did_you_mean};
 use crate::route::path::canonicalise;
@@ -29,6 +29,7 @@ pub fn compile<'a>(
     let action = compiler.action();
     let path = compiler.path();
     let host = compiler.host();
+    let shield = shield::of_route(config, &raw.shields, &place.key("shields"), compiler.faults);
     let pattern = PathPattern::parse(&raw.path_pattern).ok();
     let compress = raw.compress.map_or(config.compression.enabled.0, |setting| setting.0);
     Some(Route {
@@ -39,6 +40,7 @@ pub fn compile<'a>(
         path: path?,
         host: host?,
         rejects_encoded: raw.encoded_reserved == EncodedReserved::Reject,
+        shield: shield?,
         timeouts: Timeouts {
             total: raw.timeout.map(|period| period.0),
             connect: raw.timeouts.connect.0,

@@ -1,6 +1,8 @@
 //! The route tests of a configuration: requests, and what must become of them. A test that fails is a fault, so a
 //! configuration that breaks what its author relies on is never applied.
 
+use std::net::IpAddr;
+
 use http::request::Parts;
 
 use super::Plan;
@@ -8,14 +10,20 @@ use super::route::Action;
 use super::walk::Decision;
 use crate::config::model::{Config, Expectation, RouteTest};
 use crate::config::{Fault, Faults, Place};
+use crate::policy::shield::{Addresses, announces_body};
 
 /// Runs the tests of a configuration against its plan.
 pub fn run(config: &Config, plan: &Plan, faults: &mut Faults) {
     for (index, test) in config.tests.iter().enumerate() {
         let place = Place::new("tests").index(index);
-        match parse_request(&test.request, test.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()))) {
-            Ok(request) => compare(test, &outcome(plan, &request), &place, faults),
-            Err(fault) => faults.push(place.key("request"), format!("{:?} ({fault})", test.request), FORMS),
+        let headers = test.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        match (parse_request(&test.request, headers), test.from.as_deref().map(str::parse).transpose()) {
+            (Ok(request), Ok(from)) => compare(test, &outcome(plan, &request, from), &place, faults),
+            (Err(fault), _) => faults.push(place.key("request"), format!("{:?} ({fault})", test.request), FORMS),
+            (_, Err(_)) => {
+                let found = format!("{:?}", test.from.as_deref().unwrap_or_default());
+                faults.push(place.key("from"), found, "an IP address");
+            }
         }
     }
 }
@@ -54,14 +62,18 @@ struct Outcome {
     status: Option<u16>,
 }
 
-fn outcome(plan: &Plan, request: &Parts) -> Outcome {
+fn outcome(plan: &Plan, request: &Parts, from: Option<IpAddr>) -> Outcome {
+    let admit = |addresses: &Addresses| from.map_or(Ok(()), |_| addresses.admit(from));
     let mut outcome = Outcome::default();
     let walked = plan.inspect(request).and_then(|asked| {
+        admit(&plan.edge.shields.addresses)?;
         let Decision::Route(route) = plan.decide(&asked, request)? else {
             outcome.status = Some(200);
             return Ok(());
         };
         outcome.route = Some(route.name.to_string());
+        admit(&route.shield.addresses)?;
+        route.shield.admit_body(&request.headers, announces_body(&request.headers))?;
         match &route.action {
             Action::Forward(service) => outcome.services.push(service.name.to_string()),
             Action::Split(split) => outcome.services.extend(split.services.iter().map(|s| s.name.to_string())),

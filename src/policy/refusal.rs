@@ -45,14 +45,22 @@ macro_rules! kinds {
 kinds! {
     /// The request's target or Host is not what RFC 9110 allows.
     BAD_REQUEST = 400 "bad_request" "The request is malformed" grpc 3;
+    /// Requests from the client's address are not taken.
+    ADDRESS_DENIED = 403 "address_denied" "Requests from this address are not taken" grpc 7;
     /// No route matches.
     NO_ROUTE = 404 "no_route" "No route matches the request" grpc 12;
     /// Routes match, but none for this method.
     METHOD_NOT_ALLOWED = 405 "method_not_allowed" "The method is not allowed here" grpc 12;
     /// The client took too long.
     REQUEST_TIMEOUT = 408 "request_timeout" "The request took too long to arrive" grpc 4;
+    /// The request's body is longer than the gateway or the route takes.
+    BODY_TOO_LARGE = 413 "body_too_large" "The request's body is too large" grpc 8;
     /// The path a rewrite makes of the request's is longer than a path can be.
     URI_TOO_LONG = 414 "uri_too_long" "The request's target is too long" grpc 3;
+    /// The route takes no body of this media type.
+    MEDIA_TYPE = 415 "media_type" "The body's media type is not taken" grpc 3;
+    /// The client made too many requests in a short time.
+    FLOOD = 429 "flood" "Too many requests in a short time" grpc 8;
     /// The client went away before it had its answer: nobody is told, the log says so.
     CLIENT_GONE = 499 "client_gone" "The client went away" grpc 1;
     /// The upstream sent nothing sensible, or closed.
@@ -84,5 +92,11 @@ impl Refusal {
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
+    }
+}
+
+impl From<Kind> for Refusal {
+    fn from(kind: Kind) -> Self {
+        Refusal::new(kind, kind.title)
     }
 }

@@ -10,8 +10,8 @@ use super::reply;
 use crate::policy::refusal::{Kind, Refusal};
 
 /// An error that carries a refusal of our own through the framework, to `answer`.
-pub fn refused(ctx: &mut Ctx, kind: Kind, cause: &'static str) -> Box<Error> {
-    let refusal = ctx.fail(Refusal::new(kind, kind.title), Some(cause.into()));
+pub fn refused(ctx: &mut Ctx, refusal: impl Into<Refusal>, cause: &'static str) -> Box<Error> {
+    let refusal = ctx.fail(refusal.into(), Some(cause.into()));
     Error::explain(ErrorType::HTTPStatus(refusal.kind.status), cause)
 }
 

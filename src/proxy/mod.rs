@@ -27,6 +27,7 @@ use ctx::{Ctx, Forward};
 use reply::Answer;
 
 pub mod attempt;
+mod body;
 pub mod ctx;
 mod entrance;
 mod fault;
@@ -65,6 +66,7 @@ impl Proxy {
 
     /// The walk up to the upstream.
     fn walk(&self, plan: &Plan, session: &mut Session, ctx: &mut Ctx) -> Result<Next, Refusal> {
+        let has_body = !session.is_body_empty();
         let request: &http::request::Parts = session.downstream_session.req_header();
         let asked = plan.inspect(request)?;
         if *asked.path != *request.uri.path() {
@@ -73,26 +75,34 @@ impl Proxy {
         if ctx.connection.as_ref().is_some_and(|connection| connection.is_probe()) {
             return Ok(Next::Answer(Answer::status(true)));
         }
+        let client = ctx.client_address();
+        let own_path = plan.edge.own_path(&asked);
+        plan.edge.shields.addresses.admit(client)?;
+        if let Some(flood) = plan.edge.shields.flood.as_ref().filter(|_| own_path.is_none()) {
+            flood.admit(client)?;
+        }
         if let Some(file) = plan.edge.acme_webroot.as_ref().and_then(|root| entrance::challenge(root, &asked)) {
             return Ok(Next::Challenge(file));
         }
         let to_https = ctx.connection.as_ref().and_then(|connection| connection.entrance.redirect_https);
-        if let Some(port) = to_https.filter(|_| plan.edge.own_path(&asked).is_none()) {
+        if let Some(port) = to_https.filter(|_| own_path.is_none()) {
             return entrance::redirect_to_https(port, &asked).map(Next::Answer);
         }
         let route = match plan.decide(&asked, request)? {
             Decision::Own(own) => return Ok(Next::Answer(self.own_answer(own))),
-            Decision::Route(route) => route.clone(),
+            Decision::Route(route) => route,
         };
+        ctx.route = Some(route.clone());
+        route.shield.addresses.admit(client)?;
+        route.shield.admit_body(&request.headers, has_body)?;
         let next = match &route.action {
             Action::Redirect(status, to) => Next::Answer(Answer::redirect(*status, route.redirect_to(to, &asked)?)),
             Action::Respond(fixed) => Next::Answer(Answer::fixed(fixed)),
             Action::Forward(_) | Action::Split(_) => {
-                ctx.forward = forward(plan, &route, &asked, request, ctx)?;
+                ctx.forward = forward(plan, route, &asked, request, ctx)?;
                 Next::Forward
             }
         };
-        ctx.route = Some(route);
         Ok(next)
     }
 
@@ -219,11 +229,12 @@ impl ProxyHttp for Proxy {
 
     async fn request_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         _body: &mut Option<Bytes>,
         _end: bool,
         ctx: &mut Ctx,
     ) -> Result<()> {
+        body::check_length(session, ctx)?;
         attempt::check_deadline(ctx)
     }
 

@@ -3,18 +3,19 @@
 //! The one place where a refusal becomes a response.
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, LOCATION};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::HttpTask;
 use pingora_proxy::Session;
 
+use super::body;
 use super::ctx::Ctx;
 use super::request_id::X_REQUEST_ID;
 use crate::plan::route::Respond;
 use crate::policy::problem;
-use crate::policy::refusal::Refusal;
+use crate::policy::refusal::{Kind, Refusal};
 
 /// Says that the gateway, not an upstream, answered with an error, and which.
 const ERROR_CODE: HeaderName = HeaderName::from_static("x-gatekeeper-error");
@@ -109,9 +110,13 @@ pub async fn refuse(session: &mut Session, refusal: Refusal, cause: Option<Strin
         let path = ctx.canonical_path.as_deref().unwrap_or(session.req_header().uri.path());
         Answer::problem(&refusal, path, ctx.id.to_str().unwrap_or_default())
     };
+    let mid_body = matches!(refusal.kind, Kind::BODY_TOO_LARGE | Kind::MEDIA_TYPE | Kind::FLOOD);
     ctx.fail(refusal, cause);
     send(session, &answer, ctx).await?;
     ctx.answered = true;
+    if mid_body {
+        body::linger(session).await;
+    }
     Ok(())
 }
 
@@ -149,6 +154,10 @@ fn can_drain(session: &mut Session) -> bool {
     if session.is_body_empty() || session.is_body_done() {
         return true;
     }
+    // Who was not told to continue may never send it.
+    if session.req_header().headers.contains_key(EXPECT) {
+        return false;
+    }
     let length = session.req_header().headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     length.and_then(|length| length.parse().ok()).is_some_and(|length: u64| length <= DRAINED_BODY)
 }
@@ -167,7 +176,6 @@ fn percent_encode(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::refusal::Kind;
 
     #[test]
     fn a_refusal_is_a_problem_document() {

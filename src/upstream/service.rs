@@ -16,6 +16,7 @@ use super::target::{ALLOWED, Manner, Target, Url, Way};
 use super::tls::ClientTls;
 use crate::config::model;
 use crate::config::{Fault, Faults, Place};
+use crate::policy::flood::Flood;
 use crate::record::metrics::{Metrics, ServiceMetrics};
 
 /// Turns the name of a target into addresses. Blocks: never on the path of a request.
@@ -122,6 +123,8 @@ pub struct BuildContext<'a> {
     pub resolver: Option<&'a dyn Resolve>,
     /// The services of the plan that serves now.
     pub previous: &'a HashMap<Arc<str>, Arc<Service>>,
+    /// The flood guard of the plan that serves now.
+    pub flood: Option<&'a Arc<Flood>>,
     /// Where metrics are kept.
     pub metrics: &'a Metrics,
 }

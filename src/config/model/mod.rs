@@ -14,6 +14,7 @@ mod listen;
 mod log;
 mod route;
 mod service;
+mod shield;
 
 pub use listen::{CertificateFiles, ClientAuth, Limits, Listen, Tls, TlsVersion};
 pub use log::{AccessLog, ClientAddress, LogFormat};
@@ -22,6 +23,7 @@ pub use route::{
     Timeouts,
 };
 pub use service::{Protocol, Service, Target, UpstreamTls, WeightedTarget};
+pub use shield::{Flood, RouteShields, Shields};
 
 /// The configuration of a gatekeeper.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -68,6 +70,9 @@ pub struct Config {
     /// The gateway's own paths on the public listeners.
     #[serde(default)]
     pub own_paths: OwnPaths,
+    /// Whom the gateway turns away before it chooses a route.
+    #[serde(default)]
+    pub shields: Shields,
     /// Compression of responses.
     #[serde(default)]
     pub compression: Compression,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::value::{Period, Setting};
 use super::service::default_weight;
+use super::shield::RouteShields;
 
 /// A route: what a request must look like, and what happens to it.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -67,6 +68,9 @@ pub struct Route {
     /// Timeouts of single steps.
     #[serde(default)]
     pub timeouts: Timeouts,
+    /// Whom and what the route turns away.
+    #[serde(default)]
+    pub shields: RouteShields,
     /// Overrides `compression.enabled`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compress: Option<Setting<false>>,
@@ -178,6 +182,9 @@ pub struct RouteTest {
     /// The request's headers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
+    /// The client's address. Address lists are passed over when it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
     /// What must become of it.
     pub expect: Expectation,
 }
@@ -195,7 +202,7 @@ pub struct Expectation {
     /// The path sent upstream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// The status the gateway itself answers with (404, 405, 400, a redirect's, a fixed response's).
+    /// The status the gateway itself answers with (404, 405, 400, 403, 413, 415, a redirect's, a fixed response's).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
 }

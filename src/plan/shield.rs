@@ -1,0 +1,56 @@
+//! Compiles shields.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::address::{self, Networks};
+use super::compile::wrong_items;
+use crate::config::model::{self, Config};
+use crate::config::{Faults, Place};
+use crate::policy::flood::Flood;
+use crate::policy::shield::{Addresses, Front, MEDIA_TYPES, MediaTypes, Shield};
+
+/// Compiles what stands before the choice of a route. A flood guard that did not change keeps its counts.
+pub fn front(config: &Config, previous: Option<&Arc<Flood>>, faults: &mut Faults) -> Option<Front> {
+    let (raw, place) = (&config.shields, Place::new("shields"));
+    let addresses = addresses(&raw.allow, &raw.deny, &place, faults);
+    let flood = raw.flood.as_ref().map(|raw| flood(raw, previous, &place.key("flood"), faults));
+    Some(Front { addresses: addresses?, flood })
+}
+
+/// Compiles what stands before a route.
+pub fn of_route(config: &Config, raw: &model::RouteShields, place: &Place, faults: &mut Faults) -> Option<Shield> {
+    let addresses = addresses(&raw.allow, &raw.deny, place, faults);
+    let types = MediaTypes::parse(&raw.content_types);
+    wrong_items(&place.key("content_types"), &raw.content_types, types.as_ref().err(), MEDIA_TYPES, faults);
+    Some(Shield {
+        addresses: addresses?,
+        types: Some(types.ok()?).filter(|_| !raw.content_types.is_empty()),
+        max_body: raw.max_body.or(config.shields.max_body).map(|size| size.0),
+    })
+}
+
+fn addresses(allow: &[String], deny: &[String], place: &Place, faults: &mut Faults) -> Option<Addresses> {
+    let mut networks = |key: &str, texts: &[String]| {
+        let networks = Networks::parse(texts);
+        wrong_items(&place.key(key), texts, networks.as_ref().err(), address::ALLOWED, faults);
+        networks.ok()
+    };
+    let (allowed, denied) = (networks("allow", allow), networks("deny", deny));
+    Some(Addresses { allow: Some(allowed?).filter(|_| !allow.is_empty()), deny: denied? })
+}
+
+const REQUESTS: RangeInclusive<u32> = 1..=1_000_000;
+const WINDOW: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60);
+
+fn flood(raw: &model::Flood, previous: Option<&Arc<Flood>>, place: &Place, faults: &mut Faults) -> Arc<Flood> {
+    if !REQUESTS.contains(&raw.requests) {
+        faults.push(place.key("requests"), raw.requests.to_string(), "1 to 1000000");
+    }
+    if !WINDOW.contains(&raw.window.0) {
+        faults.push(place.key("window"), raw.window.to_string(), "1s to 60s");
+    }
+    let unchanged = previous.filter(|flood| flood.is(raw.requests, raw.window.0)).cloned();
+    unchanged.unwrap_or_else(|| Arc::new(Flood::new(raw.requests, raw.window.0)))
+}

@@ -1,0 +1,32 @@
+//! The bodies of requests: how long they may be, and what becomes of the rest of one that is refused.
+
+use pingora::Result;
+use pingora_proxy::Session;
+
+use super::ctx::Ctx;
+use super::fault;
+use crate::policy::shield::too_long;
+
+/// Ends a request whose body turns out longer than its route takes. The piece that makes it so does not go upstream,
+/// and what an upgraded connection carries is no body.
+pub fn check_length(session: &Session, ctx: &mut Ctx) -> Result<()> {
+    match ctx.route.as_ref().and_then(|route| route.shield.max_body) {
+        Some(max) if session.body_bytes_read() as u64 > max && !session.was_upgraded() => {
+            // Towards an HTTP/2 upstream, errors of the client's side alone end the exchange.
+            Err(fault::refused(ctx, too_long(max), "the body went on beyond its limit").into_down())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Reads on, for a while, what a client still sends of a body that was refused. Data that arrives at a closed
+/// connection resets it, and the client would never read why (RFC 9112 9.6). A stream of HTTP/2 ends without that.
+pub async fn linger(session: &mut Session) {
+    let waits = session.req_header().headers.contains_key(http::header::EXPECT) && session.body_bytes_read() == 0;
+    if session.as_http1().is_some()
+        && !waits
+        && let Err(error) = session.drain_request_body().await
+    {
+        log::debug!("the rest of a refused body was not read: {error}");
+    }
+}
