@@ -146,7 +146,7 @@ async fn what_needs_a_restart_is_named() {
     let gateway = Gateway::start(&routes).await;
     let log = gateway.file("access.log");
     let changed = format!(
-        "listen: [{{ address: 127.0.0.1:0 }}]\nthreads: 1\ngrace: 2s\nupstream_pool: {{ size: 7 }}\naccess_log: {{ to: {}, queue: 99 }}\n{}",
+        "listen: [{{ address: \"127.0.0.1:0\" }}, {{ address: \"[::1]:0\" }}]\nthreads: 1\ngrace: 2s\nupstream_pool: {{ size: 7 }}\naccess_log: {{ to: {}, queue: 99 }}\n{}",
         log.display(),
         routes.replace("one", "two")
     );

@@ -133,12 +133,13 @@ enum Next {
     Challenge(PathBuf),
 }
 
-/// Links a request to its connection. The tap, not the framework, bounds the silence after it.
+/// Links a request to its connection, whose last one it may be.
 fn enter(limits: &Limits, session: &mut Session, ctx: &mut Ctx) {
     let Some(connection) = Connection::of(session).cloned() else { return };
     let nth = connection.begin();
-    let is_last = limits.requests.is_some_and(|most| nth >= most);
-    session.set_keepalive(if is_last { None } else { Some(0) });
+    if limits.requests.is_some_and(|most| nth >= most) {
+        session.set_keepalive(None);
+    }
     ctx.connection = Some(connection);
 }
 
