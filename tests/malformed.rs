@@ -24,7 +24,7 @@ use cases::Case;
 const GOOD: &[u8] = b"GET /good HTTP/1.1\r\nHost: a\r\n\r\n";
 const MARKED: &[u8] = b"GET /marked HTTP/1.1\r\nHost: a\r\n\r\n";
 /// Between two pieces, so that they arrive apart.
-const PAUSE: Duration = Duration::from_millis(2);
+const PAUSE: Duration = Duration::from_millis(1);
 /// What is longer is not sent byte by byte.
 const SHORT: usize = 160;
 
@@ -53,9 +53,9 @@ impl Way {
         }
     }
 
-    /// Byte by byte takes its time: every tenth case.
+    /// Byte by byte takes its time: every sixteenth case.
     fn fits(self, number: usize, case: &Case) -> bool {
-        self != Way::Bytes || number.is_multiple_of(10) && case.bytes.len() < SHORT
+        self != Way::Bytes || number.is_multiple_of(16) && case.bytes.len() < SHORT
     }
 
     async fn send(self, client: &mut Raw, case: &Case) {
