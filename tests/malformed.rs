@@ -17,7 +17,7 @@ use crate::support::recorder::{Received, messages, read_request};
 use crate::support::{Gateway, Raw, Recorder, eventually, soon};
 
 #[path = "../src/listen/wire/cases.rs"]
-mod cases;
+pub mod cases;
 
 use cases::Case;
 
