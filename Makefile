@@ -1,5 +1,6 @@
 # make run      build in release and start the demo: nine services and a gateway before them
 # make test     all tests
+# make fuzz     a long run of the fuzz tests: SECONDS=600 for each target; what it finds becomes a seed
 # make check    format, lints
 # make bench    micro-benchmarks of the cores, and the load harness   (CASE=name for one case of it)
 
@@ -9,7 +10,7 @@ BUILD_TOOLS := cmake:cmake cc:build-essential
 TEST_TOOLS := h2load:nghttp2-client systemd-analyze:systemd openssl:openssl
 BENCH_TOOLS := wrk:wrk python3:python3
 
-.PHONY: run build test check bench tools
+.PHONY: run build test fuzz check bench tools
 
 run: build
 	exec target/release/gatekeeper run --demo
@@ -21,6 +22,10 @@ build:
 test:
 	@$(MAKE) --no-print-directory tools TOOLS="$(BUILD_TOOLS) $(TEST_TOOLS)"
 	$(CARGO) test --locked --all-targets
+
+fuzz:
+	@$(MAKE) --no-print-directory tools TOOLS="$(BUILD_TOOLS)"
+	FUZZ_SECONDS=$(or $(SECONDS),60) $(CARGO) test --locked --test main fuzz:: -- --nocapture --test-threads=1
 
 check:
 	@$(MAKE) --no-print-directory tools TOOLS="$(BUILD_TOOLS)"

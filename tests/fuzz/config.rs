@@ -96,7 +96,7 @@ pub fn check(input: &[u8]) -> Verdict {
     let (loaded, mut faults) = parse_with(text, &variable);
     demand!(loaded.is_some() || !faults.is_empty(), "there is nothing, and no fault");
     let is_read = faults.is_empty();
-    check_faults(&faults, loaded.is_none())?;
+    check_faults(&faults, text)?;
     let Some(loaded) = loaded else { return Ok(kinds(&faults)) };
     if is_read && !text.contains('$') {
         let shown = show::effective(&loaded);
@@ -108,25 +108,31 @@ pub fn check(input: &[u8]) -> Verdict {
     let context = BuildContext { resolver: None, previous: &Default::default(), metrics: &metrics };
     let plan = compile(&loaded.config, &context, 0, &mut faults);
     demand!(plan.is_some() == faults.is_empty(), "a plan or faults");
-    check_faults(&faults, false)?;
+    check_faults(&faults, text)?;
     Ok(kinds(&faults))
 }
 
-/// `is_whole` says that there is nothing but a text as a whole that they can be about.
-fn check_faults(faults: &Faults, is_whole: bool) -> Result<(), String> {
+fn check_faults(faults: &Faults, text: &str) -> Result<(), String> {
     for fault in faults.faults().into_iter().chain(faults.lints()) {
         let shown = fault.to_string();
         demand!(!fault.found.is_empty() || !fault.allowed.is_empty(), "a fault says nothing: {shown:?}");
         demand!(!shown.chars().any(|c| c.is_control() && c != '\n'), "a fault holds control characters: {shown:?}");
         demand!(!shown.contains("hush-hush"), "a fault tells a secret: {shown:?}");
-        demand!(is_whole || !fault.place.to_string().is_empty(), "a fault has no place: {shown:?}");
+        let has_place = !fault.place.to_string().is_empty();
+        demand!(has_place || !has_places(text), "a fault has no place: {shown:?}");
     }
     Ok(())
 }
 
-/// Which keys the faults stand at, and what would be allowed.
+/// What is no map is faulty as a whole.
+fn has_places(text: &str) -> bool {
+    serde_yaml::from_str::<serde_yaml::Value>(text)
+        .is_ok_and(|value| value.as_mapping().is_some_and(|map| !map.is_empty()))
+}
+
+/// What would be allowed where the first faults stand.
 fn kinds(faults: &Faults) -> u64 {
-    let key = |place: String| place.chars().filter(|c| !c.is_ascii_digit()).take(60).collect::<String>();
-    let all = faults.faults().into_iter().take(4).map(|fault| (key(fault.place.to_string()), fault.allowed.len()));
+    let depth = |place: String| place.matches(['.', '[']).count().min(4);
+    let all = faults.faults().into_iter().take(3).map(|fault| (depth(fault.place.to_string()), fault.allowed.clone()));
     outcome(all.collect::<Vec<_>>())
 }

@@ -1,6 +1,7 @@
 //! New inputs from old ones: bytes, words, ranges and lines are changed, moved, doubled and taken away.
 
 const LONGEST: usize = 16 * 1024;
+const MOST: usize = 4096;
 const NASTY: &[u8] = b"\0\t\n\x0b\x0c\r \"#$%&'*+,-./0:;<=>?@[\\]^_`{|}~\x7f\x80\xa0\xc3\xe2\xff";
 
 pub struct Mutator {
@@ -11,6 +12,14 @@ pub struct Mutator {
 impl Mutator {
     pub fn new(dictionary: &'static [&'static str]) -> Mutator {
         Mutator { random: fastrand::Rng::new(), dictionary }
+    }
+
+    /// Keeps an input, in another's place if there are many.
+    pub fn add(&mut self, corpus: &mut Vec<Vec<u8>>, input: Vec<u8>) {
+        if corpus.len() >= MOST {
+            corpus.swap_remove(self.random.usize(..MOST));
+        }
+        corpus.push(input);
     }
 
     /// A few changes to one of the inputs; the younger ones are chosen more often.

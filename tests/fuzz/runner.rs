@@ -54,7 +54,7 @@ pub fn run(target: &Target) {
         match execute(target, &input) {
             Ok(outcome) => {
                 if outcomes.insert(outcome) || is_seed {
-                    corpus.push(input);
+                    mutator.add(&mut corpus, input);
                 }
             }
             Err(what) => {
