@@ -11,6 +11,7 @@ mod cli;
 mod compression;
 mod examples;
 mod forward;
+mod fuzz;
 mod grpc;
 mod h2;
 mod headers;

@@ -9,7 +9,7 @@ pub mod entrance;
 pub mod limits;
 mod patience;
 pub mod proxy_protocol;
-mod refuse;
+pub mod refuse;
 pub mod socket;
 mod tap;
 mod transport;

@@ -7,6 +7,7 @@ use pingora_proxy::{FailToProxy, Session};
 
 use super::ctx::Ctx;
 use super::reply;
+use crate::listen::refuse::refusal;
 use crate::policy::refusal::{Kind, Refusal};
 
 /// An error that carries a refusal of our own through the framework, to `answer`.
@@ -20,7 +21,7 @@ pub async fn answer(session: &mut Session, error: &Error, ctx: &mut Ctx) -> Fail
     let refusal = match &ctx.failure {
         Some(failure) => failure.refusal.clone(),
         None => match ctx.connection.as_ref().and_then(|connection| connection.fault()) {
-            Some(fault) => Refusal::malformed(fault.code, fault.text),
+            Some(fault) => refusal(fault),
             None => classify(error),
         },
     };
