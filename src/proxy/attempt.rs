@@ -7,6 +7,7 @@
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -147,11 +148,24 @@ fn is_bodiless(response: &ResponseHeader) -> bool {
         || response.headers.get(CONTENT_LENGTH).is_some_and(|length| length == "0")
 }
 
+/// Notes a piece of the request's body. Framing without content is no progress.
+pub fn note_upload(body: Option<&Bytes>, last: bool, ctx: &Ctx) {
+    if let Some(route) = ctx.route.as_ref().filter(|_| last || has_content(body)) {
+        deadline::watch(|watch| watch.uploaded(&route.timeouts, last));
+    }
+}
+
 /// Notes a piece of the response's body. What ends because we ended it is not whole, even if its length is not told.
-pub fn note_body(last: bool) -> Result<()> {
+pub fn note_download(body: Option<&Bytes>, last: bool) -> Result<()> {
     check_time()?;
-    deadline::watch(|watch| watch.downloaded(last));
+    if last || has_content(body) {
+        deadline::watch(|watch| watch.downloaded(last));
+    }
     Ok(())
+}
+
+fn has_content(body: Option<&Bytes>) -> bool {
+    body.is_some_and(|body| !body.is_empty())
 }
 
 fn check_time() -> Result<()> {

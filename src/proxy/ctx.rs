@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::{HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderValue, Method, StatusCode, Uri, Version};
 
 use super::settle;
 use crate::gateway::Shared;
@@ -66,10 +66,12 @@ pub struct Forward {
     pub upstream_time: Option<Duration>,
     /// The status of its response.
     pub status: Option<StatusCode>,
-    /// What was asked: for the log, should the request be lost.
+    /// What was asked: the method, for the log, should the request be lost.
     pub method: Method,
-    /// As `method`.
+    /// The target, likewise.
     pub uri: Uri,
+    /// The version, likewise.
+    pub version: Version,
 }
 
 /// Why a request came to nothing.

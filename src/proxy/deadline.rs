@@ -313,3 +313,96 @@ impl HttpServerApp for Guarded {
         self.0.server_options.as_ref()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOMENT: Duration = Duration::from_millis(1);
+
+    fn timeouts() -> Timeouts {
+        let long = Duration::from_secs(3600);
+        let (total, websocket_life) = (None, None);
+        Timeouts { total, connect: long, first_byte: long, idle: long, websocket_idle: long, websocket_life }
+    }
+
+    fn waits(watch: &Watch) -> Duration {
+        let due = watch.due().map(|due| due.saturating_duration_since(Instant::now() + SLACK));
+        due.map_or(Duration::MAX, |due| Duration::from_secs_f64(due.as_secs_f64().round()))
+    }
+
+    #[test]
+    fn each_phase_has_its_own_patience() {
+        let seconds = Duration::from_secs;
+        let timeouts =
+            Timeouts { first_byte: seconds(20), idle: seconds(30), websocket_idle: seconds(40), ..timeouts() };
+        let watch = Watch::default();
+        watch.connecting(None);
+        assert_eq!(waits(&watch), Duration::MAX);
+        watch.asked(&timeouts, false, true);
+        assert_eq!(waits(&watch), seconds(30));
+        watch.uploaded(&timeouts, true);
+        assert_eq!(waits(&watch), seconds(20));
+        watch.answered(&timeouts, false);
+        assert_eq!(waits(&watch), seconds(30));
+        // An upload that goes on behind the answer's head does not bring the head's patience back.
+        watch.uploaded(&timeouts, true);
+        assert_eq!(waits(&watch), seconds(30));
+        watch.upgraded(&Timeouts { websocket_life: Some(seconds(10)), ..timeouts });
+        assert_eq!(waits(&watch), seconds(10));
+        watch.forget();
+        assert_eq!(waits(&watch), Duration::MAX);
+    }
+
+    #[test]
+    fn a_connection_is_forgotten_when_it_is_shared_or_done() {
+        let watch = Watch::default();
+        let forgotten = |act: &dyn Fn()| {
+            watch.connected(7);
+            act();
+            watch.upstream.get().is_none()
+        };
+        assert!(!forgotten(&|| watch.asked(&timeouts(), false, true)));
+        assert!(!forgotten(&|| watch.answered(&timeouts(), false)));
+        assert!(!forgotten(&|| watch.downloaded(false)));
+        assert!(forgotten(&|| watch.asked(&timeouts(), true, true)));
+        assert!(forgotten(&|| watch.answered(&timeouts(), true)));
+        assert!(forgotten(&|| watch.downloaded(true)));
+        assert!(forgotten(&|| watch.rest()));
+        assert!(forgotten(&|| watch.forget()));
+        assert!(forgotten(&|| watch.connecting(None)));
+    }
+
+    /// Waits until it is told to end, which may be never.
+    async fn work(end: impl Fn() -> bool) -> Option<Late> {
+        watch(|watch| watch.connecting(Some(Instant::now() + MOMENT)));
+        std::future::poll_fn(|_| if end() { Poll::Ready(watch(Watch::late)) } else { Poll::Pending }).await
+    }
+
+    #[tokio::test]
+    async fn work_that_listens_ends_by_itself() {
+        let late = guard(Box::pin(work(|| watch(Watch::late).is_some()))).await;
+        assert_eq!(late.flatten().map(|late| late.kind), Some(Kind::UPSTREAM_TIMEOUT));
+    }
+
+    #[tokio::test]
+    async fn work_that_does_not_is_dropped() {
+        let started = Instant::now();
+        assert_eq!(guard(Box::pin(work(|| false))).await, None);
+        assert!(started.elapsed() >= GRACE);
+    }
+
+    #[tokio::test]
+    async fn a_timer_that_rings_too_early_waits_for_the_rest() {
+        let mut timer = Timer(None);
+        let early = Instant::now() + MOMENT;
+        let late = early + 20 * MOMENT;
+        std::future::poll_fn(|cx| {
+            assert!(timer.poll(early, cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        std::future::poll_fn(|cx| timer.poll(late, cx)).await;
+        assert!(Instant::now() >= late);
+    }
+}

@@ -127,6 +127,7 @@ fn forward(
         status: None,
         method: request.method.clone(),
         uri: request.uri.clone(),
+        version: request.version,
     }))
 }
 
@@ -236,24 +237,22 @@ impl ProxyHttp for Proxy {
     async fn request_body_filter(
         &self,
         _session: &mut Session,
-        _body: &mut Option<Bytes>,
+        body: &mut Option<Bytes>,
         end: bool,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        if let Some(route) = &ctx.route {
-            deadline::watch(|watch| watch.uploaded(&route.timeouts, end));
-        }
+        attempt::note_upload(body.as_ref(), end, ctx);
         Ok(())
     }
 
     fn upstream_response_body_filter(
         &self,
         _session: &mut Session,
-        _body: &mut Option<Bytes>,
+        body: &mut Option<Bytes>,
         end: bool,
         _ctx: &mut Ctx,
     ) -> Result<Option<Duration>> {
-        attempt::note_body(end).map(|()| None)
+        attempt::note_download(body.as_ref(), end).map(|()| None)
     }
 
     async fn response_filter(&self, session: &mut Session, response: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {

@@ -74,7 +74,7 @@ pub fn settle_lost(ctx: &mut Ctx) {
             started: ctx.began.time,
             duration: ctx.began.instant.elapsed(),
             client: ctx.client.address,
-            version: Version::HTTP_11,
+            version: forward.map_or(Version::HTTP_11, |forward| forward.version),
             status: forward.and_then(|forward| forward.status).map_or(0, |status| status.as_u16()),
             upstream_time: forward.and_then(|forward| forward.upstream_time),
             attempts: forward.map_or(0, |forward| forward.attempts),
