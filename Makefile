@@ -1,6 +1,7 @@
 # make run      build in release and start the demo: nine services and a gateway before them
 # make test     all tests
 # make check    format, lints
+# make install  what `make build` made, its units and documents   (PREFIX=/usr/local DESTDIR= BINARY=target/release/gatekeeper)
 # make bench    micro-benchmarks of the cores, and the load harness   (CASE=name for one case of it)
 
 CARGO ?= cargo
@@ -9,7 +10,10 @@ BUILD_TOOLS := cmake:cmake cc:build-essential
 TEST_TOOLS := h2load:nghttp2-client systemd-analyze:systemd openssl:openssl
 BENCH_TOOLS := wrk:wrk python3:python3
 
-.PHONY: run build test check bench tools
+PREFIX ?= /usr/local
+BINARY ?= target/release/gatekeeper
+
+.PHONY: run build test check bench install uninstall tools
 
 run: build
 	exec target/release/gatekeeper run --demo
@@ -32,6 +36,40 @@ bench:
 	$(CARGO) build --release --locked --bins --examples
 	benches/load/run $(CASE)
 	$(CARGO) bench --locked --bench route
+
+INSTALL := install -D -m 644
+SHARE = $(DESTDIR)$(PREFIX)/share
+DOCUMENTS = $(SHARE)/doc/gatekeeper
+UNITS := gatekeeper.service gatekeeper.socket gatekeeper-admin.socket
+
+install:
+	@[ -x "$(BINARY)" ] || { echo "$(BINARY) is missing: make build" >&2; exit 1; }
+	install -D -m 755 "$(BINARY)" "$(DESTDIR)$(PREFIX)/bin/gatekeeper"
+	for unit in $(UNITS); do \
+		install -d "$(DESTDIR)$(PREFIX)/lib/systemd/system" && \
+		sed 's|/usr/bin/|$(PREFIX)/bin/|; s|/usr/share/|$(PREFIX)/share/|' systemd/$$unit \
+			> "$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit" || exit 1; \
+	done
+	$(INSTALL) systemd/gatekeeper.sysusers "$(DESTDIR)$(PREFIX)/lib/sysusers.d/gatekeeper.conf"
+	$(INSTALL) systemd/gatekeeper.tmpfiles "$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/gatekeeper.conf"
+	for document in README.md SECURITY.md LICENSE; do $(INSTALL) $$document "$(DOCUMENTS)/$$document" || exit 1; done
+	$(INSTALL) systemd/gatekeeper.sysctl "$(DOCUMENTS)/60-gatekeeper.conf"
+	install -d "$(SHARE)/bash-completion/completions" "$(SHARE)/zsh/site-functions" "$(SHARE)/fish/vendor_completions.d" "$(SHARE)/man/man1"
+	"$(BINARY)" completions bash > "$(SHARE)/bash-completion/completions/gatekeeper"
+	"$(BINARY)" completions zsh > "$(SHARE)/zsh/site-functions/_gatekeeper"
+	"$(BINARY)" completions fish > "$(SHARE)/fish/vendor_completions.d/gatekeeper.fish"
+	"$(BINARY)" man > "$(SHARE)/man/man1/gatekeeper.1"
+	$(INSTALL) conf/gatekeeper.schema.json "$(DESTDIR)/etc/gatekeeper/gatekeeper.schema.json"
+	@[ -e "$(DESTDIR)/etc/gatekeeper/gatekeeper.yaml" ] || $(INSTALL) conf/gatekeeper.yaml "$(DESTDIR)/etc/gatekeeper/gatekeeper.yaml"
+	@echo "then: systemd-sysusers && systemd-tmpfiles --create gatekeeper.conf && systemctl daemon-reload && systemctl enable --now gatekeeper"
+
+# The configuration and the state stay.
+uninstall:
+	rm -f "$(DESTDIR)$(PREFIX)/bin/gatekeeper" $(UNITS:%="$(DESTDIR)$(PREFIX)/lib/systemd/system/%")
+	rm -f "$(DESTDIR)$(PREFIX)/lib/sysusers.d/gatekeeper.conf" "$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/gatekeeper.conf"
+	rm -f "$(SHARE)/bash-completion/completions/gatekeeper" "$(SHARE)/zsh/site-functions/_gatekeeper"
+	rm -f "$(SHARE)/fish/vendor_completions.d/gatekeeper.fish" "$(SHARE)/man/man1/gatekeeper.1"
+	rm -rf "$(DOCUMENTS)"
 
 # Installs what is missing of $(TOOLS) from Debian's packages; without root or sudo, says what to type.
 tools:

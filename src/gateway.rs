@@ -19,7 +19,7 @@ use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
 use pingora::services::background::background_service;
 use pingora_proxy::http_proxy;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::admin;
 use crate::config::fault::Faults;
@@ -34,6 +34,7 @@ use crate::proxy::{Proxy, attempt};
 use crate::record::metrics::Metrics;
 use crate::record::{AccessLog, RouteMetrics};
 use crate::state::{State, remember_admin_address};
+use crate::supervision::{self, Supervisor};
 
 /// What requests and administration share.
 pub struct Shared {
@@ -81,6 +82,7 @@ impl Shared {
 
     /// Reads the configuration again. Blocks.
     pub fn reload(&self) -> Result<Report, Faults> {
+        supervision::reloading();
         let result = self.live.reload(|config, plan| {
             self.log.reconfigure(&config.access_log).map_err(|error| format!("access_log.to: {error}"))?;
             log::set_max_level(level(config));
@@ -91,6 +93,7 @@ impl Shared {
             Ok(report) => log::info!("revision {} serves{}", report.revision, restart_note(report)),
             Err(faults) => log::error!("the configuration was not applied, the last one serves on: {faults}"),
         }
+        supervision::reloaded(self);
         result
     }
 }
@@ -164,7 +167,9 @@ impl Gateway {
         self.sockets.iter().for_each(|socket| log::info!("listening on {}", socket.address));
         let door = Door { shared: self.shared.clone(), proxy, caps: Arc::default() };
         let listeners = self.sockets.into_iter().zip(self.shared.entrances.iter().cloned()).collect();
-        server.add_service(Listeners::new(door, listeners, stopped));
+        let (probe, probes) = mpsc::channel(1);
+        server.add_service(Listeners::new(door, listeners, probes, stopped));
+        server.add_service(background_service("supervision", Supervisor::new(self.shared.clone(), probe)));
         log::info!("administration on {}", self.admin.address);
         server.add_service(background_service("administration", admin::Service::new(self.admin, self.shared.clone())));
         let signals = Signals { shared: self.shared.clone(), stop, grace: self.config.grace.0 };
@@ -247,6 +252,7 @@ impl Signals {
     /// Lets the requests in flight finish; a second signal (INT) or the end of the grace cuts them.
     async fn drain(&self, cut: &mut tokio::signal::unix::Signal) {
         self.shared.stopping.store(true, Ordering::Relaxed);
+        supervision::stopping();
         self.stop.send_replace(true);
         let finished = async {
             while self.shared.metrics.requests_in_flight() > 0 {

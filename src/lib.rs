@@ -28,4 +28,5 @@ pub mod proxy;
 pub mod record;
 pub mod route;
 pub mod state;
+pub mod supervision;
 pub mod upstream;

@@ -23,6 +23,7 @@ mod routing;
 mod selftest;
 mod sse;
 mod stream;
+mod supervision;
 mod systemd;
 mod upstream_tls;
 mod websocket;

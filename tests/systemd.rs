@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd");
-const UNITS: [&str; 1] = ["gatekeeper.service"];
+const UNITS: [&str; 3] = ["gatekeeper.service", "gatekeeper.socket", "gatekeeper-admin.socket"];
 const BINARY: &str = env!("CARGO_BIN_EXE_gatekeeper");
 
 fn text(name: &str) -> String {
@@ -86,6 +86,31 @@ fn the_units_say_what_the_gateway_understands() {
     let grace: u64 = default.split_once("\ngrace: ").unwrap().1.split_once("s\n").unwrap().0.parse().unwrap();
     let timeout: u64 = settings("gatekeeper.service", "TimeoutStopSec").remove(0).parse().unwrap();
     assert!(timeout >= grace + 10, "systemd waits {timeout} s, the gateway {grace} s");
+}
+
+#[test]
+fn an_installation_is_whole_and_keeps_a_configuration() {
+    let root = tempfile::tempdir().unwrap();
+    let make = |target: &str| {
+        let at_root = [format!("DESTDIR={}", root.path().display()), format!("BINARY={BINARY}")];
+        let arguments = ["-C", env!("CARGO_MANIFEST_DIR"), target, "PREFIX=/usr", &at_root[0], &at_root[1]];
+        let (good, said) = run("make", &arguments);
+        assert!(good, "{said}");
+    };
+    make("install");
+    let installed = |path: &str| root.path().join(path);
+    let unit = fs::read_to_string(installed("usr/lib/systemd/system/gatekeeper.service")).unwrap();
+    assert!(unit.contains("\nExecStart=/usr/bin/gatekeeper run"), "{unit}");
+    assert_eq!(fs::read(installed("usr/share/man/man1/gatekeeper.1")).unwrap().first(), Some(&b'.'));
+    let file = installed("etc/gatekeeper/gatekeeper.yaml");
+    let check = run(installed("usr/bin/gatekeeper").to_str().unwrap(), &["check", "-c", file.to_str().unwrap()]);
+    assert!(check.0, "{}", check.1);
+    fs::write(&file, "mine").unwrap();
+    make("install");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
+    make("uninstall");
+    let left = run("find", &[root.path().to_str().unwrap(), "-type", "f", "-path", "*gatekeeper*"]).1;
+    assert_eq!(left.lines().filter(|path| !path.contains("/etc/gatekeeper/")).count(), 0, "{left}");
 }
 
 #[test]

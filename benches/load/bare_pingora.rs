@@ -1,9 +1,9 @@
 //! A bare Pingora proxy: what the framework itself costs, and so what gatekeeper is measured against.
 //!
-//! `bare-pingora LISTEN UPSTREAM [timeouts]`, both as `address:port`. It has gatekeeper's allocator, build profile, listener buffers,
+//! `bare-pingora LISTEN UPSTREAM [timeouts | tls CERTIFICATE KEY]`, both as `address:port`. It has gatekeeper's allocator, build profile, listener buffers,
 //! attempts, upstream pool (size, idle timeout), and one thread; it does what a Pingora proxy must do and nothing else.
 //!
-//! Gatekeeper does on top of this: a door of its own around the framework's listener, pipelining, deadlines per attempt (Pingora
+//! Gatekeeper does on top of this: an accept loop of its own, the inspection of every head, deadlines per attempt (Pingora
 //! arms no timer for a peer without timeouts; with `timeouts` it has gatekeeper's, as a proxy in use would), the route, header
 //! hygiene in both directions, a request id, and metrics.
 
@@ -14,6 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pingora::Result;
 use pingora::listeners::ListenerConfig;
+use pingora::listeners::tls::TlsSettings;
 use pingora::protocols::l4::stream::L4BufferSettings;
 use pingora::server::Server;
 use pingora::server::configuration::ServerConf;
@@ -44,7 +45,8 @@ fn main() {
     let (listen, upstream) = arguments.next().zip(arguments.next()).expect("usage: bare-pingora LISTEN UPSTREAM");
     let mut upstream = HttpPeer::new(upstream, false, String::new());
     upstream.options.idle_timeout = Some(Duration::from_secs(4));
-    if arguments.next().is_some_and(|option| option == "timeouts") {
+    let option = arguments.next().unwrap_or_default();
+    if option == "timeouts" {
         upstream.options.total_connection_timeout = Some(Duration::from_secs(5));
         upstream.options.read_timeout = Some(Duration::from_secs(60));
     }
@@ -58,7 +60,14 @@ fn main() {
     };
     let mut server = Server::new_with_opt_and_conf(None, conf);
     let mut service = http_proxy_service(&server.configuration, Bare { upstream });
-    service.add_listener(ListenerConfig::tcp(&listen).l4_buffer(L4BufferSettings::new(0, 1460)));
+    let mut listener = ListenerConfig::tcp(&listen).l4_buffer(L4BufferSettings::new(0, 1460));
+    if option == "tls" {
+        let (certificate, key) = arguments.next().zip(arguments.next()).expect("tls CERTIFICATE KEY");
+        let mut tls = TlsSettings::intermediate(&certificate, &key).expect("a certificate and its key");
+        tls.enable_h2();
+        listener = listener.tls(tls);
+    }
+    service.add_listener(listener);
     server.add_service(service);
     server.run_forever();
 }

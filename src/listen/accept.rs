@@ -13,9 +13,11 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use nix::sys::socket::Backlog;
 use pingora::apps::ServerApp;
 use pingora::server::{ListenFds, ShutdownWatch};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::door::{Door, Ends};
@@ -30,6 +32,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub struct Listeners {
     door: Arc<Door>,
     listeners: Vec<(socket::Socket, Arc<ArcSwap<Entrance>>)>,
+    probes: mpsc::Receiver<UnixStream>,
     shutdown: ShutdownWatch,
 }
 
@@ -41,8 +44,13 @@ enum Listener {
 
 impl Listeners {
     /// A service on bound sockets, with a shutdown of its own: the framework's would cut the requests in flight.
-    pub fn new(door: Door, listeners: Vec<(socket::Socket, Arc<ArcSwap<Entrance>>)>, shutdown: ShutdownWatch) -> Self {
-        Listeners { door: Arc::new(door), listeners, shutdown }
+    pub fn new(
+        door: Door,
+        listeners: Vec<(socket::Socket, Arc<ArcSwap<Entrance>>)>,
+        probes: mpsc::Receiver<UnixStream>,
+        shutdown: ShutdownWatch,
+    ) -> Self {
+        Listeners { door: Arc::new(door), listeners, probes, shutdown }
     }
 }
 
@@ -58,13 +66,28 @@ impl pingora::services::Service for Listeners {
                 Err(error) => log::error!("can't accept on {}: {error}", socket.address),
             }
         }
-        accepting.join_all().await;
+        let accepting = accepting.join_all();
+        let probed = probed(&mut self.probes, &self.door, &self.shutdown);
+        tokio::select! {
+            _ = accepting => {}
+            () = probed => {}
+        }
         self.door.proxy.cleanup().await;
     }
 
     fn name(&self) -> &str {
         "listeners"
     }
+}
+
+/// Serves the gateway's own probes, as long as connections are accepted.
+async fn probed(probes: &mut mpsc::Receiver<UnixStream>, door: &Arc<Door>, shutdown: &ShutdownWatch) {
+    let entrance = Arc::new(Entrance::for_probes());
+    let ends = Ends { source: None, destination: None };
+    while let Some(stream) = probes.recv().await {
+        tokio::spawn(door.clone().serve(Socket::Unix(stream), ends, entrance.clone(), shutdown.clone()));
+    }
+    std::future::pending().await
 }
 
 async fn accept(listener: Listener, door: Arc<Door>, entrance: Arc<ArcSwap<Entrance>>, shutdown: ShutdownWatch) {
@@ -109,6 +132,8 @@ async fn now_or_never<T>(future: impl Future<Output = T>) -> Option<T> {
 
 impl Listener {
     fn new(fd: OwnedFd, is_unix: bool) -> io::Result<Self> {
+        // The standard library's backlog is 128: too few for a burst, or while another process takes over.
+        nix::sys::socket::listen(&fd, Backlog::MAXCONN)?;
         match is_unix {
             true => UnixListener::from_std(fd.into()).map(Listener::Unix),
             false => TcpListener::from_std(fd.into()).map(Listener::Tcp),

@@ -24,8 +24,6 @@ pub struct Connection {
     pub entrance: Arc<Entrance>,
     /// Who it says it is, if it showed a certificate.
     pub certificate: Option<ClientCertificate>,
-    /// The gateway's own probe: what it asks is nobody's request.
-    pub is_probe: bool,
     begun: AtomicU64,
     settled: AtomicU64,
     upgraded: AtomicBool,
@@ -49,7 +47,6 @@ impl Connection {
             destination,
             entrance,
             certificate: None,
-            is_probe: false,
             begun: AtomicU64::new(0),
             settled: AtomicU64::new(0),
             upgraded: AtomicBool::new(false),
@@ -73,6 +70,11 @@ impl Connection {
     /// Whether its bytes are encrypted.
     pub fn is_tls(&self) -> bool {
         self.entrance.tls.is_some()
+    }
+
+    /// Whether it is the gateway's own: what it asks is nobody's request.
+    pub fn is_probe(&self) -> bool {
+        self.entrance.is_for_probes
     }
 
     /// A request's head was read; the number of requests so far.

@@ -47,7 +47,7 @@ pub struct Ends {
 impl Door {
     /// Serves a connection to its end.
     pub async fn serve(self: Arc<Self>, socket: Socket, ends: Ends, entrance: Arc<Entrance>, shutdown: ShutdownWatch) {
-        let _open = (self.shared.metrics.connection(), self.caps.count());
+        let _open = (!entrance.is_for_probes).then(|| (self.shared.metrics.connection(), self.caps.count()));
         let limits = self.shared.live.plan().edge.limits;
         let entered = tokio::time::timeout(limits.head_timeout, self.enter(socket, ends, entrance, limits)).await;
         match entered.unwrap_or(Err("handshake_timeout")) {

@@ -24,6 +24,8 @@ pub struct Entrance {
     pub redirect_https: Option<u16>,
     /// TLS, if it is spoken.
     pub tls: Option<Encrypted>,
+    /// Only the gateway's own probes come this way.
+    pub is_for_probes: bool,
 }
 
 /// TLS of an entrance.
@@ -53,7 +55,13 @@ impl Entrance {
             proxy_protocol: raw.proxy_protocol.0,
             redirect_https: raw.redirect_https,
             tls: tls.flatten(),
+            is_for_probes: false,
         })
+    }
+
+    /// The way the gateway's own probes come.
+    pub fn for_probes() -> Entrance {
+        Entrance { is_for_probes: true, ..Entrance::default() }
     }
 
     /// This entrance, with the TLS sessions of the one it replaces.

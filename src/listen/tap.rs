@@ -3,7 +3,7 @@
 //! * HTTP/1: each message passes the inspector (`wire`) before the framework sees a byte of it. A head that is refused,
 //!   or does not arrive in time, is answered here, once all earlier requests are settled, and the connection ends.
 //! * One message at a time: what a client pipelines is held until the request before it is settled, so that no byte is
-//!   ever read as part of the wrong message. A few KiB are held; more stays with the kernel.
+//!   ever read as part of the wrong message. The first piece is held; more stays with the kernel.
 //! * Between requests a connection may be silent for a while, then it ends without a word.
 //! * A response's head is buffered by the framework until its first body bytes come; a client of a stream would wait for
 //!   its head as long as for its first event. So what is buffered is sent when the request's task turns to reading,
@@ -39,8 +39,6 @@ use crate::proxy::deadline::{self, Watch};
 
 /// A response's head and a small body leave in one segment.
 const WRITE_BUFFER: usize = 1460;
-/// What is read at a time where it is held.
-const PIECE: usize = 4096;
 /// For the last words on a connection, and for the client to hear them.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// What is read, and forgotten, after the last words.
@@ -157,7 +155,7 @@ impl Tap {
     fn poll_one(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
             let next = self.next();
-            if next != Next::Later && !self.held.is_empty() {
+            if !self.held.is_empty() {
                 match judge(&mut self.speech, next, &self.held) {
                     Step::Release(length) => {
                         self.patience.end();
@@ -166,22 +164,18 @@ impl Tap {
                         return Poll::Ready(Ok(()));
                     }
                     Step::Refuse(fault) => return self.refuse(next, fault, cx),
+                    // The task looks again when the request under way is settled.
+                    Step::More if next == Next::Later => return Poll::Pending,
                     Step::More => {}
                 }
             }
             if self.ended {
-                // Requests that wait for their turn are served before the end is told.
-                let wait = next == Next::Later && !self.held.is_empty();
-                return if wait { Poll::Pending } else { Poll::Ready(Ok(())) };
+                return Poll::Ready(Ok(()));
             }
-            if next != Next::Later && self.held.is_empty() {
-                match ready!(self.poll_through(next, cx, buf))? {
-                    Step::Release(_) => return Poll::Ready(Ok(())),
-                    Step::Refuse(fault) => return self.refuse(next, fault, cx),
-                    Step::More => {}
-                }
-            } else {
-                ready!(self.poll_hold(next, cx))?;
+            match ready!(self.poll_more(next, cx, buf))? {
+                Step::Release(_) => return Poll::Ready(Ok(())),
+                Step::Refuse(fault) => return self.refuse(next, fault, cx),
+                Step::More => {}
             }
             if matches!(self.speech, Speech::Farewell(_)) {
                 return self.poll_farewell(cx);
@@ -189,44 +183,23 @@ impl Tap {
         }
     }
 
-    /// The usual way: what arrives goes where it is wanted, and is judged there.
-    fn poll_through(&mut self, next: Next, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<Step>> {
+    /// Reads more. Usually it may stay where it is wanted; else it is held.
+    fn poll_more(&mut self, next: Next, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<Step>> {
         let before = buf.filled().len();
         if Pin::new(&mut self.stream).poll_read(cx, buf)?.is_pending() {
             return self.wait(next, cx).map(|()| Ok(Step::More));
         }
         let arrived = buf.filled().get(before..).unwrap_or_default();
-        if arrived.is_empty() {
-            self.ended = true;
-            return Poll::Ready(Ok(Step::More));
-        }
-        let step = judge(&mut self.speech, next, arrived);
-        let passed = if let Step::Release(length) = step { length } else { 0 };
-        self.held.extend_from_slice(arrived.get(passed..).unwrap_or_default());
-        buf.set_filled(before + passed);
-        if passed > 0 {
+        self.ended = arrived.is_empty();
+        let step = if self.held.is_empty() { judge(&mut self.speech, next, arrived) } else { Step::More };
+        let mut passed = 0;
+        if let Step::Release(length) = step {
+            passed = length;
             self.patience.end();
         }
+        self.held.extend_from_slice(arrived.get(passed..).unwrap_or_default());
+        buf.set_filled(before + passed);
         Poll::Ready(Ok(step))
-    }
-
-    /// What arrives is held.
-    fn poll_hold(&mut self, next: Next, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let held = self.held.len();
-        if next == Next::Later && held >= PIECE {
-            // The task looks again when the request under way is settled.
-            return Poll::Pending;
-        }
-        self.held.resize(held + PIECE, 0);
-        let mut piece = ReadBuf::new(self.held.get_mut(held..).unwrap_or_default());
-        let read = Pin::new(&mut self.stream).poll_read(cx, &mut piece);
-        let length = piece.filled().len();
-        self.held.truncate(held + length);
-        if read?.is_pending() {
-            return self.wait(next, cx).map(Ok);
-        }
-        self.ended = length == 0;
-        Poll::Ready(Ok(()))
     }
 
     /// Waits for the client, as long as it may keep us waiting; ready when its time is over and it was told.
@@ -286,7 +259,7 @@ impl Tap {
                     *farewell = Farewell::Lingering(0);
                 }
                 Farewell::Lingering(read) => {
-                    let mut forgotten = [0; PIECE];
+                    let mut forgotten = [0; 1024];
                     let mut piece = ReadBuf::new(&mut forgotten);
                     ready!(stream.as_mut().poll_read(cx, &mut piece))?;
                     *read += piece.filled().len();
@@ -317,7 +290,10 @@ impl Tap {
 
 /// Judges bytes that begin where nothing is released yet.
 fn judge(speech: &mut Speech, next: Next, bytes: &[u8]) -> Step {
-    let Speech::One(inspector, heads) = speech else { return Step::Release(bytes.len()) };
+    let Speech::One(inspector, heads) = speech else { return Step::More };
+    if next == Next::Later || bytes.is_empty() {
+        return Step::More;
+    }
     let step = inspector.inspect(bytes);
     if next != Next::Body && matches!(step, Step::Release(_)) {
         *heads += 1;

@@ -75,6 +75,9 @@ impl Proxy {
         if *asked.path != *request.uri.path() {
             ctx.canonical_path = Some((&*asked.path).into());
         }
+        if ctx.connection.as_ref().is_some_and(|connection| connection.is_probe()) {
+            return Ok(Next::Answer(Answer::status(true)));
+        }
         if let Some(file) = plan.edge.acme_webroot.as_ref().and_then(|root| entrance::challenge(root, &asked)) {
             return Ok(Next::Challenge(file));
         }

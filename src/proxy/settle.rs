@@ -98,6 +98,9 @@ pub fn settle_lost(ctx: &mut Ctx) {
 }
 
 fn record(ctx: &Ctx, event: &Event) {
+    if ctx.connection.as_ref().is_some_and(|connection| connection.is_probe()) {
+        return;
+    }
     let metrics = &ctx.shared.metrics;
     let route = ctx.route.as_ref().map_or(&ctx.shared.unrouted, |route| &route.metrics);
     metrics.record(event, route, ctx.forward.as_ref().map(|forward| &forward.service.metrics));

@@ -25,10 +25,16 @@ pub struct Gateway {
 impl Gateway {
     /// Runs with this configuration, to which is added what every test needs and it does not say itself.
     pub async fn start(config: &str) -> Gateway {
+        Gateway::start_with(config, &[]).await
+    }
+
+    /// The same, with variables in its environment.
+    pub async fn start_with(config: &str, variables: &[(&str, String)]) -> Gateway {
         let dir = tempfile::tempdir().unwrap();
         write_config(dir.path(), config);
         let file = config_file(dir.path());
-        Gateway::spawn(dir, file, Vec::new()).await
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        Gateway::spawn(dir, file, variables).await
     }
 
     /// Runs with a file as it is, whose addresses come from PORT, ADMIN_ADDRESS and these variables.
@@ -146,6 +152,17 @@ impl Gateway {
             records.into_iter().find(|record| record["path"] == path)
         })
         .await
+    }
+
+    /// The ids of its threads whose names begin so.
+    pub fn threads(&self, name: &str) -> Vec<i32> {
+        let all = fs::read_dir(format!("/proc/{}/task", self.process.id())).unwrap();
+        let of_name = all.filter_map(|thread| {
+            let path = thread.unwrap().path();
+            let is_one = fs::read_to_string(path.join("comm")).unwrap().starts_with(name);
+            is_one.then(|| path.file_name().unwrap().to_str().unwrap().parse().unwrap())
+        });
+        of_name.collect()
     }
 
     /// The memory it has now, in bytes.

@@ -1,0 +1,109 @@
+//! The gateway under supervision: what systemd is told (sd_notify), and the probe that vouches for the request path.
+//!
+//! READY is said when a probe has been answered for the first time, so the listeners accept and the plan serves. From then
+//! on the watchdog is fed only while probes are answered in time: a gateway whose requests hang is restarted even though
+//! its administration, on a runtime of its own, still answers. Without systemd nothing is told to anybody.
+//!
+//! A probe is a connection of our own: it is accepted, read, judged and answered where clients' are, on the same threads, but
+//! belongs to no listener, so it needs no certificate and no PROXY header. It stands in no log and no count of requests.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::server::ShutdownWatch;
+use pingora::services::background::BackgroundService;
+use sd_notify::NotifyState;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::gateway::Shared;
+
+/// For a probe where no watchdog says how long.
+const PROBE: Duration = Duration::from_secs(1);
+/// Probes in the watchdog's time.
+const PROBES: u32 = 3;
+
+/// Watches over the request path.
+pub struct Supervisor {
+    shared: Arc<Shared>,
+    door: mpsc::Sender<UnixStream>,
+}
+
+impl Supervisor {
+    /// A supervisor whose probes go through this door.
+    pub fn new(shared: Arc<Shared>, door: mpsc::Sender<UnixStream>) -> Self {
+        Supervisor { shared, door }
+    }
+
+    /// Whether the request path answers in time.
+    async fn probe(&self, limit: Duration) -> bool {
+        timeout(limit, self.ask()).await.is_ok_and(|answered| answered.is_ok())
+    }
+
+    async fn ask(&self) -> io::Result<()> {
+        let (mut ours, theirs) = UnixStream::pair()?;
+        self.door.send(theirs).await.map_err(|_| io::ErrorKind::BrokenPipe)?;
+        ours.write_all(b"GET / HTTP/1.1\r\nHost: probe\r\nConnection: close\r\n\r\n").await?;
+        let mut begin = [0; b"HTTP/1.1 200 ".len()];
+        ours.read_exact(&mut begin).await?;
+        if &begin == b"HTTP/1.1 200 " { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
+    }
+
+    async fn feed(&self, every: Duration) {
+        let mut ticks = interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // systemd watches over what runs, not over what stops.
+        while self.shared.is_ready() {
+            ticks.tick().await;
+            match self.probe(every).await {
+                true => tell(&[NotifyState::Watchdog]),
+                false => log::error!("the request path does not answer: the watchdog is not fed"),
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl BackgroundService for Supervisor {
+    async fn start(&self, _: ShutdownWatch) {
+        while !self.probe(PROBE).await {
+            log::warn!("the request path does not answer yet");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        tell(&[NotifyState::Ready, NotifyState::Status(&serving(&self.shared))]);
+        if let Some(limit) = sd_notify::watchdog_enabled() {
+            self.feed(limit / PROBES).await;
+        }
+    }
+}
+
+/// A reload begins.
+pub fn reloading() {
+    let now = NotifyState::monotonic_usec_now();
+    tell(&[NotifyState::Reloading].into_iter().chain(now).collect::<Vec<_>>());
+}
+
+/// A reload ended, well or not: this serves.
+pub fn reloaded(shared: &Shared) {
+    tell(&[NotifyState::Ready, NotifyState::Status(&serving(shared))]);
+}
+
+/// No new requests are wanted.
+pub fn stopping() {
+    tell(&[NotifyState::Stopping, NotifyState::Status("stopping: requests in flight finish")]);
+}
+
+fn serving(shared: &Shared) -> String {
+    let fault = if shared.live.last_fault().is_some() { "; the last change was refused" } else { "" };
+    format!("revision {} serves on {}{fault}", shared.live.plan().revision, shared.listeners.join(", "))
+}
+
+fn tell(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        log::warn!("systemd can't be told: {error}");
+    }
+}
