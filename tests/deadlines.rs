@@ -442,7 +442,7 @@ async fn a_deadline_never_hits_the_next_request_on_a_connection() {
     let tight: Vec<_> = [5, 10, 15, 20, 25].map(|millis| {
         format!(
             "  - {{ name: t{millis}, path_pattern: /t{millis}/*, rewrite: \"/slow/10\", target_service: app, timeout: {millis}ms }}\n\
-             \x20 - {{ name: r{millis}, path_pattern: /r{millis}/*, rewrite: \"/bytes/2000000\", target_service: app, timeout: {millis}ms }}\n"
+             \x20 - {{ name: r{millis}, path_pattern: /r{millis}/*, rewrite: \"/bytes/4300000\", target_service: app, timeout: {millis}ms }}\n"
         )
     }).into();
     let gateway = Gateway::start(&format!(
@@ -457,12 +457,15 @@ async fn a_deadline_never_hits_the_next_request_on_a_connection() {
                 let millis = 5 * (1 + (task + round) % 5);
                 let kind = ["t", "r"][(task % 2) as usize];
                 let mut client = gateway.h1().await;
-                let response = client.send(Request::get(format!("/{kind}{millis}/{round}"))).await;
-                if task % 2 == 1 {
-                    // Some answers wait for their client at their deadline.
+                let Ok(response) = client.send(Request::get(format!("/{kind}{millis}/{round}"))).await else {
+                    continue;
+                };
+                let status = response.status();
+                if kind == "r" {
+                    // Some answers wait for their client at their deadline, and are taken in the end.
                     tokio::time::sleep(Duration::from_millis(round % 30)).await;
                 }
-                let status = response.map(|response| response.status().as_u16()).unwrap_or(504);
+                let _ = response.into_body().collect().await;
                 assert!([200, 504].contains(&status), "{status}");
             }
         }

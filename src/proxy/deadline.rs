@@ -39,9 +39,9 @@ use pingora::protocols::http::v2::server::H2Options;
 use pingora::protocols::l4::ext::get_tcp_info;
 use pingora::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
-use tokio::time::Sleep;
 
 use super::Proxy;
+use crate::alarm::Alarm;
 use crate::plan::route::Timeouts;
 use crate::policy::refusal::Kind;
 
@@ -230,12 +230,13 @@ type Work<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Enforces the deadlines of the requests that are served within; `None` if the work had to be dropped for one.
 pub fn guard<'a, T: 'a>(work: Work<'a, T>) -> impl Future<Output = Option<T>> + Send + 'a {
-    WATCH.scope(Watch::default(), Guard { work: Some(work), timer: Timer(None) })
+    WATCH.scope(Watch::default(), Guard { work: Some(work), alarm: Alarm::default() })
 }
 
 struct Guard<'a, T> {
     work: Option<Work<'a, T>>,
-    timer: Timer,
+    /// One for all the deadlines of a task.
+    alarm: Alarm,
 }
 
 impl<T> Future for Guard<'_, T> {
@@ -248,33 +249,12 @@ impl<T> Future for Guard<'_, T> {
                 return Poll::Ready(Some(done));
             }
             let Some(due) = watch(Watch::due) else { return Poll::Pending };
-            ready!(this.timer.poll(due, cx));
+            ready!(this.alarm.poll(due.into(), cx));
             if !watch(Watch::expire) {
                 this.work = None;
             }
         }
         Poll::Ready(None)
-    }
-}
-
-/// One timer for all deadlines of a task. They move on all the time, nearly always to later; so it is moved when it rings,
-/// not before, and the requests of a busy connection hardly ever move it.
-struct Timer(Option<Pin<Box<Sleep>>>);
-
-impl Timer {
-    fn poll(&mut self, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        let due = due.into();
-        let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
-        if sleep.deadline() > due {
-            sleep.as_mut().reset(due);
-        }
-        loop {
-            ready!(sleep.as_mut().poll(cx));
-            if sleep.deadline() >= due {
-                return Poll::Ready(());
-            }
-            sleep.as_mut().reset(due);
-        }
     }
 }
 
@@ -390,19 +370,5 @@ mod tests {
         let started = Instant::now();
         assert_eq!(guard(Box::pin(work(|| false))).await, None);
         assert!(started.elapsed() >= GRACE);
-    }
-
-    #[tokio::test]
-    async fn a_timer_that_rings_too_early_waits_for_the_rest() {
-        let mut timer = Timer(None);
-        let early = Instant::now() + MOMENT;
-        let late = early + 20 * MOMENT;
-        std::future::poll_fn(|cx| {
-            assert!(timer.poll(early, cx).is_pending());
-            Poll::Ready(())
-        })
-        .await;
-        std::future::poll_fn(|cx| timer.poll(late, cx)).await;
-        assert!(Instant::now() >= late);
     }
 }
