@@ -460,7 +460,7 @@ async fn a_deadline_never_hits_the_next_request_on_a_connection() {
                 let Ok(response) = client.send(Request::get(format!("/{kind}{millis}/{round}"))).await else {
                     continue;
                 };
-                let status = response.status();
+                let status = response.status().as_u16();
                 if kind == "r" {
                     // Some answers wait for their client at their deadline, and are taken in the end.
                     tokio::time::sleep(Duration::from_millis(round % 30)).await;
