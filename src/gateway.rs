@@ -29,6 +29,7 @@ use crate::listen::door::Door;
 use crate::listen::entrance::Entrance;
 use crate::listen::socket::{self, Socket};
 use crate::plan::live::{Live, Report};
+use crate::proxy::deadline::Guarded;
 use crate::proxy::{Proxy, attempt};
 use crate::record::metrics::Metrics;
 use crate::record::{AccessLog, RouteMetrics};
@@ -161,7 +162,7 @@ impl Gateway {
         let mut options = HttpServerOptions::default();
         options.h2c = true;
         proxy.server_options = Some(options);
-        let proxy = Arc::new(proxy);
+        let proxy = Arc::new(Guarded(Arc::new(proxy)));
         let (stop, stopped) = watch::channel(false);
         self.sockets.iter().for_each(|socket| log::info!("listening on {}", socket.address));
         let door = Door { shared: self.shared.clone(), proxy, caps: Arc::default() };

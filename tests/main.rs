@@ -9,6 +9,7 @@ mod support;
 mod answers;
 mod cli;
 mod compression;
+mod deadlines;
 mod examples;
 mod forward;
 mod fuzz;

@@ -8,6 +8,7 @@
 //! * A response's head is buffered by the framework until its first body bytes come; a client of a stream would wait for
 //!   its head as long as for its first event. So what is buffered is sent when the request's task turns to reading,
 //!   which is when it waits.
+//! * When the time of the request under way is over, reading fails, which is how its exchange learns of it.
 //! * The framework's search for HTTP/2's preface waits for all of its 24 bytes, and for ever. Here it ends at the first
 //!   byte that differs, or when a head's time is over.
 
@@ -34,6 +35,7 @@ use super::refuse::refuse;
 use super::transport::Transport;
 use super::wire::{self, Fault, HeadFault, Inspector, Phase, Step};
 use crate::gateway::Shared;
+use crate::proxy::deadline::{self, Watch};
 
 /// A response's head and a small body leave in one segment.
 const WRITE_BUFFER: usize = 1460;
@@ -301,6 +303,9 @@ fn judge(speech: &mut Speech, next: Next, bytes: &[u8]) -> Step {
 
 impl AsyncRead for Tap {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if deadline::watch(Watch::late).is_some() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         if self.released > 0 {
             self.give(buf);
             return Poll::Ready(Ok(()));

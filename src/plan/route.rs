@@ -117,8 +117,14 @@ pub struct Timeouts {
     pub total: Option<Duration>,
     /// For connecting to a target.
     pub connect: Duration,
-    /// For a target's silence.
+    /// For the beginning of an answer.
+    pub first_byte: Duration,
+    /// For silence.
     pub idle: Duration,
+    /// For the silence of an upgraded connection.
+    pub websocket_idle: Duration,
+    /// For an upgraded connection in all.
+    pub websocket_life: Option<Duration>,
 }
 
 impl Route {

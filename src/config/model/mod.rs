@@ -20,7 +20,7 @@ pub use listen::{CertificateFiles, ClientAuth, Limits, Listen, Tls, TlsVersion};
 pub use log::{AccessLog, ClientAddress, LogFormat};
 pub use route::{
     Condition, ConditionForm, EncodedReserved, Expectation, Redirect, Respond, Route, RouteTest, Split, SplitShare,
-    Timeouts,
+    Timeouts, Websocket,
 };
 pub use service::{Protocol, Service, Target, UpstreamTls, WeightedTarget};
 pub use shield::{Flood, RouteShields, Shields};
