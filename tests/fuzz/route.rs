@@ -202,8 +202,11 @@ pub fn check_template(input: &[u8]) -> Verdict {
     let shown = |value| names.iter().fold(text.to_owned(), |text, name| text.replace(&format!("{{{name}}}"), value));
     demand!(template.expand(|_| None) == shown(""), "with nothing");
     demand!(template.expand(|_| Some("x/%41")) == shown("x/%41"), "with values");
-    let joined = template.expand(|_| Some("/"));
-    demand!(names.is_empty() || joined.matches('/').count() <= text.matches('/').count() + names.len(), "{joined}");
+    let joined = shown("\0").split('\0').map(String::from).reduce(|joined, next| {
+        let slash = if joined.ends_with('/') { "" } else { "/" };
+        joined + slash + &next
+    });
+    demand!(text.contains('\0') || joined == Some(template.expand(|_| Some("/"))), "joined: {joined:?}");
     Ok(outcome((names.len().min(4), text.starts_with('{'), text.ends_with('}'))))
 }
 
