@@ -13,6 +13,7 @@ mod examples;
 mod forward;
 mod grpc;
 mod h2;
+mod h2_abuse;
 mod headers;
 mod log;
 mod malformed;

@@ -11,6 +11,7 @@ use super::{Edge, OwnPath, Plan, lint, route_parts, route_tests};
 use crate::config::model::{self, Config};
 use crate::config::{Fault, Faults, Place};
 use crate::listen::entrance::Entrance;
+use crate::listen::http2::Http2;
 use crate::listen::limits::Limits;
 use crate::record::is_credential_header;
 use crate::route::{Clash, Conditions, HeaderCondition, HostPattern, PathPattern, QueryCondition, Table};
@@ -57,6 +58,7 @@ fn compile_edge(config: &Config, faults: &mut Faults) -> Option<Edge> {
         trusted: trusted.ok()?,
         identity: identity.ok()?,
         limits: Limits::compile(&config.limits, faults),
+        http2: Http2::compile(&config.http2, faults),
         acme_webroot: config.acme_webroot.as_ref().map(PathBuf::from),
         logged_headers,
     })
