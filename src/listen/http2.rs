@@ -18,8 +18,6 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// What may wait to be sent on a stream. Kept small: a client may open every window and read nothing.
 const SEND_BUFFER: usize = 64 * 1024;
-/// Streams that the library itself resets, because of their client's errors, in a connection's life.
-const ERRORS: usize = 128;
 
 /// What clients may do with HTTP/2.
 #[derive(Clone, Copy, Debug)]
@@ -59,8 +57,7 @@ impl Http2 {
             .max_frame_size(MAX_FRAME)
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_send_buffer_size(SEND_BUFFER)
-            .max_local_error_reset_streams(Some(ERRORS));
+            .max_send_buffer_size(SEND_BUFFER);
         options
     }
 }
