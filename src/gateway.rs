@@ -162,6 +162,7 @@ impl Gateway {
         let mut options = HttpServerOptions::default();
         options.h2c = true;
         proxy.server_options = Some(options);
+        proxy.h2_options = Some(self.shared.live.plan().edge.http2.options());
         let proxy = Arc::new(Guarded(Arc::new(proxy)));
         let (stop, stopped) = watch::channel(false);
         self.sockets.iter().for_each(|socket| log::info!("listening on {}", socket.address));

@@ -15,6 +15,7 @@ mod forward;
 mod fuzz;
 mod grpc;
 mod h2;
+mod h2_abuse;
 mod headers;
 mod log;
 mod malformed;

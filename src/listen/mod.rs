@@ -6,6 +6,8 @@ pub mod certificate;
 pub mod connection;
 pub mod door;
 pub mod entrance;
+pub mod frames;
+pub mod http2;
 pub mod limits;
 mod patience;
 pub mod proxy_protocol;

@@ -16,6 +16,8 @@ pub enum Waiting {
     Head,
     /// The client to hear the last words.
     Farewell,
+    /// The rest of this header block of HTTP/2.
+    Block(u64),
     /// Anything at all, so many requests having been settled.
     Requests(u64),
 }

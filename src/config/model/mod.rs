@@ -10,12 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use super::value::{Period, Setting};
 
+mod http2;
 mod listen;
 mod log;
 mod route;
 mod service;
 mod shield;
 
+pub use http2::Http2;
 pub use listen::{CertificateFiles, ClientAuth, Limits, Listen, Tls, TlsVersion};
 pub use log::{AccessLog, ClientAddress, LogFormat};
 pub use route::{
@@ -39,6 +41,9 @@ pub struct Config {
     /// What connections may take before a route is known.
     #[serde(default)]
     pub limits: Limits,
+    /// What one client's HTTP/2 connection may take. What does too much is closed.
+    #[serde(default)]
+    pub http2: Http2,
     /// The folder an ACME client writes its challenges to (its webroot): `/.well-known/acme-challenge/` is answered from
     /// it on every listener, before redirects and routes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
