@@ -214,7 +214,7 @@ async fn files_that_cannot_be_used_refuse_the_reload_and_the_old_ones_serve_on()
     let told = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{told}");
     assert!(
-        told.contains("warning: listen[0].tls.certificates[0]: the certificate expired at 2020-01-01T00:00:00Z"),
+        told.contains("listen[0].tls.certificates[0]: the certificate expired at 2020-01-01T00:00:00Z\n"),
         "{told}"
     );
 }
