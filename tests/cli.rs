@@ -431,7 +431,7 @@ fn what_a_listener_cannot_use_is_told_with_its_place() {
         (first("cert: ours.pem, key: garbage"), "tls.certificates[0]: garbage holds no private key"),
         (first("cert: ours.pem, key: other.key"), "tls.certificates[0]: other.key does not fit ours.pem"),
         (tls("certificates: []"), "tls.certificates: a TLS listener needs a certificate"),
-        (beside("min_version: 1.1"), "tls.min_version: found \"1.1\", allowed: 1.2 or 1.3"),
+        (beside("min_version: 1.1"), "tls.min_version: found 1.1, allowed: 1.2 or 1.3"),
         (beside("cipher_suites: [RC4]"), "tls.cipher_suites: unknown: RC4; allowed: TLS_"),
         (
             beside("min_version: 1.3, cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]"),
