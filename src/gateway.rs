@@ -101,10 +101,12 @@ impl Shared {
 impl Shared {
     /// Takes over what listeners ask of their connections, for those that come from now on.
     fn adopt(&self, entrances: &[Entrance]) {
+        // An address whose port the system chooses may stand there more than once.
+        let mut rest: Vec<_> = entrances.iter().collect();
         for current in &self.entrances {
             let previous = current.load();
-            if let Some(next) = entrances.iter().find(|next| next.address == previous.address) {
-                current.store(Arc::new(next.succeeding(&previous)));
+            if let Some(place) = rest.iter().position(|next| next.address == previous.address) {
+                current.store(Arc::new(rest.remove(place).succeeding(&previous)));
             }
         }
     }

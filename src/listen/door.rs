@@ -45,9 +45,23 @@ pub struct Ends {
 }
 
 impl Door {
-    /// Serves a connection to its end.
-    pub async fn serve(self: Arc<Self>, socket: Socket, ends: Ends, entrance: Arc<Entrance>, shutdown: ShutdownWatch) {
-        let _open = (!entrance.is_for_probes).then(|| (self.shared.metrics.connection(), self.caps.count()));
+    /// Serves a connection to its end. It counts from now on, and not from when its task begins: until then more would be
+    /// accepted than may be.
+    pub fn serve(
+        self: Arc<Self>,
+        socket: Socket,
+        ends: Ends,
+        entrance: Arc<Entrance>,
+        shutdown: ShutdownWatch,
+    ) -> impl Future<Output = ()> + Send {
+        let open = (!entrance.is_for_probes).then(|| (self.shared.metrics.connection(), self.caps.count()));
+        async move {
+            let _open = open;
+            self.serve_counted(socket, ends, entrance, shutdown).await;
+        }
+    }
+
+    async fn serve_counted(&self, socket: Socket, ends: Ends, entrance: Arc<Entrance>, shutdown: ShutdownWatch) {
         let limits = self.shared.live.plan().edge.limits;
         let entered = tokio::time::timeout(limits.head_timeout, self.enter(socket, ends, entrance, limits)).await;
         match entered.unwrap_or(Err("handshake_timeout")) {

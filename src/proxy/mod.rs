@@ -21,7 +21,7 @@ use crate::compress::{self, Compression};
 use crate::gateway::Shared;
 use crate::listen::connection::Connection;
 use crate::listen::limits::Limits;
-use crate::plan::route::{Action, Route};
+use crate::plan::route::{Action, Route, Who};
 use crate::plan::walk::{Asked, Decision};
 use crate::plan::{OwnPath, Plan};
 use crate::policy::refusal::{Kind, Refusal};
@@ -126,7 +126,10 @@ fn forward(
     request: &http::request::Parts,
     ctx: &Ctx,
 ) -> Result<Option<Forward>, Refusal> {
-    let Some(service) = route.service(request, ctx.client_address()) else { return Ok(None) };
+    let certificate = ctx.connection.as_ref().and_then(|connection| connection.certificate.as_ref());
+    let user = certificate.map(|certificate| certificate.fingerprint.as_bytes());
+    let client = Who { address: ctx.client_address(), user };
+    let Some(service) = route.service(request, client) else { return Ok(None) };
     let path = route.upstream_path(asked, plan.edge.merge_slashes)?;
     if path.len() + asked.query.map_or(0, str::len) > LONGEST_TARGET {
         return Err(Refusal::new(Kind::URI_TOO_LONG, Kind::URI_TOO_LONG.title));

@@ -11,6 +11,8 @@ use tempfile::TempDir;
 
 use super::{Answer, Ask, Client, Origin, PATIENCE, Raw, Request, eventually};
 
+const GATEKEEPER: &str = env!("CARGO_BIN_EXE_gatekeeper");
+
 /// A running gateway: asked to stop when dropped, killed when it does not, its complaints shown if the test fails.
 pub struct Gateway {
     pub address: SocketAddr,
@@ -37,6 +39,16 @@ impl Gateway {
         Gateway::spawn(dir, file, variables).await
     }
 
+    /// Runs with this configuration and at most so many descriptors.
+    pub async fn with_descriptors(most: usize, config: &str) -> Gateway {
+        let dir = tempfile::tempdir().unwrap();
+        write_config(dir.path(), config);
+        let file = config_file(dir.path());
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {most}; exec \"$0\" \"$@\""), GATEKEEPER]);
+        Gateway::spawn_by(command, dir, file, Vec::new()).await
+    }
+
     /// Runs with a file as it is, whose addresses come from PORT, ADMIN_ADDRESS and these variables.
     pub async fn of_file(file: impl Into<PathBuf>, variables: &[(&str, &str)]) -> Gateway {
         let dir = tempfile::tempdir().unwrap();
@@ -51,7 +63,11 @@ impl Gateway {
     }
 
     async fn spawn(dir: TempDir, file: PathBuf, variables: Vec<(String, String)>) -> Gateway {
-        let process = Command::new(env!("CARGO_BIN_EXE_gatekeeper"))
+        Gateway::spawn_by(Command::new(GATEKEEPER), dir, file, variables).await
+    }
+
+    async fn spawn_by(mut command: Command, dir: TempDir, file: PathBuf, variables: Vec<(String, String)>) -> Gateway {
+        let process = command
             .args(["run", "-c"])
             .arg(&file)
             .envs(variables.iter().cloned())
@@ -81,18 +97,30 @@ impl Gateway {
                 panic!("the gateway ended at once: {exit}");
             }
             let output = self.command("status", &["--json"]);
-            output.status.success().then(|| {
-                let status: Value = serde_json::from_slice(&output.stdout).unwrap();
-                let address = status["listeners"][0]["address"].as_str();
-                address.expect("a listener's address").parse().unwrap()
-            })
+            output.status.success().then(|| listeners_of(&output)[0].parse().expect("a listener on TCP"))
         })
         .await
     }
 
+    /// Where clients connect, in the order of the configuration.
+    pub fn listeners(&self) -> Vec<String> {
+        listeners_of(&self.command("status", &["--json"]))
+    }
+
+    /// The address of one of the listeners.
+    pub fn listener(&self, index: usize) -> SocketAddr {
+        self.listeners()[index].parse().unwrap()
+    }
+
+    /// How many connections came to nothing for this reason.
+    pub async fn turned_away(&self, reason: &str) -> u64 {
+        let name = format!("gatekeeper_connections_turned_away_total{{reason=\"{reason}\"}} ");
+        self.metrics().await.lines().find_map(|line| line.strip_prefix(&name)).map_or(0, |count| count.parse().unwrap())
+    }
+
     /// Runs `gatekeeper NAME -c FILE ARGS…`.
     pub fn command(&self, name: &str, args: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_gatekeeper"));
+        let mut command = Command::new(GATEKEEPER);
         command.arg(name).arg("-c").arg(&self.file).args(args).envs(self.variables.iter().cloned()).output().unwrap()
     }
 
@@ -219,6 +247,13 @@ impl Drop for Gateway {
             eprintln!("--- its access log\n{}", self.log_lines().join("\n"));
         }
     }
+}
+
+/// From what `status --json` printed.
+fn listeners_of(output: &Output) -> Vec<String> {
+    let status: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let listeners = status["listeners"].as_array().expect("listeners");
+    listeners.iter().map(|listener| listener["address"].as_str().unwrap().to_owned()).collect()
 }
 
 /// A configuration whose only route takes everything to one target.

@@ -111,7 +111,7 @@ pub enum ConditionForm {
 pub struct Split {
     /// The services and their shares.
     pub services: Vec<SplitShare>,
-    /// What keeps a client at the service once chosen: `ip`, `user` (the address of who is not authenticated), `header:NAME` or
+    /// What keeps a client at the service once chosen: `ip`, `user` (the certificate, else the address), `header:NAME` or
     /// `cookie:NAME`. Random when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sticky_by: Option<String>,
