@@ -6,6 +6,7 @@ pub mod certificate;
 pub mod connection;
 pub mod door;
 pub mod entrance;
+pub mod inherited;
 pub mod limits;
 mod patience;
 pub mod proxy_protocol;

@@ -238,7 +238,7 @@ fn write_config(dir: &Path, config: &str) {
         format!("admin: {{ address: \"unix:{here}/admin.sock\" }}"),
         format!("state_dir: {here}/state"),
         format!("access_log: {{ to: {here}/access.log }}"),
-        "grace: 1s".to_owned(),
+        "drain: { grace: 1s, upgrade_grace: 1s }".to_owned(),
         "threads: 2".to_owned(),
     ];
     let said = |line: &String| {
