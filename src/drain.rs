@@ -2,7 +2,7 @@
 //!
 //! TERM: not ready; the lame-duck delay, in which everything is served as before; accepting stops; requests in flight
 //! finish, within the grace. Succeeded (an upgrade): the same without the delay, and accepting leaves it all to the
-//! successor, administration too. INT, or a second TERM: at once.
+//! successor, administration too. INT, or a second TERM: at once. TERM to one that was succeeded: within the grace.
 //!
 //! As soon as the gateway is not ready, each HTTP/1 response says `Connection: close`. A connection that is idle then is not
 //! closed under a request that may be on its way: it has a last moment to send it. HTTP/2 has GOAWAY for that.
@@ -75,7 +75,7 @@ impl ShutdownSignalWatch for Signals {
         tokio::select! {
             () = self.end(reason) => {}
             () = self.keep_reopening(&mut usr1) => {}
-            _ = term.recv() => log::warn!("stopped at once"),
+            () = self.told_again(reason, &mut term) => log::warn!("stopped at once: told again"),
             _ = int.recv() => log::warn!("stopped at once"),
         }
         ShutdownSignal::FastShutdown
@@ -98,6 +98,15 @@ impl Signals {
             self.shared.log.reopen();
         }
         std::future::pending().await
+    }
+
+    /// Waits until nobody waits for us any more.
+    async fn told_again(&self, reason: Reason, term: &mut Signal) {
+        term.recv().await;
+        if reason == Reason::Succeeded {
+            // It is the whole service that is told to stop, for the first time.
+            let _ = timeout(self.drain.grace.0, term.recv()).await;
+        }
     }
 
     async fn end(&self, reason: Reason) {

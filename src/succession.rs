@@ -226,3 +226,30 @@ async fn pass_on(stderr: ChildStderr, words: Arc<Mutex<VecDeque<String>>>) {
         words.push_back(line);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_this_process_is_not_said_of_its_successor() {
+        let command = command(vec![File::open("/dev/null").unwrap().into()]).unwrap();
+        let given = |wanted: &str| command.get_envs().find(|(name, _)| *name == wanted).unwrap().1;
+        assert_eq!(given("LISTEN_FDS").unwrap(), "1");
+        for name in ["LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_PID"] {
+            assert_eq!(given(name), None);
+        }
+    }
+
+    #[tokio::test]
+    async fn without_sockets_there_is_no_upgrade_and_none_after_giving_up() {
+        let socket = crate::listen::socket::bind("127.0.0.1:0").unwrap();
+        let mut succession = Succession::new([&socket], None).unwrap();
+        drop(socket.fd);
+        assert!(std::net::TcpListener::bind(&socket.address).is_err(), "it is kept for a successor");
+        succession.give_up().await;
+        assert!(std::net::TcpListener::bind(&socket.address).is_ok());
+        succession.rule_out();
+        assert!(matches!(succession.upgrade(REPLY).await, Err(Refusal::Impossible)));
+    }
+}
