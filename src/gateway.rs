@@ -3,37 +3,37 @@
 //! Start: configuration and plan, sockets, access log, state directory, then the framework's server. Whatever can be
 //! wrong is found before the first connection is accepted, and is told in one sentence.
 //!
-//! Stop (TERM): not ready, accepting stops, idle connections are closed, requests in flight finish (at most `grace`),
-//! the process ends. HUP reloads, USR1 reopens the access log.
+//! How it ends: `drain`. How another takes its place: `succession`. HUP reloads, USR1 reopens the access log.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use async_trait::async_trait;
 use pingora::apps::HttpServerOptions;
 use pingora::server::configuration::ServerConf;
-use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
+use pingora::server::{RunArgs, Server};
 use pingora::services::background::background_service;
 use pingora_proxy::http_proxy;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::admin;
 use crate::config::fault::Faults;
-use crate::config::model::Config;
+use crate::config::model::{Config, Listen};
+use crate::drain::{Signals, Stages};
 use crate::listen::accept::Listeners;
 use crate::listen::door::Door;
 use crate::listen::entrance::Entrance;
-use crate::listen::socket::{self, Socket};
+use crate::listen::inherited::Inherited;
+use crate::listen::socket::Socket;
 use crate::plan::live::{Live, Report};
 use crate::proxy::deadline::Guarded;
 use crate::proxy::{Proxy, attempt};
 use crate::record::metrics::Metrics;
 use crate::record::{AccessLog, RouteMetrics};
 use crate::state::{State, remember_admin_address};
+use crate::succession::Succession;
 use crate::supervision::{self, Supervisor};
 
 /// What requests and administration share.
@@ -52,6 +52,11 @@ pub struct Shared {
     pub listeners: Vec<String>,
     /// When the process started.
     pub started: Instant,
+    /// How it succeeds another, and is succeeded.
+    pub succession: Succession,
+    /// Where the administration is reached.
+    admin_address: String,
+    state_dir: PathBuf,
     /// What each listener asks of its connections.
     entrances: Vec<Arc<ArcSwap<Entrance>>>,
     stopping: AtomicBool,
@@ -78,6 +83,19 @@ impl Shared {
     /// Whether the gateway takes new requests.
     pub fn is_ready(&self) -> bool {
         !self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// The gateway takes no more requests, but those on their way.
+    pub fn stop_being_ready(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// The request path answers: from now on this is the gateway, also for the command line.
+    pub async fn take_over(&self) {
+        self.succession.take_over().await;
+        if let Err(error) = remember_admin_address(&self.state_dir, &self.admin_address) {
+            log::error!("can't write to {}: {error}", self.state_dir.display());
+        }
     }
 
     /// Reads the configuration again. Blocks.
@@ -114,7 +132,7 @@ impl Shared {
 
 impl Gateway {
     /// Prepares a gateway: everything that can be wrong is found here.
-    pub fn build(file: &Path) -> Result<Gateway, StartFault> {
+    pub fn build(file: &Path, mut inherited: Inherited) -> Result<Gateway, StartFault> {
         rustls::crypto::ring::default_provider().install_default().ok();
         let other = |fault: String| StartFault::Other(fault);
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION")).map_err(|error| other(error.to_string()))?;
@@ -123,19 +141,20 @@ impl Gateway {
         let config = loaded.config;
         log::set_max_level(level(&config));
         faults.lints().iter().for_each(|lint| log::warn!("{lint}"));
-        let admin = socket::bind(&config.admin.address).map_err(other)?;
-        let bind = |listen: &crate::config::model::Listen| socket::bind(&listen.address);
+        let admin = inherited.bind(&config.admin.address).map_err(other)?;
+        let bind = |listen: &Listen| inherited.bind(&listen.address);
         let sockets = config.listen.iter().map(bind).collect::<Result<Vec<_>, _>>().map_err(other)?;
+        let succession = Succession::new(sockets.iter().chain([&admin]), inherited.line.take());
+        let succession = succession.map_err(|error| other(format!("a socket can't be kept: {error}")))?;
+        inherited.close_rest();
         let plan = live.plan();
         let entrances =
             plan.entrances.iter().map(|entrance| Arc::new(ArcSwap::from_pointee(entrance.clone()))).collect();
         drop(plan);
         let log = AccessLog::start(&config.access_log, metrics.access_log_dropped.clone())
             .map_err(|error| other(format!("can't write the access log to {}: {error}", config.access_log.to)))?;
-        let directory = state_dir(&config);
-        let state = State::open(&directory).map_err(other)?;
-        remember_admin_address(&directory, &admin.address)
-            .map_err(|error| other(format!("can't write to {}: {error}", directory.display())))?;
+        let state_dir = state_dir(&config);
+        let state = State::open(&state_dir).map_err(other)?;
         let listeners = sockets.iter().map(|socket| socket.address.clone()).collect();
         let shared = Shared {
             live,
@@ -145,6 +164,9 @@ impl Gateway {
             admin_token: state.admin_token,
             listeners,
             started: Instant::now(),
+            succession,
+            admin_address: admin.address.clone(),
+            state_dir,
             entrances,
             stopping: AtomicBool::new(false),
         };
@@ -154,6 +176,14 @@ impl Gateway {
     /// Where clients connect, as it came to be.
     pub fn listeners(&self) -> &[String] {
         &self.shared.listeners
+    }
+
+    /// A gateway that can't be upgraded: more than its sockets would have to be handed over.
+    pub fn that_is_not_succeeded(mut self) -> Gateway {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.succession.rule_out();
+        }
+        self
     }
 
     /// Runs until it is told to stop.
@@ -166,16 +196,18 @@ impl Gateway {
         proxy.server_options = Some(options);
         proxy.h2_options = Some(self.shared.live.plan().edge.http2.options());
         let proxy = Arc::new(Guarded(Arc::new(proxy)));
-        let (stop, stopped) = watch::channel(false);
+        let stages = Stages::default();
         self.sockets.iter().for_each(|socket| log::info!("listening on {}", socket.address));
         let door = Door { shared: self.shared.clone(), proxy, caps: Arc::default() };
         let listeners = self.sockets.into_iter().zip(self.shared.entrances.iter().cloned()).collect();
         let (probe, probes) = mpsc::channel(1);
-        server.add_service(Listeners::new(door, listeners, probes, stopped));
+        server.add_service(Listeners::new(door, listeners, probes, &stages));
         server.add_service(background_service("supervision", Supervisor::new(self.shared.clone(), probe)));
         log::info!("administration on {}", self.admin.address);
-        server.add_service(background_service("administration", admin::Service::new(self.admin, self.shared.clone())));
-        let signals = Signals { shared: self.shared.clone(), stop, grace: self.config.grace.0 };
+        let leave = stages.administer_no_more.subscribe();
+        let administration = admin::Service::new(self.admin, self.shared.clone(), leave);
+        server.add_service(background_service("administration", administration));
+        let signals = Signals::new(self.shared.clone(), stages, self.config.drain);
         server.run(RunArgs { shutdown_signal: Box::new(signals) });
         self.shared.log.finish();
     }
@@ -217,64 +249,3 @@ fn server_conf(config: &Config) -> ServerConf {
         ..ServerConf::default()
     }
 }
-
-/// What the process is told from outside.
-struct Signals {
-    shared: Arc<Shared>,
-    stop: watch::Sender<bool>,
-    grace: Duration,
-}
-
-#[async_trait]
-impl ShutdownSignalWatch for Signals {
-    async fn recv(&self) -> ShutdownSignal {
-        let listen = |kind| signal(kind).map_err(|error| log::error!("a signal can't be waited for: {error}"));
-        let kinds =
-            [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup(), SignalKind::user_defined1()];
-        let [Ok(mut term), Ok(mut int), Ok(mut hup), Ok(mut usr1)] = kinds.map(listen) else {
-            return ShutdownSignal::FastShutdown;
-        };
-        loop {
-            tokio::select! {
-                _ = term.recv() => break self.drain(&mut int).await,
-                _ = int.recv() => break,
-                _ = hup.recv() => self.reload(),
-                _ = usr1.recv() => self.shared.log.reopen(),
-            }
-        }
-        ShutdownSignal::FastShutdown
-    }
-}
-
-impl Signals {
-    fn reload(&self) {
-        let shared = self.shared.clone();
-        tokio::task::spawn_blocking(move || shared.reload().is_ok());
-    }
-
-    /// Lets the requests in flight finish; a second signal (INT) or the end of the grace cuts them.
-    async fn drain(&self, cut: &mut tokio::signal::unix::Signal) {
-        self.shared.stopping.store(true, Ordering::Relaxed);
-        supervision::stopping();
-        self.stop.send_replace(true);
-        let finished = async {
-            while self.shared.metrics.requests_in_flight() > 0 {
-                tokio::time::sleep(POLL).await;
-            }
-            // A settled response may still be on its way to its client. Idle connections have been closed by now.
-            let last = Instant::now() + LAST_BYTES;
-            while self.shared.metrics.open_connections() > 0 && Instant::now() < last {
-                tokio::time::sleep(POLL).await;
-            }
-        };
-        tokio::select! {
-            () = finished => log::info!("stopped: no request was in flight any more"),
-            () = tokio::time::sleep(self.grace) => log::warn!("stopped with requests in flight: the grace is over"),
-            _ = cut.recv() => log::warn!("stopped at once"),
-        }
-    }
-}
-
-const POLL: Duration = Duration::from_millis(10);
-/// For the last bytes of settled responses.
-const LAST_BYTES: Duration = Duration::from_secs(5);

@@ -74,6 +74,7 @@ impl BackgroundService for Supervisor {
             log::warn!("the request path does not answer yet");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+        self.shared.take_over().await;
         tell(&[NotifyState::Ready, NotifyState::Status(&serving(&self.shared))]);
         if let Some(limit) = sd_notify::watchdog_enabled() {
             self.feed(limit / PROBES).await;
@@ -90,6 +91,11 @@ pub fn reloading() {
 /// A reload ended, well or not: this serves.
 pub fn reloaded(shared: &Shared) {
     tell(&[NotifyState::Ready, NotifyState::Status(&serving(shared))]);
+}
+
+/// Another process serves from now on; only its word counts.
+pub fn succeeded_by(pid: u32) {
+    tell(&[NotifyState::MainPid(pid)]);
 }
 
 /// No new requests are wanted.

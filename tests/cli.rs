@@ -274,7 +274,7 @@ fn the_schema_is_one_and_the_default_file_keeps_to_it() {
         let errors: Vec<_> = validator.iter_errors(&yaml(text)).map(|error| error.to_string()).collect();
         assert!(errors.is_empty(), "{errors:?}");
     }
-    for wrong in ["version: 1\nrotes: []", "version: 2", "version: 1\nroutes: [{ name: a }]", "version: 1\ngrace: [1]"]
+    for wrong in ["version: 1\nrotes: []", "version: 2", "version: 1\nroutes: [{ name: a }]", "version: 1\ndrain: [1]"]
     {
         assert!(!validator.is_valid(&yaml(wrong)), "{wrong}");
     }

@@ -30,6 +30,7 @@ examples! {
     access_log: "access-log.yaml",
     client_certificates: "client-certificates.yaml",
     compression: "compression.yaml",
+    drain: "drain.yaml",
     engadi: "engadi.yaml",
     grpc: "grpc.yaml",
     hosts: "hosts.yaml",
@@ -162,6 +163,16 @@ async fn compression(example: Example) {
     assert_eq!((packed.header("content-encoding"), packed.body.len() < 5000), (Some("gzip"), true));
     let plain = gateway.ask(ask("/account/text/50000")).await;
     assert_eq!((plain.header("content-encoding"), plain.body.len()), (None, 50000));
+}
+
+async fn drain(example: Example) {
+    let origin = Origin::start().await;
+    let mut gateway = example.run(&[("APP_URL", origin.url()), ("LAME_DUCK", "700ms")]).await;
+    gateway.signal("TERM");
+    eventually("it is not ready", async || (gateway.get("/ready").await.status == 503).then_some(())).await;
+    let answer = gateway.get("/text/5").await;
+    assert_eq!((answer.status.as_u16(), answer.header("connection")), (200, Some("close")));
+    assert!(gateway.ended().await.success());
 }
 
 async fn engadi(example: Example) {

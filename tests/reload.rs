@@ -146,13 +146,13 @@ async fn what_needs_a_restart_is_named() {
     let gateway = Gateway::start(&routes).await;
     let log = gateway.file("access.log");
     let changed = format!(
-        "listen: [{{ address: \"127.0.0.1:0\" }}, {{ address: \"[::1]:0\" }}]\nthreads: 1\ngrace: 2s\nupstream_pool: {{ size: 7 }}\naccess_log: {{ to: {}, queue: 99 }}\n{}",
+        "listen: [{{ address: \"127.0.0.1:0\" }}, {{ address: \"[::1]:0\" }}]\nthreads: 1\ndrain: {{ grace: 2s }}\nupstream_pool: {{ size: 7 }}\naccess_log: {{ to: {}, queue: 99 }}\n{}",
         log.display(),
         routes.replace("one", "two")
     );
     gateway.reload(&changed).unwrap();
     assert_eq!(gateway.get("/a").await.text(), "two", "the rest is applied");
-    let waiting = ["listen", "threads", "grace", "upstream_pool.size", "access_log.queue"];
+    let waiting = ["listen", "threads", "drain", "upstream_pool.size", "access_log.queue"];
     let output = gateway.command("reload", &[]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(text, format!("revision 3 serves\nchanged, but only after a restart: {}\n", waiting.join(", ")));

@@ -68,6 +68,37 @@ async fn ready_reloading_and_stopping_are_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_main_process_is_the_new_one_after_an_upgrade() {
+    let manager = Manager::new();
+    let mut gateway = manager.start(Duration::from_millis(600)).await;
+    manager.hears("WATCHDOG=1").await;
+    gateway.install("#!/bin/sh\nexit 1\n", 0o755);
+    gateway.upgrade(&[]).unwrap_err();
+    manager.hears("WATCHDOG=1").await;
+    gateway.install_gateway();
+    let pid = gateway.upgrade(&[]).unwrap();
+    let mut told = Vec::new();
+    let ended = gateway.ended();
+    let hearing = async {
+        eventually("the new one speaks for itself", async || {
+            told.extend(std::iter::from_fn(|| manager.next()));
+            told.iter().any(|said| said.starts_with("READY=1")).then_some(())
+        })
+        .await;
+    };
+    tokio::join!(ended, hearing);
+    told.extend(std::iter::from_fn(|| manager.next()));
+    let at = |wanted: &str| told.iter().position(|said| said.starts_with(wanted));
+    assert!(at(&format!("MAINPID={pid}\n")) < at("READY=1\n"), "{told:#?}");
+    assert_eq!(
+        (told.iter().filter(|said| said.starts_with("MAINPID")).count(), at("STOPPING")),
+        (1, None),
+        "{told:#?}"
+    );
+    manager.hears("WATCHDOG=1").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn probes_are_nobodys_requests() {
     let manager = Manager::new();
     let gateway = manager.start(Duration::from_millis(100)).await;

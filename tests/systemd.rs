@@ -83,7 +83,7 @@ fn the_units_say_what_the_gateway_understands() {
         }
     }
     let default = fs::read_to_string(Path::new(FOLDER).join("../conf/gatekeeper.yaml")).unwrap();
-    let grace: u64 = default.split_once("\ngrace: ").unwrap().1.split_once("s\n").unwrap().0.parse().unwrap();
+    let grace: u64 = default.split_once("\n  grace: ").unwrap().1.split_once("s\n").unwrap().0.parse().unwrap();
     let timeout: u64 = settings("gatekeeper.service", "TimeoutStopSec").remove(0).parse().unwrap();
     assert!(timeout >= grace + 10, "systemd waits {timeout} s, the gateway {grace} s");
 }

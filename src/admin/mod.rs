@@ -1,4 +1,4 @@
-//! The administration listener: health, readiness, metrics, status, reload.
+//! The administration listener: health, readiness, metrics, status, reload, upgrade.
 //!
 //! It runs on a runtime of its own, so that it answers while the data plane is busy. What changes or tells more than
 //! that the process is alive needs the token from the state directory.
@@ -24,6 +24,7 @@ use crate::listen::socket::Socket;
 mod config;
 mod problem;
 pub mod status;
+pub mod upgrade;
 
 use problem::Problem;
 
@@ -32,24 +33,24 @@ pub const BASE: &str = "/api/v1/gateway";
 
 /// The administration service on its bound socket.
 pub struct Service {
-    socket: Mutex<Option<Socket>>,
+    bound: Mutex<Option<(Socket, ShutdownWatch)>>,
     shared: Arc<Shared>,
 }
 
 impl Service {
-    /// The service, ready to be started once.
-    pub fn new(socket: Socket, shared: Arc<Shared>) -> Self {
-        Service { socket: Mutex::new(Some(socket)), shared }
+    /// The service, ready to be started once. When it is to leave, it finishes what it has begun.
+    pub fn new(socket: Socket, shared: Arc<Shared>, leave: ShutdownWatch) -> Self {
+        Service { bound: Mutex::new(Some((socket, leave))), shared }
     }
 }
 
 #[async_trait]
 impl BackgroundService for Service {
     async fn start(&self, mut shutdown: ShutdownWatch) {
-        let Some(socket) = self.socket.lock().take() else { return };
+        let Some((socket, leave)) = self.bound.lock().take() else { return };
         let router = router(self.shared.clone());
         let serve = async {
-            if let Err(error) = serve(socket, router).await {
+            if let Err(error) = serve(socket, router, leave).await {
                 log::error!("administration ended: {error}");
             }
         };
@@ -60,20 +61,26 @@ impl BackgroundService for Service {
     }
 }
 
-async fn serve(socket: Socket, router: Router) -> std::io::Result<()> {
+async fn serve(socket: Socket, router: Router, mut leave: ShutdownWatch) -> std::io::Result<()> {
     let fd: OwnedFd = socket.fd;
+    let left = async move {
+        if leave.wait_for(|leave| *leave).await.is_err() {
+            std::future::pending().await
+        }
+    };
     if socket.address.starts_with("unix:") {
         let listener = std::os::unix::net::UnixListener::from(fd);
-        return axum::serve(tokio::net::UnixListener::from_std(listener)?, router).await;
+        return axum::serve(tokio::net::UnixListener::from_std(listener)?, router).with_graceful_shutdown(left).await;
     }
     let listener = std::net::TcpListener::from(fd);
-    axum::serve(tokio::net::TcpListener::from_std(listener)?, router).await
+    axum::serve(tokio::net::TcpListener::from_std(listener)?, router).with_graceful_shutdown(left).await
 }
 
 fn router(shared: Arc<Shared>) -> Router {
     let guarded = Router::new()
         .route("/status", get(status::show))
         .route("/config/reload", post(config::reload))
+        .route("/upgrade", post(upgrade::upgrade))
         .route_layer(middleware::from_fn_with_state(shared.clone(), require_token));
     Router::new()
         .nest(BASE, guarded)

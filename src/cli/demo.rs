@@ -12,6 +12,7 @@ use serde_json::json;
 use super::{Failure, Outcome, run};
 use crate::config::load::load;
 use crate::config::model::Config;
+use crate::listen::inherited::Inherited;
 use crate::upstream::target::{Url, Way};
 
 const CONFIGURATION: &str = include_str!("../../conf/examples/engadi.yaml");
@@ -34,7 +35,7 @@ fn run_in(folder: &Path) -> Outcome {
     let (loaded, faults) = load(&file);
     let Some(loaded) = loaded.filter(|_| faults.is_empty()) else { return Err(Failure::Faults(faults)) };
     let services = bind_services(&loaded.config)?;
-    let gateway = run::start(&file)?;
+    let gateway = run::start(&file, Inherited::default())?.that_is_not_succeeded();
     std::thread::spawn(move || serve(services));
     greet(gateway.listeners(), &loaded.config);
     gateway.run();

@@ -27,6 +27,7 @@ mod reload;
 mod routes;
 mod run;
 mod status;
+mod upgrade;
 
 /// An API gateway and reverse proxy for the edge.
 #[derive(Parser)]
@@ -75,6 +76,8 @@ enum Command {
     Check,
     /// Make the running gateway apply its configuration
     Reload,
+    /// Put the program that is installed now in the place of the running one, without a failed request
+    Upgrade(upgrade::Args),
     /// Show the state of the running gateway
     Status,
     /// Tell why a request goes where it goes
@@ -118,6 +121,7 @@ pub fn main() -> ExitCode {
         Some(Command::Check) => check::run(options),
         None if cli.test => check::run(options),
         Some(Command::Reload) => reload::run(options),
+        Some(Command::Upgrade(args)) => upgrade::run(options, &args),
         Some(Command::Status) => status::run(options),
         Some(Command::Explain(args)) => explain::run(options, &args),
         Some(Command::Routes(command)) => routes::run(options, &command),

@@ -15,6 +15,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Calls the administration API. An answer that is no success is a refusal.
 pub fn call(options: &Options, method: Method, path: &str) -> Result<Value, Failure> {
+    call_within(options, method, path, PATIENCE)
+}
+
+/// The same, for what may take longer.
+pub fn call_within(options: &Options, method: Method, path: &str, patience: Duration) -> Result<Value, Failure> {
     let config = load_for_administration(options)?;
     let directory = state_dir(&config);
     let file = token_file(&directory);
@@ -23,7 +28,7 @@ pub fn call(options: &Options, method: Method, path: &str) -> Result<Value, Fail
     })?;
     let address = &admin_address(&directory).unwrap_or(config.admin.address);
     let request = async {
-        let request = client(address)?.request(method, url(address, path)).bearer_auth(token.trim());
+        let request = client(address, patience)?.request(method, url(address, path)).bearer_auth(token.trim());
         let response = request.send().await.map_err(|error| unreachable(address, &error))?;
         read(address, response).await
     };
@@ -31,8 +36,8 @@ pub fn call(options: &Options, method: Method, path: &str) -> Result<Value, Fail
     runtime.map_err(|error| Failure::Refused(error.to_string()))?.block_on(request)
 }
 
-fn client(address: &str) -> Result<Client, Failure> {
-    let builder = Client::builder().timeout(PATIENCE).no_proxy();
+fn client(address: &str, patience: Duration) -> Result<Client, Failure> {
+    let builder = Client::builder().timeout(patience).no_proxy();
     let builder = match address.strip_prefix("unix:") {
         Some(path) => builder.unix_socket(path),
         None => builder,

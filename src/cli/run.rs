@@ -2,6 +2,7 @@
 
 use super::{Failure, Options, Outcome, demo};
 use crate::gateway::{Gateway, StartFault};
+use crate::listen::inherited::Inherited;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -19,13 +20,13 @@ pub fn run(options: &Options, args: &Args) -> Outcome {
         }
         (false, _) => {}
     }
-    start(&options.file())?.run();
+    start(&options.file(), Inherited::take().map_err(Failure::Refused)?)?.run();
     Ok(())
 }
 
 /// Prepares a gateway.
-pub fn start(file: &std::path::Path) -> Result<Gateway, Failure> {
-    Gateway::build(file).map_err(|fault| match fault {
+pub fn start(file: &std::path::Path, inherited: Inherited) -> Result<Gateway, Failure> {
+    Gateway::build(file, inherited).map_err(|fault| match fault {
         StartFault::Config(faults) => Failure::Faults(faults),
         StartFault::Other(text) => Failure::Refused(text),
     })

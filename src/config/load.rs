@@ -262,7 +262,7 @@ mod tests {
                 "gatekeeper.yaml",
                 "version: 1\nservices: { a: { targets: [] } }\nroutes: [{ name: m, path_pattern: /m }]\naccess_log: { to: off }\n",
             ),
-            ("conf.d/20.yaml", "routes: [{ name: z, path_pattern: /z }]\ngrace: 5\naccess_log: { queue: 1 }\n"),
+            ("conf.d/20.yaml", "routes: [{ name: z, path_pattern: /z }]\nthreads: 5\naccess_log: { queue: 1 }\n"),
             (
                 "conf.d/10.yaml",
                 "version: 1\nservices: { b: { targets: [\"${file:target}\"] } }\nroutes: [{ name: y, path_pattern: /y }]\n",
@@ -287,11 +287,11 @@ mod tests {
         let folder = folder(&[
             (
                 "gatekeeper.yaml",
-                "version: 1\ngrace: 5\nroutes: [{ name: a, path_pattern: 1 }, { name: b, path_pattern: /b }]\nservices: { s: { targets: [1, http://s] } }\n",
+                "version: 1\nacme_webroot: /a\nroutes: [{ name: a, path_pattern: 1 }, { name: b, path_pattern: /b }]\nservices: { s: { targets: [1, http://s] } }\n",
             ),
             (
                 "conf.d/x.yaml",
-                "grace: 6\nroutes: [{ name: b, path_pattern: /b }, { name: c, path_pattern: /c, hosts: x }]\nservices: { s: { targets: [] }, t: 1 }\n",
+                "acme_webroot: /b\nroutes: [{ name: b, path_pattern: /b }, { name: c, path_pattern: /c, hosts: x }]\nservices: { s: { targets: [] }, t: 1 }\n",
             ),
             ("conf.d/y.yaml", "rotes: []\npaths: 1\nroutes: { a: 1 }\n"),
         ]);
@@ -306,7 +306,7 @@ mod tests {
             gatekeeper.yaml: routes[0].path_pattern: found 1, allowed: a text; put it in quotes\n\
             gatekeeper.yaml: services.s.targets[0]: found 1, allowed: a text such as http://10.0.0.5:8003, or a map with url, weight; put it in quotes\n\
             gatekeeper.yaml: services.s.targets[1]: found x, allowed: y\n\
-            conf.d/x.yaml: grace: this is set twice; first at gatekeeper.yaml: grace\n\
+            conf.d/x.yaml: acme_webroot: this is set twice; first at gatekeeper.yaml: acme_webroot\n\
             conf.d/x.yaml: routes[0].name: the route name \"b\" is claimed twice; first at gatekeeper.yaml: routes[1]\n\
             conf.d/x.yaml: routes[1].hosts: found \"x\", allowed: a list; write [x]\n\
             conf.d/x.yaml: routes[1].path_pattern: found x, allowed: y\n\
@@ -333,7 +333,7 @@ mod tests {
     #[test]
     fn a_secret_is_never_found() {
         let text = "version: 1\nservices: { a: { targets: [\"http://x\", \"${API_KEY}\"] } }\nthreads: ${API_KEY}\nlog_level: ${API_KEY}\n\
-                    grace: ${API_KEY}\nlisten: [{ address: x, h2c: \"${API_KEY}\" }]\ntrusted_proxies: ${API_KEY}\n";
+                    drain:\n  grace: ${API_KEY}\nlisten: [{ address: x, h2c: \"${API_KEY}\" }]\ntrusted_proxies: ${API_KEY}\n";
         let (loaded, mut faults) = load_from(&folder(&[("gatekeeper.yaml", text)]));
         faults.push(Place::new("services").key("a").key("targets").index(1), "the host hidden", "another");
         faults.push(Place::new("services"), "the text \"hidden-key\"", "another");

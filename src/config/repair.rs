@@ -134,7 +134,7 @@ listen:
   - adress: 0.0.0.0:8080
 threads: "8"
 log_level: inf
-grace: 30 seconds
+drain: { grace: 30 seconds }
 trusted_proxies: 10.0.0.0/8
 compresion: { enabled: true }
 upstream_pool: { size: -1, idle_timeout: 0 }
@@ -165,7 +165,7 @@ tests:
 
     const REPORT: &str = r#"access_log.format: found "xml", allowed: json, combined
 compresion: unknown key; did you mean "compression"?
-grace: found "30 seconds", allowed: a number of seconds, or a time such as 250ms, 30s, 5m, 1h or 30d; more than 0, at most 36500d; did you mean 30s?
+drain.grace: found "30 seconds", allowed: a number of seconds, or a time such as 250ms, 30s, 5m, 1h or 30d; more than 0, at most 36500d; did you mean 30s?
 listen[0].h2c: found "maybe", allowed: true or false
 listen[1].adress: unknown key; did you mean "address"?
 log_level: found "inf", allowed: off, error, warn, info, debug, trace; did you mean "info"?
@@ -242,11 +242,11 @@ version: found 2, allowed: 1
     fn what_was_filled_in_counts_as_what_is_wanted() {
         let env =
             |name: &str| [("N", "8"), ("T", "True"), ("X", "eight")].iter().find(|e| e.0 == name).map(|e| e.1.into());
-        let text = "version: ${V:-1}\nthreads: ${N}\ngrace: ${N}\nlisten: [{ address: \"${N}\", h2c: \"${T}\" }]\nstate_dir: ${S:-null}\n";
+        let text = "version: ${V:-1}\nthreads: ${N}\ndrain:\n  grace: ${N}\nlisten: [{ address: \"${N}\", h2c: \"${T}\" }]\nstate_dir: ${S:-null}\n";
         let (loaded, faults) = parse_with(text, &env);
         assert_eq!(faults.to_string(), "");
         let config = loaded.unwrap().config;
-        assert_eq!((config.threads, config.grace.0.as_secs(), config.listen[0].h2c.0), (Some(8), 8, true));
+        assert_eq!((config.threads, config.drain.grace.0.as_secs(), config.listen[0].h2c.0), (Some(8), 8, true));
         assert_eq!((config.listen[0].address.as_str(), config.state_dir), ("8", None));
         let (_, faults) = parse_with("version: 1\nthreads: ${X}\npaths: { merge_slashes: \"true\" }", &env);
         let expected = "paths.merge_slashes: found \"true\", allowed: true or false; write true without quotes\n\

@@ -4,7 +4,6 @@
 //! descriptors: what waits stays with the kernel. Listeners that wait at the same time may each take one beyond the cap. When the gateway stops, what the kernel has already taken in is still
 //! accepted and served; then the listener is closed.
 
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -19,13 +18,15 @@ use pingora::server::{ListenFds, ShutdownWatch};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::door::{Door, Ends};
 use super::entrance::Entrance;
 use super::socket;
 use super::transport::Socket;
+use crate::drain::Stages;
 
-/// How long accepting pauses when it can't go on.
+/// How long accepting pauses when it can't go on, and for how long it goes on when it is to end.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// The service that accepts connections.
@@ -33,7 +34,8 @@ pub struct Listeners {
     door: Arc<Door>,
     listeners: Vec<(socket::Socket, Arc<ArcSwap<Entrance>>)>,
     probes: mpsc::Receiver<UnixStream>,
-    shutdown: ShutdownWatch,
+    accept_no_more: ShutdownWatch,
+    close_idle: ShutdownWatch,
 }
 
 /// A listening socket.
@@ -48,9 +50,10 @@ impl Listeners {
         door: Door,
         listeners: Vec<(socket::Socket, Arc<ArcSwap<Entrance>>)>,
         probes: mpsc::Receiver<UnixStream>,
-        shutdown: ShutdownWatch,
+        stages: &Stages,
     ) -> Self {
-        Listeners { door: Arc::new(door), listeners, probes, shutdown }
+        let (accept_no_more, close_idle) = (stages.accept_no_more.subscribe(), stages.close_idle.subscribe());
+        Listeners { door: Arc::new(door), listeners, probes, accept_no_more, close_idle }
     }
 }
 
@@ -61,17 +64,20 @@ impl pingora::services::Service for Listeners {
         for (socket, entrance) in self.listeners.drain(..) {
             match Listener::new(socket.fd, socket.asked.starts_with("unix:")) {
                 Ok(listener) => {
-                    accepting.spawn(accept(listener, self.door.clone(), entrance, self.shutdown.clone()));
+                    let enter = entering(self.door.clone(), entrance, self.close_idle.clone());
+                    accepting.spawn(accept(listener, self.door.clone(), enter, self.accept_no_more.clone()));
                 }
                 Err(error) => log::error!("can't accept on {}: {error}", socket.address),
             }
         }
         let accepting = accepting.join_all();
-        let probed = probed(&mut self.probes, &self.door, &self.shutdown);
+        let probed = probed(&mut self.probes, &self.door, &self.close_idle);
         tokio::select! {
             _ = accepting => {}
             () = probed => {}
         }
+        // Who would say so may be gone; then it is over, too.
+        let _ = self.close_idle.clone().wait_for(|close| *close).await;
         self.door.proxy.cleanup().await;
     }
 
@@ -90,21 +96,28 @@ async fn probed(probes: &mut mpsc::Receiver<UnixStream>, door: &Arc<Door>, shutd
     std::future::pending().await
 }
 
-async fn accept(listener: Listener, door: Arc<Door>, entrance: Arc<ArcSwap<Entrance>>, shutdown: ShutdownWatch) {
-    let enter = |(socket, ends)| {
+/// How the connections of a listener enter.
+fn entering(door: Arc<Door>, entrance: Arc<ArcSwap<Entrance>>, shutdown: ShutdownWatch) -> impl Fn((Socket, Ends)) {
+    move |(socket, ends)| {
         tokio::spawn(door.clone().serve(socket, ends, entrance.load_full(), shutdown.clone()));
-    };
-    let mut stopping = shutdown.clone();
+    }
+}
+
+async fn accept(listener: Listener, door: Arc<Door>, enter: impl Fn((Socket, Ends)), mut stop: ShutdownWatch) {
     loop {
         tokio::select! {
             accepted = next(&listener, &door) => enter(accepted),
-            _ = stopping.wait_for(|stop| *stop) => break,
+            _ = stop.wait_for(|stop| *stop) => break,
         }
     }
-    // What the kernel took in before we stopped is not let down.
-    while let Some(Ok(accepted)) = now_or_never(listener.accept()).await {
-        enter(accepted);
-    }
+    // What the kernel took in before we stopped is not let down, and the runtime may not have heard of it yet. But where
+    // the socket lives on in another process, there is always more.
+    let last = async {
+        while let Ok(accepted) = listener.accept().await {
+            enter(accepted);
+        }
+    };
+    let _ = timeout(PAUSE, last).await;
 }
 
 /// The next connection, when there is room for it.
@@ -128,10 +141,6 @@ async fn next(listener: &Listener, door: &Door) -> (Socket, Ends) {
             }
         }
     }
-}
-
-async fn now_or_never<T>(future: impl Future<Output = T>) -> Option<T> {
-    tokio::time::timeout(Duration::ZERO, future).await.ok()
 }
 
 impl Listener {

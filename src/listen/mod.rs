@@ -8,6 +8,7 @@ pub mod door;
 pub mod entrance;
 pub mod frames;
 pub mod http2;
+pub mod inherited;
 pub mod limits;
 mod patience;
 pub mod proxy_protocol;

@@ -124,7 +124,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
             ("admin", serde_json::json!(config.admin)),
             ("threads", serde_json::json!(config.threads)),
             ("state_dir", serde_json::json!(config.state_dir)),
-            ("grace", serde_json::json!(config.grace)),
+            ("drain", serde_json::json!(config.drain)),
             ("upstream_pool.size", serde_json::json!(config.upstream_pool.size)),
             ("access_log.queue", serde_json::json!(config.access_log.queue)),
         ]

@@ -273,6 +273,10 @@ pub fn to_client(session: &mut Session, response: &mut ResponseHeader, ctx: &Ctx
         if session.req_header().version == Version::HTTP_10 {
             unchunk(session, &mut parts.headers);
         }
+        // The gateway may have begun to stop since the request came.
+        if !ctx.shared.is_ready() {
+            session.set_keepalive(None);
+        }
         parts.headers.insert(REQUEST_ID, ctx.id.clone());
     }
     *response = parts.into();

@@ -161,7 +161,7 @@ enum Next {
 fn enter(limits: &Limits, session: &mut Session, ctx: &mut Ctx) {
     let Some(connection) = Connection::of(session).cloned() else { return };
     let nth = connection.begin();
-    if limits.requests.is_some_and(|most| nth >= most) {
+    if limits.requests.is_some_and(|most| nth >= most) || !ctx.shared.is_ready() {
         session.set_keepalive(None);
     }
     ctx.connection = Some(connection);

@@ -2,10 +2,13 @@
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use command_fds::{CommandFdExt, FdMapping};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -21,7 +24,11 @@ pub struct Gateway {
     file: PathBuf,
     /// Its environment, beside the test's own.
     variables: Vec<(String, String)>,
+    /// Sockets it does not bind itself.
+    handed: Vec<OwnedFd>,
     process: Child,
+    /// Processes that took its place.
+    successors: Vec<u32>,
 }
 
 impl Gateway {
@@ -36,7 +43,25 @@ impl Gateway {
         write_config(dir.path(), config);
         let file = config_file(dir.path());
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        Gateway::spawn(dir, file, variables).await
+        Gateway::spawn(dir, file, variables, Vec::new()).await
+    }
+
+    /// Runs with sockets that were bound for it, as systemd starts it. A configuration may name them by port 0.
+    pub async fn start_on(config: &str, handed: Vec<OwnedFd>) -> Gateway {
+        let dir = tempfile::tempdir().unwrap();
+        write_config(dir.path(), config);
+        let file = config_file(dir.path());
+        Gateway::spawn(dir, file, Vec::new(), handed).await
+    }
+
+    /// What a gateway says that does not start with these sockets.
+    pub fn refuses(config: &str, handed: Vec<OwnedFd>) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        write_config(dir.path(), config);
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_gatekeeper"), dir.path().join("gatekeeper")).unwrap();
+        let mut process = launch("", dir.path(), &config_file(dir.path()), &[], &handed);
+        assert_eq!(process.wait().unwrap().code(), Some(1));
+        fs::read_to_string(dir.path().join("stderr")).unwrap()
     }
 
     /// Runs with this configuration and at most so many descriptors.
@@ -44,9 +69,7 @@ impl Gateway {
         let dir = tempfile::tempdir().unwrap();
         write_config(dir.path(), config);
         let file = config_file(dir.path());
-        let mut command = Command::new("sh");
-        command.args(["-c", &format!("ulimit -n {most}; exec \"$0\" \"$@\""), GATEKEEPER]);
-        Gateway::spawn_by(command, dir, file, Vec::new()).await
+        Gateway::spawn_after(&format!("ulimit -n {most};"), dir, file, Vec::new(), Vec::new()).await
     }
 
     /// Runs with a file as it is, whose addresses come from PORT, ADMIN_ADDRESS and these variables.
@@ -59,24 +82,24 @@ impl Gateway {
         ];
         let given = variables.iter().map(|(name, value)| (*name, (*value).to_owned()));
         let variables = own.into_iter().chain(given).map(|(name, value)| (name.to_owned(), value)).collect();
-        Gateway::spawn(dir, file.into(), variables).await
+        Gateway::spawn(dir, file.into(), variables, Vec::new()).await
     }
 
-    async fn spawn(dir: TempDir, file: PathBuf, variables: Vec<(String, String)>) -> Gateway {
-        Gateway::spawn_by(Command::new(GATEKEEPER), dir, file, variables).await
+    async fn spawn(dir: TempDir, file: PathBuf, variables: Vec<(String, String)>, handed: Vec<OwnedFd>) -> Gateway {
+        Gateway::spawn_after("", dir, file, variables, handed).await
     }
 
-    async fn spawn_by(mut command: Command, dir: TempDir, file: PathBuf, variables: Vec<(String, String)>) -> Gateway {
-        let process = command
-            .args(["run", "-c"])
-            .arg(&file)
-            .envs(variables.iter().cloned())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(dir.path().join("stderr")).unwrap())
-            .spawn()
-            .unwrap();
-        let mut gateway = Gateway { address: ([0, 0, 0, 0], 0).into(), dir, file, variables, process };
+    async fn spawn_after(
+        before: &str,
+        dir: TempDir,
+        file: PathBuf,
+        variables: Vec<(String, String)>,
+        handed: Vec<OwnedFd>,
+    ) -> Gateway {
+        std::os::unix::fs::symlink(GATEKEEPER, dir.path().join("gatekeeper")).unwrap();
+        let process = launch(before, dir.path(), &file, &variables, &handed);
+        let address = ([0, 0, 0, 0], 0).into();
+        let mut gateway = Gateway { address, dir, file, variables, handed, process, successors: Vec::new() };
         gateway.address = gateway.listening().await;
         gateway
     }
@@ -124,11 +147,77 @@ impl Gateway {
         command.arg(name).arg("-c").arg(&self.file).args(args).envs(self.variables.iter().cloned()).output().unwrap()
     }
 
+    /// Starts `gatekeeper NAME -c FILE ARGS…`, which may take its time.
+    pub fn spawn_command(&self, name: &str, args: &[&str]) -> Child {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gatekeeper"));
+        command.arg(name).arg("-c").arg(&self.file).args(args).envs(self.variables.iter().cloned());
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    /// What it says of itself.
+    pub async fn status(&self) -> Value {
+        serde_json::from_slice(&self.command("status", &["--json"]).stdout).unwrap_or_default()
+    }
+
+    /// The process that was started first.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Replaces the configuration and makes the gateway read it; the reason when it refuses.
     pub fn reload(&self, config: &str) -> Result<(), String> {
         write_config(self.dir.path(), config);
         let output = self.command("reload", &[]);
         output.status.success().then_some(()).ok_or_else(|| String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// Stops it, as systemd would, and starts it again.
+    pub async fn restart(&mut self) {
+        self.stop();
+        self.process = launch("", self.dir.path(), &self.file, &self.variables, &self.handed);
+        self.listening().await;
+    }
+
+    /// Installs another program in its place, which the next upgrade will start.
+    pub fn install(&self, script: &str, mode: u32) {
+        let new = self.file("new");
+        fs::write(&new, script).unwrap();
+        fs::set_permissions(&new, fs::Permissions::from_mode(mode)).unwrap();
+        fs::rename(new, self.file("gatekeeper")).unwrap();
+    }
+
+    /// Installs the gateway again.
+    pub fn install_gateway(&self) {
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_gatekeeper"), self.file("new")).unwrap();
+        fs::rename(self.file("new"), self.file("gatekeeper")).unwrap();
+    }
+
+    /// Upgrades; the new process, or why there is none.
+    pub fn upgrade(&mut self, args: &[&str]) -> Result<u32, String> {
+        let output = self.command("upgrade", &[&["--json"], args].concat());
+        if !output.status.success() {
+            assert_eq!(output.status.code(), Some(1));
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        let upgraded: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let pid = upgraded["pid"].as_u64().unwrap().try_into().unwrap();
+        self.successors.push(pid);
+        Ok(pid)
+    }
+
+    /// Writes another configuration, which nobody is told of.
+    pub fn write(&self, config: &str) {
+        write_config(self.dir.path(), config);
+    }
+
+    /// What it said on standard error.
+    pub fn said(&self) -> String {
+        fs::read_to_string(self.file("stderr")).unwrap()
+    }
+
+    /// Its exit status, once it has ended.
+    pub async fn ended(&mut self) -> ExitStatus {
+        eventually("the gateway ends", async || self.process.try_wait().unwrap()).await
     }
 
     /// A file of the test in the gateway's directory; its path.
@@ -223,6 +312,9 @@ impl Gateway {
     }
 
     fn stop(&mut self) {
+        for successor in self.successors.drain(..) {
+            end(successor);
+        }
         if self.process.try_wait().unwrap().is_some() {
             return;
         }
@@ -243,7 +335,7 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         self.stop();
         if std::thread::panicking() {
-            eprintln!("--- the gateway's standard error\n{}", fs::read_to_string(self.file("stderr")).unwrap());
+            eprintln!("--- the gateway's standard error\n{}", self.said());
             eprintln!("--- its access log\n{}", self.log_lines().join("\n"));
         }
     }
@@ -254,6 +346,41 @@ fn listeners_of(output: &Output) -> Vec<String> {
     let status: Value = serde_json::from_slice(&output.stdout).unwrap();
     let listeners = status["listeners"].as_array().expect("listeners");
     listeners.iter().map(|listener| listener["address"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Starts the program that is installed, by a shell that does something before it becomes the program.
+fn launch(before: &str, dir: &Path, file: &Path, variables: &[(String, String)], handed: &[OwnedFd]) -> Child {
+    let mut command = Command::new("sh");
+    // The variable for whom the sockets are can only be set by the process itself.
+    let script = format!("{before} export LISTEN_PID=$$; exec \"$0\" \"$@\"");
+    command.args(["-c", &script]).arg(dir.join("gatekeeper"));
+    if !handed.is_empty() {
+        command.env("LISTEN_FDS", handed.len().to_string());
+    }
+    let mappings = (3..).zip(handed);
+    let mappings = mappings.map(|(child_fd, fd)| FdMapping { parent_fd: fd.try_clone().unwrap(), child_fd });
+    command.fd_mappings(mappings.collect()).unwrap();
+    let stderr = File::options().create(true).append(true).open(dir.join("stderr")).unwrap();
+    command.args(["run", "-c"]).arg(file).envs(variables.iter().cloned());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn().unwrap()
+}
+
+/// Whether a process that is not our child runs.
+pub fn runs(process: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    !stat.is_empty() && !stat.contains(") Z ")
+}
+
+fn end(process: u32) {
+    let tell = |signal: &str| Command::new("kill").args([signal, &process.to_string()]).stderr(Stdio::null()).status();
+    tell("-TERM").unwrap();
+    let started = Instant::now();
+    while runs(process) {
+        if started.elapsed() > PATIENCE {
+            tell("-KILL").unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// A configuration whose only route takes everything to one target.
@@ -273,7 +400,7 @@ fn write_config(dir: &Path, config: &str) {
         format!("admin: {{ address: \"unix:{here}/admin.sock\" }}"),
         format!("state_dir: {here}/state"),
         format!("access_log: {{ to: {here}/access.log }}"),
-        "grace: 1s".to_owned(),
+        "drain: { grace: 1s, upgrade_grace: 1s }".to_owned(),
         "threads: 2".to_owned(),
     ];
     let said = |line: &String| {

@@ -5,6 +5,7 @@
 pub mod client;
 pub mod gateway;
 pub mod grpc;
+pub mod load;
 pub mod origin;
 pub mod pattern;
 pub mod raw;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::value::{Period, Setting};
 
+mod drain;
 mod http2;
 mod listen;
 mod log;
@@ -17,6 +18,7 @@ mod route;
 mod service;
 mod shield;
 
+pub use drain::Drain;
 pub use http2::Http2;
 pub use listen::{CertificateFiles, ClientAuth, Limits, Listen, Tls, TlsVersion};
 pub use log::{AccessLog, ClientAddress, LogFormat};
@@ -60,9 +62,9 @@ pub struct Config {
     /// What the gateway says of itself on standard error: error, warn, info, debug, trace or off.
     #[serde(default)]
     pub log_level: LogLevel,
-    /// How long a stopping gateway waits for requests in flight.
-    #[serde(default = "default_grace")]
-    pub grace: Period,
+    /// How the gateway ends.
+    #[serde(default)]
+    pub drain: Drain,
     /// Networks whose X-Forwarded-*, Forwarded and X-Request-Id are believed.
     #[serde(default)]
     pub trusted_proxies: Vec<String>,
@@ -199,10 +201,6 @@ fn default_listen() -> Vec<Listen> {
 
 fn default_admin() -> String {
     "127.0.0.1:8001".into()
-}
-
-fn default_grace() -> Period {
-    Period::from_secs(30)
 }
 
 fn default_identity_headers() -> Vec<String> {

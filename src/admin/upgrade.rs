@@ -1,0 +1,42 @@
+//! Upgrade over the administration API.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+
+use super::problem::Problem;
+use crate::config::value::Period;
+use crate::gateway::Shared;
+use crate::succession::Refusal;
+
+/// How an upgrade is asked for.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Asked {
+    /// How long the new process may take until it serves.
+    pub timeout: Period,
+}
+
+/// What came of it.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Upgraded {
+    /// The process that serves now.
+    pub pid: u32,
+}
+
+/// Starts the successor. The answer comes when it serves, or says why it does not. Who asked may go; it goes on.
+pub async fn upgrade(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>) -> Response {
+    let upgrade = tokio::spawn(async move { shared.succession.upgrade(asked.timeout.0).await });
+    let conflict = |text: &str| Problem::new(StatusCode::CONFLICT, "upgrade_refused", text).into_response();
+    let failed = |text| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "upgrade_failed", text).into_response();
+    match upgrade.await {
+        Ok(Ok(pid)) => Json(Upgraded { pid }).into_response(),
+        Ok(Err(Refusal::Busy)) => conflict("an upgrade is under way"),
+        Ok(Err(Refusal::Impossible)) => conflict("this gateway can't be upgraded: it is a demo, or it is stopping"),
+        Ok(Err(Refusal::Failed(reason))) => failed(format!("the running gateway serves on; the new one: {reason}")),
+        Err(error) => failed(error.to_string()),
+    }
+}

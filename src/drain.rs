@@ -1,0 +1,155 @@
+//! The end of a gateway, and the signals that bring it.
+//!
+//! TERM: not ready; the lame-duck delay, in which everything is served as before; accepting stops; requests in flight
+//! finish, within the grace. Succeeded (an upgrade): the same without the delay, and accepting leaves it all to the
+//! successor, administration too. INT, or a second TERM: at once. TERM to one that was succeeded: within the grace.
+//!
+//! As soon as the gateway is not ready, each HTTP/1 response says `Connection: close`. A connection that is idle then is not
+//! closed under a request that may be on its way: it has a last moment to send it. HTTP/2 has GOAWAY for that.
+//!
+//! Known inaccuracy: a request whose head is still on its way when that moment is over is cut, and so is what the
+//! kernel takes in between the last accept and the closing of a listener that nobody else holds.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::config::model;
+use crate::gateway::Shared;
+use crate::supervision;
+
+const POLL: Duration = Duration::from_millis(10);
+/// For the next request of a connection that was idle when accepting stopped.
+const LAST_REQUEST: Duration = Duration::from_millis(500);
+/// For the last bytes of settled responses.
+const LAST_BYTES: Duration = Duration::from_secs(5);
+
+/// What those who serve are told, in this order. `true` says it.
+#[derive(Default)]
+pub struct Stages {
+    /// Accept no more connections.
+    pub accept_no_more: watch::Sender<bool>,
+    /// Close what is idle.
+    pub close_idle: watch::Sender<bool>,
+    /// Administration is the successor's. Its receivers are gone when its requests are.
+    pub administer_no_more: watch::Sender<bool>,
+}
+
+/// What the process is told from outside.
+pub struct Signals {
+    shared: Arc<Shared>,
+    stages: Stages,
+    drain: model::Drain,
+}
+
+/// Why a gateway ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    Told,
+    Succeeded,
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for Signals {
+    async fn recv(&self) -> ShutdownSignal {
+        let listen = |kind| signal(kind).map_err(|error| log::error!("a signal can't be waited for: {error}"));
+        let kinds =
+            [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup(), SignalKind::user_defined1()];
+        let [Ok(mut term), Ok(mut int), Ok(mut hup), Ok(mut usr1)] = kinds.map(listen) else {
+            return ShutdownSignal::FastShutdown;
+        };
+        let reason = loop {
+            tokio::select! {
+                _ = term.recv() => break Reason::Told,
+                () = self.shared.succession.succeeded() => break Reason::Succeeded,
+                _ = int.recv() => return ShutdownSignal::FastShutdown,
+                _ = hup.recv() => self.reload(),
+                _ = usr1.recv() => self.shared.log.reopen(),
+            }
+        };
+        tokio::select! {
+            () = self.end(reason) => {}
+            () = self.keep_reopening(&mut usr1) => {}
+            () = self.told_again(reason, &mut term) => log::warn!("stopped at once: told again"),
+            _ = int.recv() => log::warn!("stopped at once"),
+        }
+        ShutdownSignal::FastShutdown
+    }
+}
+
+impl Signals {
+    /// What follows the signals.
+    pub fn new(shared: Arc<Shared>, stages: Stages, drain: model::Drain) -> Self {
+        Signals { shared, stages, drain }
+    }
+
+    fn reload(&self) {
+        let shared = self.shared.clone();
+        tokio::task::spawn_blocking(move || shared.reload().is_ok());
+    }
+
+    async fn keep_reopening(&self, signal: &mut Signal) {
+        while signal.recv().await.is_some() {
+            self.shared.log.reopen();
+        }
+        std::future::pending().await
+    }
+
+    /// Waits until nobody waits for us any more.
+    async fn told_again(&self, reason: Reason, term: &mut Signal) {
+        term.recv().await;
+        if reason == Reason::Succeeded {
+            // It is the whole service that is told to stop, for the first time.
+            let _ = timeout(self.drain.grace.0, term.recv()).await;
+        }
+    }
+
+    async fn end(&self, reason: Reason) {
+        self.shared.stop_being_ready();
+        let grace = match reason {
+            Reason::Told => {
+                supervision::stopping();
+                self.shared.succession.give_up().await;
+                tokio::time::sleep(self.drain.lame_duck.map_or(Duration::ZERO, |delay| delay.0)).await;
+                self.drain.grace.0
+            }
+            Reason::Succeeded => {
+                self.stages.administer_no_more.send_replace(true);
+                self.drain.upgrade_grace.0
+            }
+        };
+        self.stages.accept_no_more.send_replace(true);
+        match timeout(grace, self.finish()).await {
+            Ok(()) => log::info!("stopped: no request was in flight any more"),
+            Err(_) => log::warn!("stopped with requests in flight: the grace is over"),
+        }
+        if reason == Reason::Succeeded {
+            // The answer to whoever asked for the upgrade.
+            let _ = timeout(LAST_BYTES, self.stages.administer_no_more.closed()).await;
+        }
+    }
+
+    /// Lets the requests in flight finish.
+    async fn finish(&self) {
+        let metrics = &self.shared.metrics;
+        let all_gone = || metrics.open_connections() == 0;
+        until(LAST_REQUEST, all_gone).await;
+        self.stages.close_idle.send_replace(true);
+        until(Duration::MAX, || metrics.requests_in_flight() == 0).await;
+        // A settled response may still be on its way to its client.
+        until(LAST_BYTES, all_gone).await;
+    }
+}
+
+/// Waits for something, at most so long.
+async fn until(longest: Duration, is_so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !is_so() && began.elapsed() < longest {
+        tokio::time::sleep(POLL).await;
+    }
+}

@@ -1,0 +1,255 @@
+//! Upgrade: a running gateway starts its successor, hands it all its listening sockets, and leaves once that one serves.
+//!
+//! The successor is what stands now at the path this process was started with, with the same arguments and environment.
+//! It reads the configuration, takes the sockets over, and says READY on a line of its own when its request path answers.
+//! Until then nothing changes for this gateway; a successor that ends, or says nothing in time, is killed, and what it
+//! said on standard error is the reason that is told. There are no two upgrades at a time.
+//!
+//! Three descriptors of a successor differ from ours until it serves: its standard error leads to us (we pass it on), its
+//! standard input is our standard error (which it takes for its own then), and the last one handed over is the line.
+//! The line is answered when systemd knows the new main process, which may speak to systemd only from then on.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use command_fds::{CommandFdExt, FdMapping};
+use parking_lot::Mutex;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStderr};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::config::value::Period;
+use crate::listen::inherited::SUCCESSOR;
+use crate::listen::socket::Socket;
+use crate::supervision;
+
+/// What is said on the line, both ways.
+const READY: u8 = b'+';
+/// Descriptors are handed over from this one on (systemd's convention).
+const FIRST_FD: i32 = 3;
+/// Lines of a successor's standard error that are told as its reason.
+const LINES: usize = 20;
+/// For what a gateway and its successor have to tell each other at once.
+const REPLY: Duration = Duration::from_secs(5);
+
+/// How this gateway succeeds another, and is succeeded.
+pub struct Succession {
+    /// Every listening socket; none where there is nothing to hand over (any more).
+    sockets: tokio::sync::Mutex<Vec<OwnedFd>>,
+    abandoned: Notify,
+    succeeded: Notify,
+    line: Mutex<Option<UnixStream>>,
+}
+
+/// Why there was no upgrade.
+#[derive(Debug)]
+pub enum Refusal {
+    /// There is one under way.
+    Busy,
+    /// There can't be one.
+    Impossible,
+    /// The successor did not come to serve, in a sentence.
+    Failed(String),
+}
+
+impl Succession {
+    /// A gateway with these sockets, and the line to the one before it.
+    pub fn new<'a>(sockets: impl IntoIterator<Item = &'a Socket>, line: Option<UnixStream>) -> io::Result<Succession> {
+        let sockets = sockets.into_iter().map(|socket| socket.fd.try_clone()).collect::<io::Result<Vec<_>>>()?;
+        Ok(Succession {
+            sockets: sockets.into(),
+            abandoned: Notify::new(),
+            succeeded: Notify::new(),
+            line: line.into(),
+        })
+    }
+
+    /// Starts a successor; its process id once it serves. This gateway has to leave then.
+    pub async fn upgrade(&self, patience: Duration) -> Result<u32, Refusal> {
+        let mut sockets = self.sockets.try_lock().map_err(|_| Refusal::Busy)?;
+        if sockets.is_empty() {
+            return Err(Refusal::Impossible);
+        }
+        let mut successor =
+            Successor::start(&sockets).map_err(|error| Refusal::Failed(format!("it can't be started: {error}")))?;
+        let ready = tokio::select! {
+            ready = successor.ready(patience) => ready,
+            () = self.abandoned.notified() => Err("this gateway was told to stop".into()),
+        };
+        if let Err(reason) = ready {
+            let reason = successor.end(reason).await;
+            log::error!("the upgrade failed, this process serves on: {reason}");
+            return Err(Refusal::Failed(reason));
+        }
+        sockets.clear();
+        log::info!("process {} serves from now on", successor.pid);
+        supervision::succeeded_by(successor.pid);
+        let _ = timeout(REPLY, successor.line.write_u8(READY)).await;
+        self.succeeded.notify_one();
+        Ok(successor.pid)
+    }
+
+    /// Waits until a successor serves.
+    pub async fn succeeded(&self) {
+        self.succeeded.notified().await;
+    }
+
+    /// There will be no successor.
+    pub fn rule_out(&mut self) {
+        self.sockets.get_mut().clear();
+    }
+
+    /// There will be no successor: one that has not come to serve is killed, and the sockets are not kept open for one.
+    pub async fn give_up(&self) {
+        self.abandoned.notify_one();
+        self.sockets.lock().await.clear();
+    }
+
+    /// Tells the gateway before this one, if there is one, that this one serves, and waits until systemd knows it, too.
+    pub async fn take_over(&self) {
+        let Some(line) = self.line.lock().take() else { return };
+        let replied = timeout(REPLY, call(line)).await;
+        // What follows must not depend on a gateway that leaves, whatever it said.
+        if let Err(error) = own_standard_error() {
+            log::error!("standard error can't be taken over: {error}");
+        }
+        if !replied.is_ok_and(|replied| replied.is_ok()) {
+            log::warn!("the gateway before this one did not say that it leaves");
+        }
+    }
+}
+
+async fn call(line: UnixStream) -> io::Result<()> {
+    line.set_nonblocking(true)?;
+    let mut line = tokio::net::UnixStream::from_std(line)?;
+    line.write_u8(READY).await?;
+    line.read_u8().await.map(drop)
+}
+
+/// Makes standard error what standard input was.
+fn own_standard_error() -> io::Result<()> {
+    nix::unistd::dup2_stderr(io::stdin())?;
+    nix::unistd::dup2_stdin(File::open("/dev/null")?)?;
+    Ok(())
+}
+
+/// A process that is to succeed this one.
+struct Successor {
+    pid: u32,
+    child: Child,
+    line: tokio::net::UnixStream,
+    words: Arc<Mutex<VecDeque<String>>>,
+    listening: JoinHandle<()>,
+}
+
+impl Successor {
+    fn start(sockets: &[OwnedFd]) -> io::Result<Successor> {
+        let (line, theirs) = UnixStream::pair()?;
+        line.set_nonblocking(true)?;
+        let handed = sockets.iter().map(OwnedFd::try_clone).chain([Ok(theirs.into())]);
+        let mut child = tokio::process::Command::from(command(handed.collect::<io::Result<_>>()?)?).spawn()?;
+        let words = Arc::default();
+        let stderr = child.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        Ok(Successor {
+            pid: child.id().ok_or(io::ErrorKind::BrokenPipe)?,
+            child,
+            line: tokio::net::UnixStream::from_std(line)?,
+            listening: tokio::spawn(pass_on(stderr, Arc::clone(&words))),
+            words,
+        })
+    }
+
+    async fn ready(&mut self, patience: Duration) -> Result<(), String> {
+        let said = async {
+            tokio::select! {
+                biased;
+                said = self.line.read_u8() => said.is_ok_and(|said| said == READY),
+                _ = self.child.wait() => false,
+            }
+        };
+        match timeout(patience, said).await {
+            Err(_) => Err(format!("it was not ready within {}", Period(patience))),
+            Ok(false) => Err("it ended before it was ready".into()),
+            Ok(true) if matches!(self.child.try_wait(), Ok(None)) => Ok(()),
+            Ok(true) => Err("it ended as soon as it was ready".into()),
+        }
+    }
+
+    /// Ends it; the reason, with its exit status and what it said last.
+    async fn end(mut self, reason: String) -> String {
+        let died_alone = timeout(REPLY / 10, self.child.wait()).await;
+        let status = match died_alone {
+            Ok(Ok(status)) => format!(" ({status})"),
+            _ => String::new(),
+        };
+        if let Err(error) = self.child.kill().await {
+            log::error!("process {} can't be killed: {error}", self.pid);
+        }
+        // A process of its own may still hold its standard error.
+        let _ = timeout(REPLY / 10, &mut self.listening).await;
+        let words: Vec<String> = self.words.lock().drain(..).collect();
+        let said = if words.is_empty() { String::new() } else { format!("; it said:\n{}", words.join("\n")) };
+        format!("{reason}{status}{said}")
+    }
+}
+
+fn command(handed: Vec<OwnedFd>) -> io::Result<Command> {
+    let mut arguments = std::env::args_os();
+    let mut command = Command::new(arguments.next().ok_or(io::ErrorKind::NotFound)?);
+    command.args(arguments).env("LISTEN_FDS", handed.len().to_string()).env(SUCCESSOR, "1");
+    for of_this_process in ["LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_PID"] {
+        command.env_remove(of_this_process);
+    }
+    command.stdin(io::stderr().as_fd().try_clone_to_owned()?).stderr(Stdio::piped());
+    let mappings = (FIRST_FD..).zip(handed).map(|(child_fd, parent_fd)| FdMapping { parent_fd, child_fd });
+    command.fd_mappings(mappings.collect()).map_err(io::Error::other)?;
+    Ok(command)
+}
+
+/// Passes on what a successor says before it has our standard error, and keeps the last of it.
+async fn pass_on(stderr: ChildStderr, words: Arc<Mutex<VecDeque<String>>>) {
+    let mut lines = BufReader::new(stderr).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        eprintln!("{line}");
+        let mut words = words.lock();
+        if words.len() == LINES {
+            words.pop_front();
+        }
+        words.push_back(line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_this_process_is_not_said_of_its_successor() {
+        let command = command(vec![File::open("/dev/null").unwrap().into()]).unwrap();
+        let given = |wanted: &str| command.get_envs().find(|(name, _)| *name == wanted).unwrap().1;
+        assert_eq!(given("LISTEN_FDS").unwrap(), "1");
+        for name in ["LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_PID"] {
+            assert_eq!(given(name), None);
+        }
+    }
+
+    #[tokio::test]
+    async fn without_sockets_there_is_no_upgrade_and_none_after_giving_up() {
+        let socket = crate::listen::socket::bind("127.0.0.1:0").unwrap();
+        let mut succession = Succession::new([&socket], None).unwrap();
+        drop(socket.fd);
+        assert!(std::net::TcpListener::bind(&socket.address).is_err(), "it is kept for a successor");
+        succession.give_up().await;
+        assert!(std::net::TcpListener::bind(&socket.address).is_ok());
+        succession.rule_out();
+        assert!(matches!(succession.upgrade(REPLY).await, Err(Refusal::Impossible)));
+    }
+}
