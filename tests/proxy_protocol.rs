@@ -95,8 +95,11 @@ const V6: &[u8] = &[
 /// ALPN "h2", and padding.
 const EXTENSIONS: &[u8] = &[0x01, 0, 2, b'h', b'2', 0x04, 0, 3, 0, 0, 0];
 
-/// A header, the client it tells and the port that client connected to; none where the connection's own ends count.
-fn headers() -> Vec<(Vec<u8>, Option<(&'static str, &'static str)>)> {
+/// A client's address, and the port it connected to.
+type Told = (&'static str, &'static str);
+
+/// Headers and what they tell; nothing where the connection's own ends count.
+fn headers() -> Vec<(Vec<u8>, Option<Told>)> {
     let (v4, v6) = (Some(("203.0.113.7", "443")), Some(("2001:db8::7", "443")));
     vec![
         (b"PROXY TCP4 203.0.113.7 192.0.2.1 12345 443\r\n".into(), v4),
