@@ -106,7 +106,7 @@ async fn a_flood_is_over_when_its_window_is() {
     let origin = Origin::start().await;
     let config = |grace: &str| {
         format!(
-            "grace: {grace}\nshields: {{ flood: {{ requests: 1, window: 2s }} }}\nroutes:\n\
+            "drain: {{ grace: {grace} }}\nshields: {{ flood: {{ requests: 1, window: 2s }} }}\nroutes:\n\
              \x20 - {{ name: all, path_pattern: /*, target_url: \"{}\" }}\n",
             origin.url()
         )
