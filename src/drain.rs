@@ -72,7 +72,10 @@ impl ShutdownSignalWatch for Signals {
             tokio::select! {
                 _ = term.recv() => break Reason::Told,
                 () = self.shared.succession.succeeded() => break Reason::Succeeded,
-                _ = int.recv() => return ShutdownSignal::FastShutdown,
+                _ = int.recv() => {
+                    self.shared.succession.give_up().await;
+                    return ShutdownSignal::FastShutdown;
+                }
                 _ = hup.recv() => self.reload(),
                 _ = usr1.recv() => self.shared.log.reopen(),
             }
