@@ -1,5 +1,6 @@
 # make run      build in release and start the demo: nine services and a gateway before them
 # make test     all tests
+# make fuzz     a long run of the fuzz tests: SECONDS=600 for each target; what it finds becomes a seed
 # make check    format, lints
 # make install  what `make build` made, its units and documents   (PREFIX=/usr/local DESTDIR= BINARY=target/release/gatekeeper)
 # make bench    micro-benchmarks of the cores, and the load harness   (CASE=name for one case of it)
@@ -13,7 +14,7 @@ BENCH_TOOLS := wrk:wrk python3:python3
 PREFIX ?= /usr/local
 BINARY ?= target/release/gatekeeper
 
-.PHONY: run build test check bench install uninstall tools
+.PHONY: run build test fuzz check bench install uninstall tools
 
 run: build
 	exec target/release/gatekeeper run --demo
@@ -25,6 +26,10 @@ build:
 test:
 	@$(MAKE) --no-print-directory tools TOOLS="$(BUILD_TOOLS) $(TEST_TOOLS)"
 	$(CARGO) test --locked --all-targets
+
+fuzz:
+	@$(MAKE) --no-print-directory tools TOOLS="$(BUILD_TOOLS)"
+	FUZZ_SECONDS=$(or $(SECONDS),60) $(CARGO) test --locked --test main fuzz:: -- --nocapture --test-threads=1
 
 check:
 	@$(MAKE) --no-print-directory tools TOOLS="$(BUILD_TOOLS)"

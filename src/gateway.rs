@@ -28,6 +28,7 @@ use crate::listen::entrance::Entrance;
 use crate::listen::inherited::Inherited;
 use crate::listen::socket::Socket;
 use crate::plan::live::{Live, Report};
+use crate::proxy::deadline::Guarded;
 use crate::proxy::{Proxy, attempt};
 use crate::record::metrics::Metrics;
 use crate::record::{AccessLog, RouteMetrics};
@@ -119,10 +120,12 @@ impl Shared {
 impl Shared {
     /// Takes over what listeners ask of their connections, for those that come from now on.
     fn adopt(&self, entrances: &[Entrance]) {
+        // An address whose port the system chooses may stand there more than once.
+        let mut rest: Vec<_> = entrances.iter().collect();
         for current in &self.entrances {
             let previous = current.load();
-            if let Some(next) = entrances.iter().find(|next| next.address == previous.address) {
-                current.store(Arc::new(next.succeeding(&previous)));
+            if let Some(place) = rest.iter().position(|next| next.address == previous.address) {
+                current.store(Arc::new(rest.remove(place).succeeding(&previous)));
             }
         }
     }
@@ -193,7 +196,8 @@ impl Gateway {
         let mut options = HttpServerOptions::default();
         options.h2c = true;
         proxy.server_options = Some(options);
-        let proxy = Arc::new(proxy);
+        proxy.h2_options = Some(self.shared.live.plan().edge.http2.options());
+        let proxy = Arc::new(Guarded(Arc::new(proxy)));
         let stages = Stages::default();
         self.sockets.iter().for_each(|socket| log::info!("listening on {}", socket.address));
         let door = Door { shared: self.shared.clone(), proxy, caps: Arc::default() };

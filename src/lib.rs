@@ -17,6 +17,7 @@
 //! (immutable), which `plan::live` swaps in while requests go on.
 
 pub mod admin;
+mod alarm;
 pub mod cli;
 pub mod compress;
 pub mod config;

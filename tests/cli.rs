@@ -413,6 +413,46 @@ fn certificates_that_cannot_be_used_are_told_with_their_place() {
 }
 
 #[test]
+fn what_a_listener_cannot_use_is_told_with_its_place() {
+    let place = Place::new(GOOD);
+    let (ours, other) = (Authority::new().issue("a.test"), Authority::new().issue("b.test"));
+    place.write("garbage", "no certificate at all\n");
+    place.write("ours.pem", &ours.certificate_pem());
+    place.write("ours.key", &ours.key_pem());
+    place.write("other.key", &other.key_pem());
+    let good = "certificates: [{ cert: ours.pem, key: ours.key }]";
+    let tls = |tls: &str| format!("tls: {{ {tls} }}");
+    let first = |pair: &str| tls(&format!("certificates: [{{ {pair} }}]"));
+    let beside = |more: &str| tls(&format!("{good}, {more}"));
+    for (listener, told) in [
+        (first("cert: none, key: ours.key"), "tls.certificates[0]: none can't be read: No such file"),
+        (first("cert: garbage, key: ours.key"), "tls.certificates[0]: garbage holds no certificate"),
+        (first("cert: ours.pem, key: none"), "tls.certificates[0]: none can't be read: No such file"),
+        (first("cert: ours.pem, key: garbage"), "tls.certificates[0]: garbage holds no private key"),
+        (first("cert: ours.pem, key: other.key"), "tls.certificates[0]: other.key does not fit ours.pem"),
+        (tls("certificates: []"), "tls.certificates: a TLS listener needs a certificate"),
+        (beside("min_version: 1.1"), "tls.min_version: found 1.1, allowed: 1.2 or 1.3"),
+        (beside("cipher_suites: [RC4]"), "tls.cipher_suites: unknown: RC4; allowed: TLS_"),
+        (
+            beside("min_version: 1.3, cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]"),
+            "tls.cipher_suites: none of the suites is for the versions that are allowed",
+        ),
+        (beside("client_auth: { ca: none }"), "tls.client_auth.ca: none can't be read"),
+        (beside("client_auth: { ca: garbage }"), "tls.client_auth.ca: garbage holds no certificate"),
+        (beside("http2: true") + ", h2c: true", "h2c: is for listeners without tls"),
+        (beside("http2: true") + ", redirect_https: 443", "redirect_https: is for listeners without tls"),
+        ("redirect_https: 0".into(), "redirect_https: found 0, allowed: a port, 1 to 65535"),
+    ] {
+        let config = format!("version: 1\nlisten: [{{ address: \"127.0.0.1:0\", {listener} }}]\n");
+        place.write("gatekeeper.yaml", &config);
+        for command in ["check", "run"] {
+            let said = place.call(&[command]).sentence(1);
+            assert!(said.starts_with(&format!("gatekeeper.yaml: listen[0].{told}")), "{listener}: {said}");
+        }
+    }
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_error() {
     let routes =
         (0..20_000).map(|index| format!("  - {{ name: r{index}, path_pattern: /r{index}, target_service: next }}\n"));

@@ -9,9 +9,9 @@ use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::grpc::{Caller, Number};
-use crate::support::tls::Authority;
+use crate::support::tls::{Authority, Files};
 use crate::support::websocket::Socket;
-use crate::support::{Answer, Client, Gateway, Origin, Request, Seen, eventually, full};
+use crate::support::{Answer, Client, Gateway, Origin, Raw, Request, Seen, eventually, full};
 
 /// A test for each file; a file without one fails the test of the list.
 macro_rules! examples {
@@ -28,13 +28,17 @@ macro_rules! examples {
 
 examples! {
     access_log: "access-log.yaml",
+    client_certificates: "client-certificates.yaml",
     compression: "compression.yaml",
     drain: "drain.yaml",
     engadi: "engadi.yaml",
     grpc: "grpc.yaml",
     hosts: "hosts.yaml",
+    https: "https.yaml",
+    limits: "limits.yaml",
     methods_headers_query: "methods-headers-query.yaml",
     path_patterns: "path-patterns.yaml",
+    proxy_protocol: "proxy-protocol.yaml",
     redirect_and_respond: "redirect-and-respond.yaml",
     rewrite: "rewrite.yaml",
     several_files: "several-files/gatekeeper.yaml",
@@ -99,8 +103,9 @@ fn every_example_is_exercised_and_names_its_schema() {
 
 #[test]
 fn every_example_is_good_as_it_stands() {
-    // upstream-tls.yaml names certificates that another machine has.
-    for name in EXERCISED.iter().filter(|name| **name != "upstream-tls.yaml") {
+    // These name certificates that another machine has.
+    let elsewhere = ["client-certificates.yaml", "https.yaml", "upstream-tls.yaml"];
+    for name in EXERCISED.iter().filter(|name| !elsewhere.contains(name)) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gatekeeper"));
         let output = command.args(["check", "-c"]).arg(folder().join(name)).output().unwrap();
         assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
@@ -123,6 +128,30 @@ async fn access_log(example: Example) {
     let record: Value = serde_json::from_str(&line).unwrap();
     assert_eq!((&record["path"], &record["client_ip"]), (&"/items".into(), &"127.0.0.0".into()), "{line}");
     assert!(line.contains("page=2") && line.contains("acme") && !line.contains("hidden"), "{line}");
+}
+
+async fn client_certificates(example: Example) {
+    let (authority, clients, files) = (Authority::new(), Authority::new(), Files::new());
+    let [blue, green] = [Origin::named("blue").await, Origin::named("green").await];
+    files.pair("site", &authority.issue("example.org"));
+    files.write("clients.pem", &clients.pem());
+    let folder = files.path("");
+    let variables = [("BLUE_URL", blue.url()), ("GREEN_URL", green.url()), ("CERTIFICATES", &folder)];
+    let gateway = example.run(&variables).await;
+    let alice = authority.connector(&["h2"], Some(&clients.issue("alice")));
+    let mut services = Vec::new();
+    for _ in 0..5 {
+        let mut client = Client::tls(gateway.address, &alice, "example.org").await.unwrap();
+        let seen = client.ask(Request::get("/x").header("x-gatekeeper-client-subject", "CN=bob")).await.seen();
+        assert_eq!(seen.header("x-gatekeeper-client-subject"), Some("CN=alice"));
+        services.push(seen.connection.origin);
+    }
+    assert!(services.iter().all(|service| *service == services[0]), "{services:?}");
+    let nobody = authority.connector(&["http/1.1"], None);
+    if let Ok(mut client) = Client::tls(gateway.address, &nobody, "example.org").await {
+        // In TLS 1.3 a client learns only after its handshake that it was refused.
+        assert!(client.send(Request::get("/x")).await.is_err());
+    }
 }
 
 async fn compression(example: Example) {
@@ -202,6 +231,45 @@ async fn hosts(example: Example) {
     }
 }
 
+async fn https(example: Example) {
+    let (authority, files, origin) = (Authority::new(), Files::new(), Origin::start().await);
+    files.pair("site", &authority.issue("example.org"));
+    files.pair("shops", &authority.issue("*.shops.example.org"));
+    let webroot = tempfile::tempdir().unwrap();
+    let challenges = webroot.path().join(".well-known/acme-challenge");
+    fs::create_dir_all(&challenges).unwrap();
+    let (folder, root) = (files.path(""), webroot.path().to_str().unwrap());
+    let variables = [("APP_URL", origin.url()), ("HTTPS_PORT", "0"), ("CERTIFICATES", &folder), ("WEBROOT", root)];
+    let gateway = example.run(&variables).await;
+    let to_site = gateway.ask(Request::get("/x?y").header("host", "example.org")).await;
+    assert_eq!((to_site.status.as_u16(), to_site.header("location")), (308, Some("https://example.org/x?y")));
+    fs::write(challenges.join("token"), "token.thumbprint").unwrap();
+    assert_eq!(gateway.get("/.well-known/acme-challenge/token").await.text(), "token.thumbprint");
+    assert_eq!(gateway.get("/health").await.status, 200);
+    let connector = authority.connector(&["h2"], None);
+    // The client's own verification says whether it was shown the right one.
+    for renewed in [false, true] {
+        for name in ["example.org", "a.shops.example.org"] {
+            let mut client = Client::tls(gateway.listener(1), &connector, name).await.unwrap();
+            assert_eq!(client.ask(Request::get("/x")).await.seen().header("x-forwarded-proto"), Some("https"));
+        }
+        files.pair("site", &authority.issue("example.org"));
+        assert!(renewed || gateway.command("reload", &[]).status.success());
+    }
+}
+
+async fn limits(example: Example) {
+    let origin = Origin::start().await;
+    let gateway = example.run(&[("APP_URL", origin.url()), ("HEAD_TIMEOUT", "300ms")]).await;
+    assert_eq!(gateway.get("/x").await.status, 200);
+    assert_eq!(gateway.get(&format!("/{}", "x".repeat(2048))).await.status, 414);
+    let many = (0..60).fold(Request::get("/x"), |request, index| request.header(format!("x-{index}"), "1"));
+    assert_eq!(gateway.ask(many).await.status, 431);
+    let mut slow = gateway.raw().await;
+    assert_eq!(slow.send("GET /x HTT").await.response().await.status(), 408);
+    assert_eq!(origin.requests(), 1);
+}
+
 async fn methods_headers_query(example: Example) {
     let [reader, writer] = [Origin::named("reader").await, Origin::named("writer").await];
     let gateway = example.run(&[("READER_URL", reader.url()), ("WRITER_URL", writer.url())]).await;
@@ -230,6 +298,23 @@ async fn path_patterns(example: Example) {
     for (path, status) in [("/users-old", 404), ("/files/a%2Fb", 400), ("/", 404)] {
         assert_eq!(gateway.get(path).await.status, status, "{path}");
     }
+}
+
+async fn proxy_protocol(example: Example) {
+    let origin = Origin::start().await;
+    let header = "PROXY TCP4 203.0.113.7 192.0.2.1 12345 443\r\n";
+    let ask = "GET /x HTTP/1.1\r\nhost: a.test\r\n\r\n";
+    let trusting = example.run(&[("APP_URL", origin.url()), ("LOAD_BALANCER", "127.0.0.1")]).await;
+    let mut raw = Raw::connect(trusting.address).await;
+    let answer = raw.send(format!("{header}{ask}")).await.response().await;
+    let seen: Seen = serde_json::from_slice(&answer.body).unwrap();
+    assert_eq!(seen.header("x-real-ip"), Some("203.0.113.7"));
+    let mut without = Raw::connect(trusting.address).await;
+    assert!(without.send(ask).await.next_response().await.is_none());
+    let wary = example.run(&[("APP_URL", origin.url())]).await;
+    let mut forged = Raw::connect(wary.address).await;
+    assert_eq!(forged.send(format!("{header}{ask}")).await.response().await.status(), 400);
+    assert_eq!(origin.requests(), 1);
 }
 
 async fn redirect_and_respond(example: Example) {

@@ -1,26 +1,7 @@
 //! TLS towards upstreams: verified by default, with the right name, with a certificate of our own where it is asked for.
 
-use std::fs;
-
-use tempfile::TempDir;
-
-use crate::support::tls::Authority;
+use crate::support::tls::{Authority, Files};
 use crate::support::{Gateway, Origin};
-
-/// Files the configuration names.
-struct Files(TempDir);
-
-impl Files {
-    fn new() -> Files {
-        Files(tempfile::tempdir().unwrap())
-    }
-
-    fn write(&self, name: &str, content: &str) -> String {
-        let path = self.0.path().join(name);
-        fs::write(&path, content).unwrap();
-        path.display().to_string()
-    }
-}
 
 /// A service per name, `/NAME/*` each, at the same target with its own TLS settings.
 fn services(url: &str, tls: &[(&str, String)]) -> String {

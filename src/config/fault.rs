@@ -149,6 +149,11 @@ impl Faults {
         for text in [&mut fault.allowed, &mut fault.hint] {
             *text = mask_passwords(text).into_owned();
         }
+        for text in [&mut fault.found, &mut fault.allowed, &mut fault.hint] {
+            if text.contains(is_unprintable) {
+                *text = text.chars().flat_map(|c| escaped(c, is_unprintable(c))).collect();
+            }
+        }
         fault.place = self.origins.translate(fault.place);
         fault
     }
@@ -194,8 +199,16 @@ pub fn quoted(text: &str) -> String {
 }
 
 fn escape(character: char) -> impl Iterator<Item = char> {
-    let escaped = character.is_control() || matches!(character, '"' | '\\');
-    let (plain, escape) = if escaped { (None, Some(character.escape_default())) } else { (Some(character), None) };
+    escaped(character, character.is_control() || matches!(character, '"' | '\\'))
+}
+
+/// What a terminal would obey. Some texts have several lines.
+fn is_unprintable(character: char) -> bool {
+    character.is_control() && character != '\n'
+}
+
+fn escaped(character: char, escape: bool) -> impl Iterator<Item = char> {
+    let (plain, escape) = if escape { (None, Some(character.escape_default())) } else { (Some(character), None) };
     plain.into_iter().chain(escape.into_iter().flatten())
 }
 

@@ -73,7 +73,11 @@ impl<'i> Interpolation<'i> {
                 rest = after;
             } else if let Some(after) = after.strip_prefix('{') {
                 let (reference, after) = split_at_brace(after).ok_or_else(|| unclosed(after))?;
+                let start = out.len();
                 self.resolve(reference, depth, out, source)?;
+                if is_secret(reference) {
+                    source.secrets.push(out.get(start..).unwrap_or_default().to_owned());
+                }
                 rest = after;
             } else {
                 out.push('$');
@@ -92,7 +96,7 @@ impl<'i> Interpolation<'i> {
         source: &mut Source,
     ) -> Result<(), Unfilled> {
         if let Some(path) = reference.strip_prefix("file:") {
-            source.note(reference, true);
+            source.note(reference);
             return self.spend(read(&self.folder.join(path), path)?).map(|text| out.push_str(&text));
         }
         let (name, default) = match reference.split_once(":-") {
@@ -102,7 +106,7 @@ impl<'i> Interpolation<'i> {
         if !is_name(name) {
             return Err(Unfilled::new(quoted(&format!("${{{name}}}")), FORMS, ""));
         }
-        source.note(name, is_secret_name(name));
+        source.note(name);
         match ((self.env)(name), default) {
             (Some(value), None) => self.spend(value).map(|value| out.push_str(&value)),
             (Some(value), _) if !value.is_empty() => self.spend(value).map(|value| out.push_str(&value)),
@@ -123,10 +127,9 @@ impl<'i> Interpolation<'i> {
 }
 
 impl Source {
-    fn note(&mut self, name: &str, secret: bool) {
+    fn note(&mut self, name: &str) {
         let separator = if self.references.is_empty() { "" } else { ", " };
         self.references.push_str(&format!("{separator}${{{name}}}"));
-        self.secret |= secret;
     }
 }
 
@@ -175,9 +178,9 @@ fn is_name(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-fn is_secret_name(name: &str) -> bool {
-    let name = name.to_ascii_uppercase();
-    ["SECRET", "PASSWORD", "TOKEN", "KEY"].iter().any(|word| name.contains(word))
+fn is_secret(reference: &str) -> bool {
+    let name = reference.split(":-").next().unwrap_or_default().to_ascii_uppercase();
+    reference.starts_with("file:") || ["SECRET", "PASSWORD", "TOKEN", "KEY"].iter().any(|word| name.contains(word))
 }
 
 fn read(path: &Path, written: &str) -> Result<String, Unfilled> {

@@ -35,12 +35,13 @@ pub struct Text {
 pub struct Source {
     /// The references, without their defaults: `${HOST}, ${PORT}`.
     pub references: String,
-    pub secret: bool,
+    /// What came from secret ones.
+    pub secrets: Vec<String>,
 }
 
 impl Text {
     pub fn is_secret(&self) -> bool {
-        self.from.as_ref().is_some_and(|source| source.secret)
+        self.from.as_ref().is_some_and(|source| !source.secrets.is_empty())
     }
 }
 

@@ -29,7 +29,8 @@ pub struct Origins {
     kept: HashMap<Place<'static>, Vec<usize>>,
     pruned: BTreeSet<Place<'static>>,
     secrets: BTreeSet<Place<'static>>,
-    secret_texts: BTreeSet<String>,
+    /// Whole texts and their secret parts, with their lengths: the longest are looked for first.
+    secret_texts: BTreeSet<(usize, String)>,
 }
 
 impl Origins {
@@ -64,7 +65,7 @@ impl Origins {
     }
 
     pub(super) fn without_secrets(&self, text: &str) -> String {
-        self.secret_texts.iter().rev().fold(text.to_owned(), |text, secret| {
+        self.secret_texts.iter().rev().fold(text.to_owned(), |text, (_, secret)| {
             let shown = quoted(secret);
             text.replace(secret.as_str(), "***").replace(shown.trim_matches('"'), "***")
         })
@@ -111,9 +112,9 @@ impl Origins {
         match node {
             Node::Text(text) if text.is_secret() => {
                 self.secrets.insert(place.clone().into_owned());
-                if text.text.len() >= SHORTEST_SECRET {
-                    self.secret_texts.insert(text.text.clone());
-                }
+                let parts = text.from.iter().flat_map(|source| &source.secrets);
+                let long = parts.chain([&text.text]).filter(|secret| secret.len() >= SHORTEST_SECRET);
+                self.secret_texts.extend(long.map(|secret| (secret.len(), secret.clone())));
             }
             Node::Map(map) => self.survey_map(map, place),
             Node::List(list) => self.survey_list(list, place),

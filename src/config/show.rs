@@ -76,7 +76,7 @@ pub(super) fn mask_passwords(text: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{parse, parse_with};
+    use crate::config::{Fault, parse, parse_with};
 
     #[test]
     fn passwords_of_urls_are_masked() {
@@ -103,6 +103,13 @@ mod tests {
         assert!(shown.contains("state_dir: '***'\n") && shown.contains("grace: 30s\n"), "{shown}");
         assert!(shown.contains("    - http://u:***@h\n    - '***'\n"), "{shown}");
         assert!(!shown.contains("hidden") && !shown.contains("pw"), "{shown}");
+    }
+
+    #[test]
+    fn a_fault_that_quotes_a_piece_of_a_text_hides_the_secret_in_it() {
+        let (_, mut faults) = parse_with("version: 1\nstate_dir: /a/{x${API_KEY}}/b\n", &|_| Some("hidden".into()));
+        faults.add(Fault::saying(Place::new("state_dir"), "`{xhidden}` is not a name"));
+        assert_eq!(faults.to_string(), "state_dir: `{x***}` is not a name\n");
     }
 
     #[test]

@@ -18,12 +18,14 @@ use super::place::Place;
 /// What aliases may add to a small file, in bytes of text and values.
 const SLACK: usize = 1 << 20;
 const TOO_MUCH: &str = "its aliases (`*name`) blow it up beyond all measure";
+/// What ends a line, and so a comment, for the library.
+const BREAKS: [char; 5] = ['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}'];
 const TAG: &str = "a tag (`!name`) means nothing here";
 
 /// The tree of `text`, faults placed at `file`. `None` after a syntax error; `Null` when nothing is written.
 pub fn read(text: &str, file: &Place<'_>, faults: &mut Faults) -> Option<Node> {
     let state = RefCell::new(State { budget: text.len().saturating_mul(2) + SLACK, duplicates: Vec::new() });
-    let read = match text.lines().all(is_blank) {
+    let read = match text.split(BREAKS).all(is_blank) {
         true => Ok(Node::Null),
         false => Seed { place: file, state: &state }.deserialize(serde_yaml::Deserializer::from_str(text)),
     };

@@ -1,7 +1,7 @@
 //! Accepting connections, on all listeners, in one runtime.
 //!
 //! Accepting pauses while there are as many connections as there may be, and for a moment when the process is out of
-//! descriptors: what waits stays with the kernel. When the gateway stops, what the kernel has already taken in is still
+//! descriptors: what waits stays with the kernel. Listeners that wait at the same time may each take one beyond the cap. When the gateway stops, what the kernel has already taken in is still
 //! accepted and served; then the listener is closed.
 
 use std::io;
@@ -122,6 +122,7 @@ async fn accept(listener: Listener, door: Arc<Door>, enter: impl Fn((Socket, End
 
 /// The next connection, when there is room for it.
 async fn next(listener: &Listener, door: &Door) -> (Socket, Ends) {
+    let mut told = false;
     loop {
         while !door.caps.has_room(door.shared.live.plan().edge.limits.connections) {
             tokio::time::sleep(PAUSE).await;
@@ -131,8 +132,11 @@ async fn next(listener: &Listener, door: &Door) -> (Socket, Ends) {
             // The client went before we came.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                door.shared.metrics.turned_away("accept_failed");
-                log::warn!("a connection can't be accepted: {error}");
+                // What keeps us from accepting may last; it is told once.
+                if !std::mem::replace(&mut told, true) {
+                    door.shared.metrics.turned_away("accept_failed");
+                    log::warn!("connections can't be accepted for now: {error}");
+                }
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -153,7 +157,8 @@ impl Listener {
         match self {
             Listener::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                stream.set_nodelay(true)?;
+                // A client that is gone already shows when it is read from.
+                let _ = stream.set_nodelay(true);
                 let destination = stream.local_addr().ok();
                 Ok((Socket::Tcp(stream), Ends { source: Some(canonical(peer)), destination }))
             }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use http::HeaderValue;
 use pingora::apps::ServerApp;
 use pingora::server::ShutdownWatch;
-use pingora_proxy::HttpProxy;
 use tokio::io::AsyncReadExt;
 use tokio_rustls::TlsAcceptor;
 
@@ -21,14 +20,14 @@ use super::proxy_protocol::{self, Parsed};
 use super::tap::Tap;
 use super::transport::{Socket, Transport};
 use crate::gateway::Shared;
-use crate::proxy::Proxy;
+use crate::proxy::deadline::{Guarded, guard};
 
 /// What every connection passes. All listeners lead to one proxy, and so to one pool of upstream connections.
 pub struct Door {
     /// What connections share with administration.
     pub shared: Arc<Shared>,
     /// What serves their requests.
-    pub proxy: Arc<HttpProxy<Proxy>>,
+    pub proxy: Arc<Guarded>,
     /// How many there are.
     pub caps: Arc<Caps>,
 }
@@ -46,14 +45,28 @@ pub struct Ends {
 }
 
 impl Door {
-    /// Serves a connection to its end.
-    pub async fn serve(self: Arc<Self>, socket: Socket, ends: Ends, entrance: Arc<Entrance>, shutdown: ShutdownWatch) {
-        let _open = (!entrance.is_for_probes).then(|| (self.shared.metrics.connection(), self.caps.count()));
+    /// Serves a connection to its end. It counts from now on, and not from when its task begins: until then more would be
+    /// accepted than may be.
+    pub fn serve(
+        self: Arc<Self>,
+        socket: Socket,
+        ends: Ends,
+        entrance: Arc<Entrance>,
+        shutdown: ShutdownWatch,
+    ) -> impl Future<Output = ()> + Send {
+        let open = (!entrance.is_for_probes).then(|| (self.shared.metrics.connection(), self.caps.count()));
+        async move {
+            let _open = open;
+            self.serve_counted(socket, ends, entrance, shutdown).await;
+        }
+    }
+
+    async fn serve_counted(&self, socket: Socket, ends: Ends, entrance: Arc<Entrance>, shutdown: ShutdownWatch) {
         let limits = self.shared.live.plan().edge.limits;
         let entered = tokio::time::timeout(limits.head_timeout, self.enter(socket, ends, entrance, limits)).await;
         match entered.unwrap_or(Err("handshake_timeout")) {
             Ok((tap, _of_address)) => {
-                self.proxy.process_new(Box::new(tap), &shutdown).await;
+                guard(self.proxy.process_new(Box::new(tap), &shutdown)).await;
             }
             Err(reason) => self.shared.metrics.turned_away(reason),
         }

@@ -82,7 +82,10 @@ impl Entrance {
 impl Encrypted {
     fn compile(raw: &Tls, place: &Place, faults: &mut Faults) -> Option<Encrypted> {
         let pairs: Vec<_> = raw.certificates.iter().map(|pair| (pair.cert.clone(), pair.key.clone())).collect();
-        let of_pair = |index| place.key("certificates").index(index);
+        let of_pair = |index| match pairs.is_empty() {
+            true => place.key("certificates"),
+            false => place.key("certificates").index(index),
+        };
         let certificates = Certificates::read(&pairs)
             .map_err(|wrong| {
                 wrong.into_iter().for_each(|(index, text)| faults.add(Fault::saying(of_pair(index), text)))

@@ -1,11 +1,11 @@
-//! How long something may be waited for. The timer is armed once and moved only when it rings too early, so that waiting
-//! for what comes soon costs a look at the clock.
+//! How long something may be waited for.
 
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
+
+use crate::alarm::Alarm;
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub enum Waiting {
     Head,
     /// The client to hear the last words.
     Farewell,
+    /// The rest of this header block of HTTP/2.
+    Block(u64),
     /// Anything at all, so many requests having been settled.
     Requests(u64),
 }
@@ -24,7 +26,7 @@ pub enum Waiting {
 #[derive(Default)]
 pub struct Patience {
     now: Option<(Waiting, Instant)>,
-    timer: Option<Pin<Box<Sleep>>>,
+    alarm: Alarm,
 }
 
 impl Patience {
@@ -35,18 +37,7 @@ impl Patience {
             _ => Instant::now(),
         };
         self.now = Some((waiting, since));
-        let end = since + limit;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(end)));
-        if timer.deadline() > end {
-            timer.as_mut().reset(end);
-        }
-        loop {
-            ready!(timer.as_mut().poll(cx));
-            if timer.deadline() >= end {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(end);
-        }
+        self.alarm.poll(since + limit, cx)
     }
 
     /// It came; how long it was waited for.

@@ -19,9 +19,7 @@ pub fn refuse(shared: &Shared, connection: &Connection, fault: Fault, began: Sys
     let id = request_id::new(began);
     let id = id.to_str().unwrap_or_default();
     record(shared, connection, fault, id, began);
-    let title = Kind::BAD_REQUEST.title;
-    let kind = Kind { status: fault.status, code: fault.code, title, ..Kind::BAD_REQUEST };
-    let body = problem::document(&Refusal::new(kind, fault.text), None, id);
+    let body = problem::document(&refusal(fault), None, id);
     let reason = http::StatusCode::from_u16(fault.status).ok().and_then(|status| status.canonical_reason());
     let mut answer = format!(
         "HTTP/1.1 {} {}\r\ncontent-type: {}\r\ncache-control: no-store\r\nx-gatekeeper-error: {}\r\nx-request-id: {id}\r\n\
@@ -35,6 +33,12 @@ pub fn refuse(shared: &Shared, connection: &Connection, fault: Fault, began: Sys
     .into_bytes();
     answer.extend_from_slice(&body);
     answer
+}
+
+/// What a fault means to the client.
+pub fn refusal(fault: Fault) -> Refusal {
+    let kind = Kind { status: fault.status, code: fault.code, ..Kind::BAD_REQUEST };
+    Refusal { close: true, ..Refusal::new(kind, fault.text) }
 }
 
 fn record(shared: &Shared, connection: &Connection, fault: Fault, id: &str, began: SystemTime) {

@@ -2,8 +2,10 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+
+use nix::sys::socket::{self as system, AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, sockopt};
 
 /// A bound socket.
 #[derive(Debug)]
@@ -28,8 +30,18 @@ pub fn bind(address: &str) -> Result<Socket, String> {
 
 fn bind_tcp(address: &str) -> io::Result<(String, OwnedFd)> {
     let address: SocketAddr = address.parse().map_err(|_| io::Error::other("not an IP address and a port"))?;
-    let listener = TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
+    let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = system::socket(family, SockType::Stream, flags, None)?;
+    system::setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+    if address.is_ipv6() {
+        // `[::]` leaves its port to `0.0.0.0`: each listener is one family, whatever the system's default.
+        system::setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
+    }
+    system::bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
+    // As many may wait as the system allows: a burst of connections is not a reason to lose some.
+    system::listen(&fd, Backlog::MAXALLOWABLE)?;
+    let listener = TcpListener::from(fd);
     Ok((listener.local_addr()?.to_string(), listener.into()))
 }
 
@@ -68,6 +80,17 @@ mod tests {
         assert!(!socket.address.ends_with(":0"));
         let fault = bind(&socket.address).unwrap_err();
         assert_eq!(fault, format!("can't listen on {}: another process listens there", socket.address));
+    }
+
+    #[test]
+    fn both_families_may_have_the_same_port() {
+        if TcpListener::bind("[::1]:0").is_err() {
+            return; // a machine without IPv6
+        }
+        let v4 = bind("0.0.0.0:0").unwrap();
+        let port = v4.address.rsplit(':').next().unwrap();
+        let v6 = bind(&format!("[::]:{port}")).unwrap();
+        assert_eq!(v6.address, format!("[::]:{port}"));
     }
 
     #[test]

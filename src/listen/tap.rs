@@ -8,6 +8,9 @@
 //! * A response's head is buffered by the framework until its first body bytes come; a client of a stream would wait for
 //!   its head as long as for its first event. So what is buffered is sent when the request's task turns to reading,
 //!   which is when it waits.
+//! * HTTP/2: a client that sends too much of what costs it nothing (`frames`), or leaves a header block incomplete, is cut
+//!   off.
+//! * When the time of the request under way is over, reading fails, which is how its exchange learns of it.
 //! * The framework's search for HTTP/2's preface waits for all of its 24 bytes, and for ever. Here it ends at the first
 //!   byte that differs, or when a head's time is over.
 
@@ -16,7 +19,7 @@ use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use pingora::protocols::raw_connect::ProxyDigest;
@@ -28,12 +31,14 @@ use pingora::protocols::{
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
 
 use super::connection::Connection;
+use super::frames::{Excess, Frames, TooMuch};
 use super::limits::Limits;
 use super::patience::{Patience, Waiting};
 use super::refuse::refuse;
 use super::transport::Transport;
 use super::wire::{self, Fault, HeadFault, Inspector, Phase, Step};
 use crate::gateway::Shared;
+use crate::proxy::deadline::{self, Watch};
 
 /// A response's head and a small body leave in one segment.
 const WRITE_BUFFER: usize = 1460;
@@ -45,6 +50,9 @@ const LINGERED_BYTES: usize = 256 * 1024;
 /// A head did not arrive in time.
 const HEAD_TIMEOUT: Fault =
     &HeadFault { status: 408, code: "head_timeout", text: "the request's head took too long to arrive" };
+
+/// A header block of HTTP/2 did not arrive in time.
+const BLOCK_TIMEOUT: Excess = &TooMuch { code: "h2_head_timeout", text: "a header block took too long to arrive" };
 
 /// A tap on a client's byte stream.
 pub struct Tap {
@@ -72,7 +80,7 @@ enum Speech {
     /// HTTP/1: the inspector, and how many heads were handed on.
     One(Box<Inspector>, u64),
     /// HTTP/2.
-    Two,
+    Two(Box<Frames>),
     /// The answer to what was refused, then nothing any more.
     Farewell(Farewell),
 }
@@ -107,7 +115,7 @@ impl Tap {
         is_h2: bool,
     ) -> Self {
         let speech = match is_h2 {
-            true => Speech::Two,
+            true => two(&shared),
             false if connection.entrance.h2c => Speech::Undecided,
             false => Speech::One(Box::new(Inspector::new(limits.wire)), 0),
         };
@@ -270,9 +278,18 @@ impl Tap {
     }
 
     fn poll_two(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Speech::Two(frames) = &mut self.speech else { return Pin::new(&mut self.stream).poll_read(cx, buf) };
+        let before = buf.filled().len();
         if Pin::new(&mut self.stream).poll_read(cx, buf)?.is_ready() {
-            self.patience.end();
-            return Poll::Ready(Ok(()));
+            let judged = frames.judge(buf.filled().get(before..).unwrap_or_default(), Instant::now());
+            if frames.open_block().is_none() {
+                self.patience.end();
+            }
+            return Poll::Ready(judged.map_err(|excess| self.cut(excess)));
+        }
+        if let Some(block) = frames.open_block() {
+            ready!(self.patience.poll(cx, Waiting::Block(block), self.limits.head_timeout));
+            return Poll::Ready(Err(self.cut(BLOCK_TIMEOUT)));
         }
         // Served requests between two looks are a sign of life, too.
         let waiting = Waiting::Requests(self.connection.settled());
@@ -284,6 +301,25 @@ impl Tap {
         }
         Poll::Pending
     }
+
+    /// What the client is sent lets it send more.
+    fn count(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let (Speech::Two(frames), Poll::Ready(Ok(bytes))) = (&mut self.speech, &written) {
+            frames.sent(*bytes);
+        }
+        written
+    }
+
+    fn cut(&self, excess: Excess) -> io::Error {
+        self.shared.metrics.cut(excess.code);
+        log::debug!("{:?} is cut off: {}", self.connection.source, excess.text);
+        io::Error::new(io::ErrorKind::InvalidData, excess.text)
+    }
+}
+
+/// HTTP/2, from its first byte.
+fn two(shared: &Shared) -> Speech {
+    Speech::Two(Box::new(Frames::new(shared.live.plan().edge.http2.budgets, Instant::now())))
 }
 
 /// Judges bytes that begin where nothing is released yet.
@@ -301,6 +337,9 @@ fn judge(speech: &mut Speech, next: Next, bytes: &[u8]) -> Step {
 
 impl AsyncRead for Tap {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if deadline::watch(Watch::late).is_some() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         if self.released > 0 {
             self.give(buf);
             return Poll::Ready(Ok(()));
@@ -313,7 +352,7 @@ impl AsyncRead for Tap {
         }
         match self.speech {
             Speech::One(..) => self.poll_one(cx, buf),
-            Speech::Two | Speech::Undecided => self.poll_two(cx, buf),
+            Speech::Two(_) | Speech::Undecided => self.poll_two(cx, buf),
             Speech::Farewell(_) => self.poll_farewell(cx),
         }
     }
@@ -322,7 +361,8 @@ impl AsyncRead for Tap {
 impl AsyncWrite for Tap {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.unflushed = true;
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.count(written)
     }
 
     fn poll_write_vectored(
@@ -331,7 +371,8 @@ impl AsyncWrite for Tap {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.unflushed = true;
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.count(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -361,10 +402,13 @@ impl Peek for Tap {
         let is_h2 = decided.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         buf.iter_mut().zip(&self.held).for_each(|(to, from)| *to = *from);
         self.speech = match is_h2 {
-            true => Speech::Two,
+            true => two(&self.shared),
             false => Speech::One(Box::new(Inspector::new(self.limits.wire)), 0),
         };
-        self.released = if is_h2 { self.held.len() } else { 0 };
+        if let Speech::Two(frames) = &mut self.speech {
+            frames.judge(&self.held, Instant::now()).map_err(|excess| self.cut(excess))?;
+            self.released = self.held.len();
+        }
         Ok(true)
     }
 }
@@ -413,7 +457,7 @@ impl Ssl for Tap {
     }
 
     fn selected_alpn_proto(&self) -> Option<ALPN> {
-        matches!(self.speech, Speech::Two).then_some(ALPN::H2)
+        matches!(self.speech, Speech::Two(_)).then_some(ALPN::H2)
     }
 }
 

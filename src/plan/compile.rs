@@ -11,6 +11,7 @@ use super::{Edge, OwnPath, Plan, lint, route_parts, route_tests, shield};
 use crate::config::model::{self, Config};
 use crate::config::{Fault, Faults, Place};
 use crate::listen::entrance::Entrance;
+use crate::listen::http2::Http2;
 use crate::listen::limits::Limits;
 use crate::record::is_credential_header;
 use crate::route::{Clash, Conditions, HeaderCondition, HostPattern, PathPattern, QueryCondition, Table};
@@ -71,6 +72,7 @@ fn compile_edge(config: &Config, context: &BuildContext, faults: &mut Faults) ->
         trusted: trusted.ok()?,
         identity: identity.ok()?,
         limits: Limits::compile(&config.limits, faults),
+        http2: Http2::compile(&config.http2, faults),
         acme_webroot: config.acme_webroot.as_ref().map(PathBuf::from),
         logged_headers,
     })

@@ -7,7 +7,7 @@ use http::request::Parts;
 use serde::Serialize;
 
 use super::Plan;
-use super::route::{Action, HostSent, Route};
+use super::route::{Action, HostSent, Route, Who};
 use super::walk::{Asked, Decision, lookup};
 use crate::policy::refusal::Refusal;
 use crate::policy::shield::announces_body;
@@ -129,7 +129,8 @@ impl Plan {
         asked: &Asked,
         client: Option<IpAddr>,
     ) -> Result<Option<Sent>, Refusal> {
-        let Some(service) = route.service(request, client) else { return Ok(None) };
+        let who = Who { address: client, user: None };
+        let Some(service) = route.service(request, who) else { return Ok(None) };
         let path = route.upstream_path(asked, self.edge.merge_slashes)?;
         let target = asked.query.map_or(path.to_string(), |query| format!("{path}?{query}"));
         let or = match &route.action {

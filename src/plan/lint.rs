@@ -57,10 +57,12 @@ fn contradictory_timeouts(config: &Config, faults: &mut Faults) {
     for (index, route) in active(config) {
         let Some(total) = route.timeout else { continue };
         // The default may well be longer than a short timeout; only what was written can contradict it.
-        let connect = route.timeouts.connect;
-        if connect > total && connect != Timeouts::default().connect {
-            let place = Place::new("routes").index(index).key("timeouts").key("connect");
-            faults.warn(Fault::saying(place, "longer than the route's timeout, which ends the request first"));
+        let connect = Some(route.timeouts.connect).filter(|connect| *connect != Timeouts::default().connect);
+        for (key, period) in [("connect", connect), ("first_byte", route.timeouts.first_byte)] {
+            if period.is_some_and(|period| period > total) {
+                let place = Place::new("routes").index(index).key("timeouts").key(key);
+                faults.warn(Fault::saying(place, "longer than the route's timeout, which ends the request first"));
+            }
         }
     }
 }

@@ -119,6 +119,8 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let settings = |config: &Config| {
         [
             ("listen", serde_json::json!(config.listen.iter().map(|listen| &listen.address).collect::<Vec<_>>())),
+            ("http2.concurrent_streams", serde_json::json!(config.http2.concurrent_streams)),
+            ("http2.header_list_bytes", serde_json::json!(config.http2.header_list_bytes)),
             ("admin", serde_json::json!(config.admin)),
             ("threads", serde_json::json!(config.threads)),
             ("state_dir", serde_json::json!(config.state_dir)),

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::listen::entrance::Entrance;
+use crate::listen::http2::Http2;
 use crate::listen::limits::Limits;
 use crate::policy::shield::Front;
 use crate::route::Table;
@@ -55,6 +56,8 @@ pub struct Edge {
     pub identity: names::HeaderNames,
     /// What connections may take.
     pub limits: Limits,
+    /// What they may do with HTTP/2.
+    pub http2: Http2,
     /// Where an ACME client writes its challenges.
     pub acme_webroot: Option<PathBuf>,
     /// Request headers the access log shows.

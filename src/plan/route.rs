@@ -70,7 +70,7 @@ pub struct Split {
 /// What keeps a client at the service of a split.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sticky {
-    /// The authenticated user; the address of a client that is not authenticated, which today each is.
+    /// Who the client has proved to be, by the fingerprint of its certificate; the address of one that proved nothing.
     User,
     /// Its address.
     Ip,
@@ -117,13 +117,28 @@ pub struct Timeouts {
     pub total: Option<Duration>,
     /// For connecting to a target.
     pub connect: Duration,
-    /// For a target's silence.
+    /// For the beginning of an answer.
+    pub first_byte: Duration,
+    /// For silence.
     pub idle: Duration,
+    /// For the silence of an upgraded connection.
+    pub websocket_idle: Duration,
+    /// For an upgraded connection in all.
+    pub websocket_life: Option<Duration>,
+}
+
+/// What a client can be recognised by, beside its request.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Who<'a> {
+    /// Its address.
+    pub address: Option<IpAddr>,
+    /// Who it has proved to be.
+    pub user: Option<&'a [u8]>,
 }
 
 impl Route {
     /// The service this request goes to; `None` if the gateway answers it itself.
-    pub fn service(&self, request: &Parts, client: Option<IpAddr>) -> Option<&Arc<Service>> {
+    pub fn service(&self, request: &Parts, client: Who) -> Option<&Arc<Service>> {
         match &self.action {
             Action::Forward(service) => Some(service),
             Action::Split(split) => split.services.get(split.choose(request, client)),
@@ -166,7 +181,7 @@ impl Route {
 }
 
 impl Split {
-    fn choose(&self, request: &Parts, client: Option<IpAddr>) -> usize {
+    fn choose(&self, request: &Parts, client: Who) -> usize {
         match self.sticky.as_ref().and_then(|sticky| sticky.hash(request, client)) {
             Some(hash) => self.shares.of_hash(hash),
             None => self.shares.next(),
@@ -176,9 +191,10 @@ impl Split {
 
 impl Sticky {
     /// `None` if the client brings nothing to be recognised by: it then takes its turn.
-    fn hash(&self, request: &Parts, client: Option<IpAddr>) -> Option<u64> {
+    fn hash(&self, request: &Parts, client: Who) -> Option<u64> {
         match self {
-            Sticky::User | Sticky::Ip => client.map(|address| match address {
+            Sticky::User if client.user.is_some() => client.user.map(stable_hash),
+            Sticky::User | Sticky::Ip => client.address.map(|address| match address {
                 IpAddr::V4(v4) => stable_hash(&v4.octets()),
                 IpAddr::V6(v6) => stable_hash(&v6.octets()),
             }),
@@ -216,10 +232,19 @@ mod tests {
     #[test]
     fn who_brings_nothing_to_be_recognised_by_is_not_sticky() {
         let by_header = Sticky::Header(HeaderName::from_static("x-tenant"));
-        assert!(by_header.hash(&request("x-other", "1"), None).is_none());
-        assert_eq!(by_header.hash(&request("x-tenant", "1"), None), Some(stable_hash(b"1")));
-        assert!(Sticky::Ip.hash(&request("a", "1"), None).is_none());
-        let address = "192.0.2.1".parse().ok();
-        assert_eq!(Sticky::User.hash(&request("a", "1"), address), Some(stable_hash(&[192, 0, 2, 1])));
+        let unknown = Who::default();
+        assert!(by_header.hash(&request("x-other", "1"), unknown).is_none());
+        assert_eq!(by_header.hash(&request("x-tenant", "1"), unknown), Some(stable_hash(b"1")));
+        assert!(Sticky::Ip.hash(&request("a", "1"), unknown).is_none());
+    }
+
+    #[test]
+    fn a_user_is_known_by_what_it_proved_before_its_address() {
+        let stranger = Who { address: "192.0.2.1".parse().ok(), user: None };
+        let user = Who { user: Some(b"proved"), ..stranger };
+        let hash = |sticky: Sticky, client| sticky.hash(&request("a", "1"), client);
+        assert_eq!(hash(Sticky::User, stranger), Some(stable_hash(&[192, 0, 2, 1])));
+        assert_eq!(hash(Sticky::User, user), Some(stable_hash(b"proved")));
+        assert_eq!(hash(Sticky::Ip, user), hash(Sticky::Ip, stranger));
     }
 }

@@ -41,14 +41,22 @@ pub fn compile<'a>(
         host: host?,
         rejects_encoded: raw.encoded_reserved == EncodedReserved::Reject,
         shield: shield?,
-        timeouts: Timeouts {
-            total: raw.timeout.map(|period| period.0),
-            connect: raw.timeouts.connect.0,
-            idle: raw.timeouts.idle.0,
-        },
+        timeouts: timeouts(raw),
         compression: if compress { config.compression.level } else { 0 },
         pattern: pattern?,
     })
+}
+
+fn timeouts(raw: &model::Route) -> Timeouts {
+    let idle = raw.timeouts.idle;
+    Timeouts {
+        total: raw.timeout.map(|period| period.0),
+        connect: raw.timeouts.connect.0,
+        first_byte: raw.timeouts.first_byte.unwrap_or(idle).0,
+        idle: idle.0,
+        websocket_idle: raw.websocket.idle.unwrap_or(idle).0,
+        websocket_life: raw.websocket.max_life.map(|period| period.0),
+    }
 }
 
 struct Compiler<'a, 'f> {

@@ -4,45 +4,57 @@
 //! after that is tried again only for idempotent methods, and only where a pooled connection turned out to be closed.
 //! Every error leaves here with its retry decided: an undecided one panics in the framework.
 
+use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
-use http::StatusCode;
-use pingora::http::ResponseHeader;
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http::{Method, StatusCode, Version};
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::upstreams::peer::{ALPN, HttpPeer};
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::Session;
 
 use super::ctx::{Ctx, Forward};
+use super::deadline::{self, Watch};
 use super::{fault, headers};
+use crate::plan::route::Timeouts;
 use crate::policy::refusal::Kind;
 
 /// Attempts a request may take in all.
 pub const MAX_ATTEMPTS: usize = 3;
 
 /// The way to the next target to try.
-pub fn next_peer(ctx: &mut Ctx, websocket: bool, has_body: bool) -> Result<Box<HttpPeer>> {
+pub fn next_peer(session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     let (Some(route), Some(forward)) = (&ctx.route, &mut ctx.forward) else {
         return Err(Error::explain(ErrorType::InternalError, "a request without a route came to be forwarded"));
     };
-    let left = forward.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    let end = route.timeouts.total.map(|total| ctx.began.instant + total);
+    let left = end.map(|end| end.saturating_duration_since(Instant::now()));
     if left.is_some_and(|left| left.is_zero()) {
         return Err(fault::refused(ctx, Kind::UPSTREAM_TIMEOUT, "the request's time is over"));
     }
     let Some(mut peer) = choose(forward) else {
         return Err(fault::refused(ctx, Kind::NO_TARGET, "no target of the service has a known address"));
     };
-    let within = |limit: Duration| left.map_or(limit, |left| left.min(limit));
-    if websocket {
+    if headers::is_websocket(session.req_header()) {
         // HTTP/2 has another way to begin one, which few upstreams know.
         peer.options.alpn = ALPN::H1;
     }
-    peer.options.total_connection_timeout = Some(within(route.timeouts.connect));
-    // An upgraded connection outlives the route's timeout, and its silence is bounded by this alone.
-    peer.options.read_timeout = Some(if websocket { route.timeouts.idle } else { within(route.timeouts.idle) });
-    // A head alone never blocks: the timer is spared.
-    peer.options.write_timeout = Some(route.timeouts.idle).filter(|_| has_body);
+    let connect = route.timeouts.connect;
+    peer.options.total_connection_timeout = Some(left.map_or(connect, |left| left.min(connect)));
+    peer.options.read_timeout = silence(&route.timeouts, left, &peer.options.alpn, !session.is_body_empty());
     forward.attempts += 1;
+    deadline::watch(|watch| watch.connecting(end));
     Ok(peer)
+}
+
+/// The framework's own limit of an upstream's silence, counted from the request's head and anew at each read. It is wanted
+/// for HTTP/2 only, where nothing else leads to a 504: no longer than the request may take, no shorter than any silence
+/// that is allowed, and so not at all while a body of any length may still be on its way.
+fn silence(timeouts: &Timeouts, left: Option<Duration>, alpn: &ALPN, has_body: bool) -> Option<Duration> {
+    let allowed = (!has_body).then_some(timeouts.first_byte.max(timeouts.idle));
+    left.into_iter().chain(allowed).min().filter(|_| alpn.get_max_http_version() > 1)
 }
 
 fn choose(forward: &mut Forward) -> Option<Box<HttpPeer>> {
@@ -57,8 +69,7 @@ fn choose(forward: &mut Forward) -> Option<Box<HttpPeer>> {
 
 /// After a connection that could not be made.
 pub fn after_failed_connect(ctx: &Ctx, peer: &HttpPeer, error: Box<Error>) -> Box<Error> {
-    let again = ctx.forward.as_ref().is_some_and(|forward| (forward.attempts as usize) < MAX_ATTEMPTS);
-    told(error, peer, again)
+    told(error, peer, may_try_again(ctx))
 }
 
 /// After a failure on a connection that had been made.
@@ -69,14 +80,20 @@ pub fn after_failed_exchange(
     mut error: Box<Error>,
     reused: bool,
 ) -> Box<Error> {
+    deadline::watch(Watch::rest);
     error.retry.decide_reuse(reused);
     let safe = session.req_header().method.is_idempotent()
         && !session.as_ref().retry_buffer_truncated()
         && session.response_written().is_none()
         && *error.esource() == ErrorSource::Upstream
-        && ctx.forward.as_ref().is_some_and(|forward| (forward.attempts as usize) < MAX_ATTEMPTS);
+        && may_try_again(ctx);
     let again = safe && error.retry();
     told(error, peer, again)
+}
+
+fn may_try_again(ctx: &Ctx) -> bool {
+    let left = ctx.forward.as_ref().is_some_and(|forward| (forward.attempts as usize) < MAX_ATTEMPTS);
+    left && deadline::watch(Watch::late).is_none()
 }
 
 fn told(error: Box<Error>, peer: &HttpPeer, again: bool) -> Box<Error> {
@@ -85,7 +102,21 @@ fn told(error: Box<Error>, peer: &HttpPeer, again: bool) -> Box<Error> {
     error
 }
 
-/// Notes how long the upstream took, from the request's head, and that an upgraded connection is bounded by no deadline.
+/// Notes the connection an attempt has.
+pub fn note_connection(upstream: RawFd) -> Result<()> {
+    check_time()?;
+    deadline::watch(|watch| watch.connected(upstream));
+    Ok(())
+}
+
+/// Notes that the request's head is sent.
+pub fn note_request(session: &mut Session, upstream: &RequestHeader, ctx: &Ctx) {
+    let Some(route) = &ctx.route else { return };
+    let uploading = !session.is_body_empty() && !headers::is_websocket(session.req_header());
+    deadline::watch(|watch| watch.asked(&route.timeouts, upstream.version == Version::HTTP_2, uploading));
+}
+
+/// Notes the response's head: how long it took from the request's, and what is waited for now.
 pub fn note_response(session: &Session, response: &ResponseHeader, ctx: &mut Ctx) -> Result<()> {
     let upgraded = response.status == StatusCode::SWITCHING_PROTOCOLS;
     if upgraded && !headers::is_websocket(session.req_header()) {
@@ -94,23 +125,52 @@ pub fn note_response(session: &Session, response: &ResponseHeader, ctx: &mut Ctx
     if response.status.is_informational() && !upgraded {
         return Ok(());
     }
+    check_time()?;
     if let Some(connection) = ctx.connection.as_ref().filter(|_| upgraded) {
         connection.upgrade();
     }
     if let Some(forward) = &mut ctx.forward {
-        forward.deadline = forward.deadline.filter(|_| !upgraded);
         forward.upstream_time = Some(ctx.began.instant.elapsed());
+        forward.status = Some(response.status);
+    }
+    if let Some(route) = &ctx.route {
+        let bodiless = session.req_header().method == Method::HEAD || is_bodiless(response);
+        deadline::watch(|watch| match upgraded {
+            true => watch.upgraded(&route.timeouts),
+            false => watch.answered(&route.timeouts, bodiless),
+        });
     }
     Ok(())
 }
 
-/// Ends an exchange that takes longer than its route allows.
-pub fn check_deadline(ctx: &mut Ctx) -> Result<()> {
-    let deadline = ctx.forward.as_ref().and_then(|forward| forward.deadline);
-    match deadline {
-        Some(deadline) if Instant::now() > deadline => {
-            Err(fault::refused(ctx, Kind::UPSTREAM_TIMEOUT, "the request's time is over").into_up())
-        }
-        _ => Ok(()),
+fn is_bodiless(response: &ResponseHeader) -> bool {
+    matches!(response.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+        || response.headers.get(CONTENT_LENGTH).is_some_and(|length| length == "0")
+}
+
+/// Notes a piece of the request's body. Framing without content is no progress.
+pub fn note_upload(body: Option<&Bytes>, last: bool, ctx: &Ctx) {
+    if let Some(route) = ctx.route.as_ref().filter(|_| last || has_content(body)) {
+        deadline::watch(|watch| watch.uploaded(&route.timeouts, last));
+    }
+}
+
+/// Notes a piece of the response's body. What ends because we ended it is not whole, even if its length is not told.
+pub fn note_download(body: Option<&Bytes>, last: bool) -> Result<()> {
+    check_time()?;
+    if last || has_content(body) {
+        deadline::watch(|watch| watch.downloaded(last));
+    }
+    Ok(())
+}
+
+fn has_content(body: Option<&Bytes>) -> bool {
+    body.is_some_and(|body| !body.is_empty())
+}
+
+fn check_time() -> Result<()> {
+    match deadline::watch(Watch::late) {
+        Some(late) => Err(Error::explain(ErrorType::HTTPStatus(late.kind.status), late.cause).into_up()),
+        None => Ok(()),
     }
 }

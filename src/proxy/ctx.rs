@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::HeaderValue;
+use http::{HeaderValue, Method, StatusCode, Uri, Version};
 
 use super::settle;
 use crate::gateway::Shared;
@@ -58,14 +58,20 @@ pub struct Forward {
     pub service: Arc<Service>,
     /// The path sent upstream, if it differs from the path as sent.
     pub path: Option<Box<str>>,
-    /// When the exchange has to be over.
-    pub deadline: Option<Instant>,
     /// Attempts begun.
     pub attempts: u32,
     /// The target of the attempt under way, by its index.
     pub target: usize,
     /// How long it took from the request's head to the response's.
     pub upstream_time: Option<Duration>,
+    /// The status of its response.
+    pub status: Option<StatusCode>,
+    /// What was asked: the method, for the log, should the request be lost.
+    pub method: Method,
+    /// The target, likewise.
+    pub uri: Uri,
+    /// The version, likewise.
+    pub version: Version,
 }
 
 /// Why a request came to nothing.

@@ -6,7 +6,9 @@ use pingora::{Error, ErrorSource, ErrorType};
 use pingora_proxy::{FailToProxy, Session};
 
 use super::ctx::Ctx;
+use super::deadline::{self, Late, Watch};
 use super::reply;
+use crate::listen::refuse::refusal;
 use crate::policy::refusal::{Kind, Refusal};
 
 /// An error that carries a refusal of our own through the framework, to `answer`.
@@ -17,20 +19,21 @@ pub fn refused(ctx: &mut Ctx, refusal: impl Into<Refusal>, cause: &'static str) 
 
 /// Answers a request that failed, if it still can be answered.
 pub async fn answer(session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
-    let refusal = match &ctx.failure {
-        Some(failure) => failure.refusal.clone(),
-        None => match ctx.connection.as_ref().and_then(|connection| connection.fault()) {
-            Some(fault) => Refusal::malformed(fault.code, fault.text),
-            None => classify(error),
-        },
+    let late = deadline::watch(Watch::late);
+    let refusal = match (&ctx.failure, ctx.connection.as_ref().and_then(|connection| connection.fault()), late) {
+        (Some(failure), ..) => failure.refusal.clone(),
+        (None, Some(fault), _) => refusal(fault),
+        (None, None, Some(Late { kind, .. })) => Refusal::new(kind, kind.title),
+        (None, None, None) => classify(error),
     };
+    let cause = late.map_or_else(|| error.to_string(), |late| late.cause.to_owned());
     let client_gone = refusal.kind == Kind::CLIENT_GONE;
     let status = refusal.kind.status;
     // The framework closes the connection after a failure: the client is told.
     session.set_keepalive(None);
     if client_gone || reply::status_sent(session).is_some() {
-        ctx.fail(refusal, Some(error.to_string()));
-    } else if let Err(error) = reply::refuse(session, refusal, Some(error.to_string()), ctx).await {
+        ctx.fail(refusal, Some(cause));
+    } else if let Err(error) = reply::refuse(session, refusal, Some(cause), ctx).await {
         log::debug!("an answer could not be sent: {error}");
     }
     FailToProxy { error_code: if client_gone { 0 } else { status }, can_reuse_downstream: false }

@@ -2,6 +2,7 @@
 //!
 //! Each callback delegates to the file named after its step; the order is the one of the crate's documentation.
 
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use http::Version;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
+use pingora::protocols::Digest;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
@@ -19,7 +21,7 @@ use crate::compress::{self, Compression};
 use crate::gateway::Shared;
 use crate::listen::connection::Connection;
 use crate::listen::limits::Limits;
-use crate::plan::route::{Action, Route};
+use crate::plan::route::{Action, Route, Who};
 use crate::plan::walk::{Asked, Decision};
 use crate::plan::{OwnPath, Plan};
 use crate::policy::refusal::{Kind, Refusal};
@@ -29,6 +31,7 @@ use reply::Answer;
 pub mod attempt;
 mod body;
 pub mod ctx;
+pub mod deadline;
 mod entrance;
 mod fault;
 mod headers;
@@ -56,6 +59,8 @@ impl Proxy {
         let next = self.walk(&plan, session, ctx)?;
         if let (Next::Forward, Some(route)) = (&next, &ctx.route) {
             session.set_write_timeout(Some(route.timeouts.idle));
+            // The watch bounds the silence of a client that sends (`deadline`).
+            session.set_read_timeout(None);
             // What a client of HTTP/1.0 can't understand must not reach it (RFC 9110 15.2).
             let knows_no_hints = session.req_header().version < Version::HTTP_11;
             session.set_ignore_info_resp(knows_no_hints);
@@ -121,7 +126,10 @@ fn forward(
     request: &http::request::Parts,
     ctx: &Ctx,
 ) -> Result<Option<Forward>, Refusal> {
-    let Some(service) = route.service(request, ctx.client_address()) else { return Ok(None) };
+    let certificate = ctx.connection.as_ref().and_then(|connection| connection.certificate.as_ref());
+    let user = certificate.map(|certificate| certificate.fingerprint.as_bytes());
+    let client = Who { address: ctx.client_address(), user };
+    let Some(service) = route.service(request, client) else { return Ok(None) };
     let path = route.upstream_path(asked, plan.edge.merge_slashes)?;
     if path.len() + asked.query.map_or(0, str::len) > LONGEST_TARGET {
         return Err(Refusal::new(Kind::URI_TOO_LONG, Kind::URI_TOO_LONG.title));
@@ -129,10 +137,13 @@ fn forward(
     Ok(Some(Forward {
         service: service.clone(),
         path: (*path != *request.uri.path()).then(|| (&*path).into()),
-        deadline: route.timeouts.total.map(|total| ctx.began.instant + total),
         attempts: 0,
         target: 0,
         upstream_time: None,
+        status: None,
+        method: request.method.clone(),
+        uri: request.uri.clone(),
+        version: request.version,
     }))
 }
 
@@ -190,8 +201,19 @@ impl ProxyHttp for Proxy {
     }
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-        let has_body = !session.is_body_empty();
-        attempt::next_peer(ctx, headers::is_websocket(session.req_header()), has_body)
+        attempt::next_peer(session, ctx)
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        _reused: bool,
+        _peer: &HttpPeer,
+        fd: RawFd,
+        _digest: Option<&Digest>,
+        _ctx: &mut Ctx,
+    ) -> Result<()> {
+        attempt::note_connection(fd)
     }
 
     async fn upstream_request_filter(
@@ -200,6 +222,7 @@ impl ProxyHttp for Proxy {
         upstream: &mut RequestHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
+        attempt::note_request(session, upstream, ctx);
         headers::to_upstream(session, upstream, ctx)
     }
 
@@ -230,22 +253,22 @@ impl ProxyHttp for Proxy {
     async fn request_body_filter(
         &self,
         session: &mut Session,
-        _body: &mut Option<Bytes>,
-        _end: bool,
+        body: &mut Option<Bytes>,
+        end: bool,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        body::check_length(session, ctx)?;
-        attempt::check_deadline(ctx)
+        attempt::note_upload(body.as_ref(), end, ctx);
+        body::check_length(session, ctx)
     }
 
     fn upstream_response_body_filter(
         &self,
         _session: &mut Session,
-        _body: &mut Option<Bytes>,
-        _end: bool,
-        ctx: &mut Ctx,
+        body: &mut Option<Bytes>,
+        end: bool,
+        _ctx: &mut Ctx,
     ) -> Result<Option<Duration>> {
-        attempt::check_deadline(ctx).map(|()| None)
+        attempt::note_download(body.as_ref(), end).map(|()| None)
     }
 
     async fn response_filter(&self, session: &mut Session, response: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {

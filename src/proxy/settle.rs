@@ -6,6 +6,7 @@ use pingora::Error;
 use pingora_proxy::Session;
 
 use super::ctx::Ctx;
+use super::deadline::{self, Watch};
 use super::reply;
 use crate::record::{Event, Facts};
 
@@ -55,14 +56,17 @@ pub fn settle(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
 
 fn end(ctx: &mut Ctx) {
     ctx.settled = true;
+    deadline::watch(Watch::forget);
     ctx.shared.metrics.end_request();
     if let Some(connection) = &ctx.connection {
         connection.settle();
     }
 }
 
-/// Settles a request that nobody settled: its task panicked, or the runtime was shut down. Its session is gone.
+/// Settles a request that nobody settled: its task panicked, or the runtime was shut down, or it was given up because its
+/// time was over. Its session is gone, and with it what only the session knew.
 pub fn settle_lost(ctx: &mut Ctx) {
+    let late = deadline::watch(Watch::late);
     end(ctx);
     let forward = ctx.forward.as_ref();
     let event = Event {
@@ -70,23 +74,23 @@ pub fn settle_lost(ctx: &mut Ctx) {
             started: ctx.began.time,
             duration: ctx.began.instant.elapsed(),
             client: ctx.client.address,
-            version: Version::HTTP_11,
-            status: 0,
+            version: forward.map_or(Version::HTTP_11, |forward| forward.version),
+            status: forward.and_then(|forward| forward.status).map_or(0, |status| status.as_u16()),
             upstream_time: forward.and_then(|forward| forward.upstream_time),
             attempts: forward.map_or(0, |forward| forward.attempts),
             bytes_in: 0,
             bytes_out: 0,
-            error_code: Some("lost"),
+            error_code: Some(late.map_or("lost", |late| late.kind.code)),
             truncated: true,
         },
         request_id: ctx.id.to_str().unwrap_or_default(),
-        method: &Method::default(),
-        path: ctx.canonical_path.as_deref().unwrap_or_default(),
-        query: None,
+        method: forward.map_or(&Method::GET, |forward| &forward.method),
+        path: ctx.canonical_path.as_deref().or(forward.map(|forward| forward.uri.path())).unwrap_or_default(),
+        query: forward.and_then(|forward| forward.uri.query()),
         host: "",
         route: ctx.route.as_ref().map(|route| &*route.name),
         service: forward.map(|forward| &*forward.service.name),
-        error_message: Some("the request's task ended before the request did"),
+        error_message: Some(late.map_or("the request's task ended before the request did", |late| late.cause)),
         headers: &HeaderMap::new(),
         logged_headers: &[],
     };

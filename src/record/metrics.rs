@@ -37,6 +37,7 @@ pub struct Metrics {
     connections: IntGauge,
     connections_total: IntCounter,
     turned_away: IntCounterVec,
+    cut: IntCounterVec,
     plan_revision: IntGauge,
     reloads: IntCounterVec,
     request_bytes: IntCounter,
@@ -87,6 +88,16 @@ impl Metrics {
                     Opts::new(
                         "gatekeeper_connections_turned_away_total",
                         "Connections closed before their first request.",
+                    ),
+                    &["reason"],
+                )?,
+            )?,
+            cut: registered(
+                &registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "gatekeeper_connections_cut_total",
+                        "HTTP/2 connections closed for what their client did.",
                     ),
                     &["reason"],
                 )?,
@@ -170,6 +181,11 @@ impl Metrics {
     /// Counts a connection that came to nothing before its first request.
     pub fn turned_away(&self, reason: &'static str) {
         self.turned_away.with_label_values(&[reason]).inc();
+    }
+
+    /// Counts an HTTP/2 connection that is closed for what its client did.
+    pub fn cut(&self, reason: &'static str) {
+        self.cut.with_label_values(&[reason]).inc();
     }
 
     /// Counts a client's connection, and as open while the guard lives.

@@ -1,5 +1,6 @@
 //! HTTP clients: one connection each, HTTP/1.1 or h2c, answers collected or streamed.
 
+use std::io;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
 
 use super::{Seen, soon};
 
@@ -65,7 +67,27 @@ impl Client {
 
     /// HTTP/2 by prior knowledge.
     pub async fn h2c(address: SocketAddr) -> Client {
-        let stream = connect(address).await;
+        Client::h2_over(connect(address).await).await
+    }
+
+    /// Over TLS, by the protocol that is agreed on.
+    pub async fn tls(address: SocketAddr, connector: &TlsConnector, name: &str) -> io::Result<Client> {
+        Client::tls_over(connect(address).await, connector, name).await
+    }
+
+    pub async fn tls_over(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        connector: &TlsConnector,
+        name: &str,
+    ) -> io::Result<Client> {
+        let stream = connector.connect(name.to_owned().try_into().unwrap(), stream).await?;
+        Ok(match stream.get_ref().1.alpn_protocol() {
+            Some(b"h2") => Client::h2_over(stream).await,
+            _ => Client::h1_over(stream).await,
+        })
+    }
+
+    pub async fn h2_over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Client {
         let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
         Client::H2(sender)

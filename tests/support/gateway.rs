@@ -14,6 +14,8 @@ use tempfile::TempDir;
 
 use super::{Answer, Ask, Client, Origin, PATIENCE, Raw, Request, eventually};
 
+const GATEKEEPER: &str = env!("CARGO_BIN_EXE_gatekeeper");
+
 /// A running gateway: asked to stop when dropped, killed when it does not, its complaints shown if the test fails.
 pub struct Gateway {
     pub address: SocketAddr,
@@ -57,9 +59,17 @@ impl Gateway {
         let dir = tempfile::tempdir().unwrap();
         write_config(dir.path(), config);
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_gatekeeper"), dir.path().join("gatekeeper")).unwrap();
-        let mut process = launch(dir.path(), &config_file(dir.path()), &[], &handed);
+        let mut process = launch("", dir.path(), &config_file(dir.path()), &[], &handed);
         assert_eq!(process.wait().unwrap().code(), Some(1));
         fs::read_to_string(dir.path().join("stderr")).unwrap()
+    }
+
+    /// Runs with this configuration and at most so many descriptors.
+    pub async fn with_descriptors(most: usize, config: &str) -> Gateway {
+        let dir = tempfile::tempdir().unwrap();
+        write_config(dir.path(), config);
+        let file = config_file(dir.path());
+        Gateway::spawn_after(&format!("ulimit -n {most};"), dir, file, Vec::new(), Vec::new()).await
     }
 
     /// Runs with a file as it is, whose addresses come from PORT, ADMIN_ADDRESS and these variables.
@@ -76,8 +86,18 @@ impl Gateway {
     }
 
     async fn spawn(dir: TempDir, file: PathBuf, variables: Vec<(String, String)>, handed: Vec<OwnedFd>) -> Gateway {
-        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_gatekeeper"), dir.path().join("gatekeeper")).unwrap();
-        let process = launch(dir.path(), &file, &variables, &handed);
+        Gateway::spawn_after("", dir, file, variables, handed).await
+    }
+
+    async fn spawn_after(
+        before: &str,
+        dir: TempDir,
+        file: PathBuf,
+        variables: Vec<(String, String)>,
+        handed: Vec<OwnedFd>,
+    ) -> Gateway {
+        std::os::unix::fs::symlink(GATEKEEPER, dir.path().join("gatekeeper")).unwrap();
+        let process = launch(before, dir.path(), &file, &variables, &handed);
         let address = ([0, 0, 0, 0], 0).into();
         let mut gateway = Gateway { address, dir, file, variables, handed, process, successors: Vec::new() };
         gateway.address = gateway.listening().await;
@@ -100,18 +120,30 @@ impl Gateway {
                 panic!("the gateway ended at once: {exit}");
             }
             let output = self.command("status", &["--json"]);
-            output.status.success().then(|| {
-                let status: Value = serde_json::from_slice(&output.stdout).unwrap();
-                let address = status["listeners"][0]["address"].as_str();
-                address.expect("a listener's address").parse().unwrap()
-            })
+            output.status.success().then(|| listeners_of(&output)[0].parse().expect("a listener on TCP"))
         })
         .await
     }
 
+    /// Where clients connect, in the order of the configuration.
+    pub fn listeners(&self) -> Vec<String> {
+        listeners_of(&self.command("status", &["--json"]))
+    }
+
+    /// The address of one of the listeners.
+    pub fn listener(&self, index: usize) -> SocketAddr {
+        self.listeners()[index].parse().unwrap()
+    }
+
+    /// How many connections came to nothing for this reason.
+    pub async fn turned_away(&self, reason: &str) -> u64 {
+        let name = format!("gatekeeper_connections_turned_away_total{{reason=\"{reason}\"}} ");
+        self.metrics().await.lines().find_map(|line| line.strip_prefix(&name)).map_or(0, |count| count.parse().unwrap())
+    }
+
     /// Runs `gatekeeper NAME -c FILE ARGS…`.
     pub fn command(&self, name: &str, args: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_gatekeeper"));
+        let mut command = Command::new(GATEKEEPER);
         command.arg(name).arg("-c").arg(&self.file).args(args).envs(self.variables.iter().cloned()).output().unwrap()
     }
 
@@ -142,7 +174,7 @@ impl Gateway {
     /// Stops it, as systemd would, and starts it again.
     pub async fn restart(&mut self) {
         self.stop();
-        self.process = launch(self.dir.path(), &self.file, &self.variables, &self.handed);
+        self.process = launch("", self.dir.path(), &self.file, &self.variables, &self.handed);
         self.listening().await;
     }
 
@@ -309,22 +341,25 @@ impl Drop for Gateway {
     }
 }
 
-/// Starts the program that is installed.
-fn launch(dir: &Path, file: &Path, variables: &[(String, String)], handed: &[OwnedFd]) -> Child {
-    let program = dir.join("gatekeeper");
-    let mut command = match handed {
-        [] => Command::new(program),
-        // The variable for whom the sockets are can only be set by the process itself.
-        _ => {
-            let mut command = Command::new("sh");
-            command.args(["-c", "export LISTEN_PID=$$; exec \"$0\" \"$@\""]).arg(program);
-            command.env("LISTEN_FDS", handed.len().to_string());
-            let mappings = (3..).zip(handed);
-            let mappings = mappings.map(|(child_fd, fd)| FdMapping { parent_fd: fd.try_clone().unwrap(), child_fd });
-            command.fd_mappings(mappings.collect()).unwrap();
-            command
-        }
-    };
+/// From what `status --json` printed.
+fn listeners_of(output: &Output) -> Vec<String> {
+    let status: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let listeners = status["listeners"].as_array().expect("listeners");
+    listeners.iter().map(|listener| listener["address"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Starts the program that is installed, by a shell that does something before it becomes the program.
+fn launch(before: &str, dir: &Path, file: &Path, variables: &[(String, String)], handed: &[OwnedFd]) -> Child {
+    let mut command = Command::new("sh");
+    // The variable for whom the sockets are can only be set by the process itself.
+    let script = format!("{before} export LISTEN_PID=$$; exec \"$0\" \"$@\"");
+    command.args(["-c", &script]).arg(dir.join("gatekeeper"));
+    if !handed.is_empty() {
+        command.env("LISTEN_FDS", handed.len().to_string());
+    }
+    let mappings = (3..).zip(handed);
+    let mappings = mappings.map(|(child_fd, fd)| FdMapping { parent_fd: fd.try_clone().unwrap(), child_fd });
+    command.fd_mappings(mappings.collect()).unwrap();
     let stderr = File::options().create(true).append(true).open(dir.join("stderr")).unwrap();
     command.args(["run", "-c"]).arg(file).envs(variables.iter().cloned());
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn().unwrap()

@@ -136,7 +136,8 @@ fn read_chunks(bytes: &[u8], received: &mut Received) -> Option<()> {
         let digits = line.split(|byte| *byte == b';').next()?;
         let well_formed = (1..=16).contains(&digits.len()) && digits.iter().all(u8::is_ascii_hexdigit);
         let size = usize::from_str_radix(std::str::from_utf8(digits).ok().filter(|_| well_formed)?, 16).ok()?;
-        let is_bounded = line.len() - digits.len() <= 257 && !line.iter().any(u8::is_ascii_control);
+        let is_control = |byte: &u8| byte.is_ascii_control() && *byte != b'\t';
+        let is_bounded = line.len() - digits.len() <= 257 && !line.iter().any(is_control);
         received.length += is_bounded.then_some(line.len() + 2)?;
         if size == 0 {
             return read_trailers(bytes, received);

@@ -13,7 +13,7 @@ use super::super::value::{Period, Setting};
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Listen {
-    /// `0.0.0.0:8000`, `[::]:8000` or `unix:/run/gatekeeper/http.sock`.
+    /// `0.0.0.0:8000`, `[::]:8000` (IPv6 alone: list both for both) or `unix:/run/gatekeeper/http.sock`.
     pub address: String,
     /// Accept HTTP/2 without TLS (prior knowledge) beside HTTP/1.1.
     #[serde(default)]
@@ -107,7 +107,7 @@ pub struct Limits {
     /// How long a connection may be silent between requests.
     #[serde(default = "default_keep_alive")]
     pub keep_alive: Period,
-    /// Requests on one connection; the last one is told that it is the last. Unlimited when absent.
+    /// Requests on one HTTP/1 connection; the last one is told that it is the last. Unlimited when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_alive_requests: Option<u64>,
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::value::{Period, Setting};
 
 mod drain;
+mod http2;
 mod listen;
 mod log;
 mod route;
@@ -18,11 +19,12 @@ mod service;
 mod shield;
 
 pub use drain::Drain;
+pub use http2::Http2;
 pub use listen::{CertificateFiles, ClientAuth, Limits, Listen, Tls, TlsVersion};
 pub use log::{AccessLog, ClientAddress, LogFormat};
 pub use route::{
     Condition, ConditionForm, EncodedReserved, Expectation, Redirect, Respond, Route, RouteTest, Split, SplitShare,
-    Timeouts,
+    Timeouts, Websocket,
 };
 pub use service::{Protocol, Service, Target, UpstreamTls, WeightedTarget};
 pub use shield::{Flood, RouteShields, Shields};
@@ -41,6 +43,9 @@ pub struct Config {
     /// What connections may take before a route is known.
     #[serde(default)]
     pub limits: Limits,
+    /// What one client's HTTP/2 connection may take. What does too much is closed.
+    #[serde(default)]
+    pub http2: Http2,
     /// The folder an ACME client writes its challenges to (its webroot): `/.well-known/acme-challenge/` is answered from
     /// it on every listener, before redirects and routes.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -71,6 +71,9 @@ pub struct Route {
     /// Whom and what the route turns away.
     #[serde(default)]
     pub shields: RouteShields,
+    /// What bounds a websocket, once it is one.
+    #[serde(default)]
+    pub websocket: Websocket,
     /// Overrides `compression.enabled`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compress: Option<Setting<false>>,
@@ -108,7 +111,7 @@ pub enum ConditionForm {
 pub struct Split {
     /// The services and their shares.
     pub services: Vec<SplitShare>,
-    /// What keeps a client at the service once chosen: `ip`, `user` (the address of who is not authenticated), `header:NAME` or
+    /// What keeps a client at the service once chosen: `ip`, `user` (the certificate, else the address), `header:NAME` or
     /// `cookie:NAME`. Random when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sticky_by: Option<String>,
@@ -168,9 +171,24 @@ pub struct Timeouts {
     /// For connecting to a target, its TLS handshake included.
     #[serde(default = "default_connect")]
     pub connect: Period,
-    /// For the upstream's silence: before its response and in the middle of it.
+    /// For the beginning of the upstream's response, from the end of the request; `idle` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_byte: Option<Period>,
+    /// For silence in the middle of a request or a response.
     #[serde(default = "default_idle")]
     pub idle: Period,
+}
+
+/// What bounds a websocket.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Websocket {
+    /// The silence of both sides after which it ends; `timeouts.idle` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle: Option<Period>,
+    /// The longest it may live.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_life: Option<Period>,
 }
 
 /// A request and what must become of it.
@@ -209,7 +227,7 @@ pub struct Expectation {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Timeouts { connect: default_connect(), idle: default_idle() }
+        Timeouts { connect: default_connect(), first_byte: None, idle: default_idle() }
     }
 }
 

@@ -1,0 +1,374 @@
+//! Deadlines that hold: how long an exchange may wait, told by one watch per task and enforced from outside of it.
+//!
+//! The framework's own timeouts begin anew with every byte it reads or writes, so that a peer who trickles beats them.
+//! Here the callbacks tell a watch what is being waited for, and a guard around the whole task looks at it whenever the
+//! task has to wait:
+//!
+//! * Connecting is bounded by the framework (`connect`, or what is left of the total).
+//! * Upload: the silence of the client, and of an upstream that does not read: `idle`.
+//! * Head: `first_byte` from the end of the upload. Bytes of a head and informational responses are no progress.
+//! * Body: `idle` from one piece of the body to the next. An upgraded connection counts both directions.
+//! * Rest: the upstream has ended its answer, the client has not yet taken it: `idle`.
+//! * The end: the route's total, or an upgraded connection's longest life, whatever happens.
+//!
+//! When a deadline has passed, the gentle way comes first: the socket of an HTTP/1 upstream is shut down, and a client's
+//! HTTP/1 connection is no longer read (`listen::tap`). The framework's own error then leads to a proper answer, or to one
+//! broken off, and to the log. Where that changes nothing within `GRACE` (a client that takes nothing, HTTP/2 on both
+//! sides) the task's future is dropped: the client's connection or stream ends, and `settle_lost` writes the log.
+//!
+//! The descriptor that is shut down can't be another connection's by then. The framework hands a connection back to its
+//! pool, or closes it, and calls `error_while_proxy` or `logging` in the same poll of this very task, and both forget the
+//! descriptor; the guard acts only between polls. Nor can it be one that is done and about to be pooled: it is forgotten
+//! as soon as the answer's end is seen. (A connection given up while its TLS says goodbye is still open, and ours.)
+//!
+//! Known inaccuracy: who was late is read from the upstream's socket. Where there is none to look at (HTTP/2, a unix
+//! socket) the upstream is blamed. For a silent HTTP/2 upstream the framework's timer makes a 504 where it can tell the
+//! limits apart (`attempt::silence`), and a client of HTTP/1 gets one in any case; otherwise the client's stream is reset.
+
+use std::cell::Cell;
+use std::os::fd::RawFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
+use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::v2::server::H2Options;
+use pingora::protocols::l4::ext::get_tcp_info;
+use pingora::server::ShutdownWatch;
+use pingora_proxy::HttpProxy;
+
+use super::Proxy;
+use crate::alarm::Alarm;
+use crate::plan::route::Timeouts;
+use crate::policy::refusal::Kind;
+
+/// How long the gentle way may take.
+const GRACE: Duration = Duration::from_millis(300);
+
+/// Lets the framework's timer for a client that takes nothing go first: it knows whom to blame.
+const SLACK: Duration = Duration::from_millis(50);
+
+tokio::task_local! {
+    /// The watch of this task: all that the framework's callbacks and the guard around them share is the task.
+    static WATCH: Watch;
+}
+
+/// Acts on the watch of this task; nothing happens where there is none.
+pub fn watch<T: Default>(act: impl FnOnce(&Watch) -> T) -> T {
+    WATCH.try_with(act).unwrap_or_default()
+}
+
+/// What is being waited for in a task, and how long that may take.
+#[derive(Default)]
+pub struct Watch {
+    phase: Cell<Phase>,
+    /// How long nothing may happen.
+    patience: Cell<Option<Duration>>,
+    /// When something happened last, but for what `touched` says.
+    last: Cell<Option<Instant>>,
+    /// Something happened since the clock was looked at.
+    touched: Cell<bool>,
+    end: Cell<Option<Instant>>,
+    upstream: Cell<Option<RawFd>>,
+    late: Cell<Option<Late>>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Nothing,
+    Upload,
+    Head,
+    Body,
+    Upgraded,
+    Rest,
+}
+
+/// Why time was over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Late {
+    /// What the client is told.
+    pub kind: Kind,
+    /// What the log is told.
+    pub cause: &'static str,
+}
+
+impl Watch {
+    /// An attempt begins, which has to be over at that time.
+    pub fn connecting(&self, end: Option<Instant>) {
+        self.rest();
+        self.end.set(end);
+    }
+
+    /// The attempt has a connection.
+    pub fn connected(&self, upstream: RawFd) {
+        self.upstream.set(Some(upstream));
+    }
+
+    /// The request's head is sent. A connection that is shared is not ours to shut down.
+    pub fn asked(&self, timeouts: &Timeouts, shared: bool, uploading: bool) {
+        if shared {
+            self.upstream.set(None);
+        }
+        match uploading {
+            true => self.enter(Phase::Upload, timeouts.idle),
+            false => self.enter(Phase::Head, timeouts.first_byte),
+        }
+    }
+
+    /// A piece of the request's body came, perhaps the last.
+    pub fn uploaded(&self, timeouts: &Timeouts, last: bool) {
+        self.touched.set(true);
+        if last && self.phase.get() == Phase::Upload {
+            self.enter(Phase::Head, timeouts.first_byte);
+        }
+    }
+
+    /// The response's head came, perhaps without a body to follow.
+    pub fn answered(&self, timeouts: &Timeouts, bodiless: bool) {
+        self.enter(Phase::Body, timeouts.idle);
+        self.downloaded(bodiless);
+    }
+
+    /// A piece of the response's body came, perhaps the last.
+    pub fn downloaded(&self, last: bool) {
+        self.touched.set(true);
+        if last {
+            self.phase.set(Phase::Rest);
+            self.upstream.set(None);
+        }
+    }
+
+    /// The connection is no longer HTTP's.
+    pub fn upgraded(&self, timeouts: &Timeouts) {
+        self.enter(Phase::Upgraded, timeouts.websocket_idle);
+        self.end.set(timeouts.websocket_life.map(|life| Instant::now() + life));
+    }
+
+    /// The attempt is over, its connection no longer ours.
+    pub fn rest(&self) {
+        self.phase.set(Phase::Nothing);
+        self.patience.set(None);
+        self.upstream.set(None);
+    }
+
+    /// The request is over.
+    pub fn forget(&self) {
+        self.rest();
+        self.end.set(None);
+        self.late.set(None);
+    }
+
+    /// Why time was over, if it was.
+    pub fn late(&self) -> Option<Late> {
+        self.late.get()
+    }
+
+    fn enter(&self, phase: Phase, patience: Duration) {
+        self.phase.set(phase);
+        self.patience.set(Some(patience));
+        self.touched.set(true);
+    }
+
+    /// When something has to have happened.
+    fn due(&self) -> Option<Instant> {
+        if self.touched.take() {
+            self.last.set(Some(Instant::now()));
+        }
+        let silence = self.last.get().zip(self.patience.get()).map(|(last, patience)| last + patience + SLACK);
+        silence.into_iter().chain(self.end.get()).min()
+    }
+
+    /// Time is over. Whether a gentle way is left.
+    fn expire(&self) -> bool {
+        if self.late.get().is_some() {
+            return false;
+        }
+        let now = Instant::now();
+        self.late.set(Some(self.blame(self.end.get().is_some_and(|end| end <= now))));
+        self.patience.set(None);
+        self.end.set(Some(now + GRACE));
+        if let Some(upstream) = self.upstream.take() {
+            // Should it fail, the grace will pass.
+            let _ = shutdown(upstream, Shutdown::Both);
+        }
+        true
+    }
+
+    fn blame(&self, is_end: bool) -> Late {
+        let upstream = self.upstream.get();
+        let (kind, cause) = match self.phase.get() {
+            Phase::Upload if upstream.is_some_and(has_all) => (Kind::REQUEST_TIMEOUT, "the client was slow to ask"),
+            Phase::Body if upstream.is_some_and(has_more) => (Kind::CLIENT_GONE, "the client did not take the answer"),
+            Phase::Rest => (Kind::CLIENT_GONE, "the client did not take the answer"),
+            Phase::Upgraded if is_end => (Kind::UPSTREAM_TIMEOUT, "the websocket's life is over"),
+            Phase::Upgraded => (Kind::UPSTREAM_TIMEOUT, "the websocket fell silent"),
+            _ if is_end => (Kind::UPSTREAM_TIMEOUT, "the request's time is over"),
+            Phase::Upload => (Kind::UPSTREAM_TIMEOUT, "the upstream did not take the request"),
+            Phase::Body => (Kind::UPSTREAM_TIMEOUT, "the upstream fell silent"),
+            Phase::Head | Phase::Nothing => (Kind::UPSTREAM_TIMEOUT, "the upstream did not begin to answer"),
+        };
+        Late { kind, cause }
+    }
+}
+
+/// Whether the peer has taken all that was written: then it is the client who is waited for.
+fn has_all(socket: RawFd) -> bool {
+    get_tcp_info(socket).is_ok_and(|info| info.tcpi_notsent_bytes == 0)
+}
+
+/// Whether something of the peer waits to be read: then it is the client who is waited for.
+fn has_more(socket: RawFd) -> bool {
+    recv(socket, &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT).is_ok_and(|bytes| bytes > 0)
+}
+
+/// What a task does.
+type Work<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Enforces the deadlines of the requests that are served within; `None` if the work had to be dropped for one.
+pub fn guard<'a, T: 'a>(work: Work<'a, T>) -> impl Future<Output = Option<T>> + Send + 'a {
+    WATCH.scope(Watch::default(), Guard { work: Some(work), alarm: Alarm::default() })
+}
+
+struct Guard<'a, T> {
+    work: Option<Work<'a, T>>,
+    /// One for all the deadlines of a task.
+    alarm: Alarm,
+}
+
+impl<T> Future for Guard<'_, T> {
+    type Output = Option<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        let this = &mut *self;
+        while let Some(work) = &mut this.work {
+            if let Poll::Ready(done) = work.as_mut().poll(cx) {
+                return Poll::Ready(Some(done));
+            }
+            let Some(due) = watch(Watch::due) else { return Poll::Pending };
+            ready!(this.alarm.poll(due.into(), cx));
+            if !watch(Watch::expire) {
+                this.work = None;
+            }
+        }
+        Poll::Ready(None)
+    }
+}
+
+/// The framework's proxy, with a guard around each request that has a task of its own: those of HTTP/2. The requests of an
+/// HTTP/1 connection are guarded with their connection, by the door.
+pub struct Guarded(pub Arc<HttpProxy<Proxy>>);
+
+impl HttpServerApp for Guarded {
+    // Written as `async_trait` would write it, but for the box around the box.
+    fn process_new_http<'a, 'b, 'c>(
+        self: &'a Arc<Self>,
+        session: ServerSession,
+        shutdown: &'b ShutdownWatch,
+    ) -> Work<'c, Option<ReusedHttpStream>>
+    where
+        'a: 'c,
+        'b: 'c,
+    {
+        let is_http2 = session.is_http2();
+        let work = self.0.process_new_http(session, shutdown);
+        if is_http2 { Box::pin(async { guard(work).await.flatten() }) } else { work }
+    }
+
+    fn http_cleanup<'a, 'c>(&'a self) -> Work<'c, ()>
+    where
+        'a: 'c,
+    {
+        self.0.http_cleanup()
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        self.0.h2_options()
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        self.0.server_options.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOMENT: Duration = Duration::from_millis(1);
+
+    fn timeouts() -> Timeouts {
+        let long = Duration::from_secs(3600);
+        let (total, websocket_life) = (None, None);
+        Timeouts { total, connect: long, first_byte: long, idle: long, websocket_idle: long, websocket_life }
+    }
+
+    fn waits(watch: &Watch) -> Duration {
+        let due = watch.due().map(|due| due.saturating_duration_since(Instant::now() + SLACK));
+        due.map_or(Duration::MAX, |due| Duration::from_secs_f64(due.as_secs_f64().round()))
+    }
+
+    #[test]
+    fn each_phase_has_its_own_patience() {
+        let seconds = Duration::from_secs;
+        let timeouts =
+            Timeouts { first_byte: seconds(20), idle: seconds(30), websocket_idle: seconds(40), ..timeouts() };
+        let watch = Watch::default();
+        watch.connecting(None);
+        assert_eq!(waits(&watch), Duration::MAX);
+        watch.asked(&timeouts, false, true);
+        assert_eq!(waits(&watch), seconds(30));
+        watch.uploaded(&timeouts, true);
+        assert_eq!(waits(&watch), seconds(20));
+        watch.answered(&timeouts, false);
+        assert_eq!(waits(&watch), seconds(30));
+        // An upload that goes on behind the answer's head does not bring the head's patience back.
+        watch.uploaded(&timeouts, true);
+        assert_eq!(waits(&watch), seconds(30));
+        watch.upgraded(&Timeouts { websocket_life: Some(seconds(10)), ..timeouts });
+        assert_eq!(waits(&watch), seconds(10));
+        watch.forget();
+        assert_eq!(waits(&watch), Duration::MAX);
+    }
+
+    #[test]
+    fn a_connection_is_forgotten_when_it_is_shared_or_done() {
+        let watch = Watch::default();
+        let forgotten = |act: &dyn Fn()| {
+            watch.connected(7);
+            act();
+            watch.upstream.get().is_none()
+        };
+        assert!(!forgotten(&|| watch.asked(&timeouts(), false, true)));
+        assert!(!forgotten(&|| watch.answered(&timeouts(), false)));
+        assert!(!forgotten(&|| watch.downloaded(false)));
+        assert!(forgotten(&|| watch.asked(&timeouts(), true, true)));
+        assert!(forgotten(&|| watch.answered(&timeouts(), true)));
+        assert!(forgotten(&|| watch.downloaded(true)));
+        assert!(forgotten(&|| watch.rest()));
+        assert!(forgotten(&|| watch.forget()));
+        assert!(forgotten(&|| watch.connecting(None)));
+    }
+
+    /// Waits until it is told to end, which may be never.
+    async fn work(end: impl Fn() -> bool) -> Option<Late> {
+        watch(|watch| watch.connecting(Some(Instant::now() + MOMENT)));
+        std::future::poll_fn(|_| if end() { Poll::Ready(watch(Watch::late)) } else { Poll::Pending }).await
+    }
+
+    #[tokio::test]
+    async fn work_that_listens_ends_by_itself() {
+        let late = guard(Box::pin(work(|| watch(Watch::late).is_some()))).await;
+        assert_eq!(late.flatten().map(|late| late.kind), Some(Kind::UPSTREAM_TIMEOUT));
+    }
+
+    #[tokio::test]
+    async fn work_that_does_not_is_dropped() {
+        let started = Instant::now();
+        assert_eq!(guard(Box::pin(work(|| false))).await, None);
+        assert!(started.elapsed() >= GRACE);
+    }
+}
