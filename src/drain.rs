@@ -10,13 +10,14 @@
 //! Known inaccuracy: a request whose head is still on its way when that moment is over is cut, and so is what the
 //! kernel takes in between the last accept and the closing of a listener that nobody else holds.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 
 use crate::config::model;
@@ -41,7 +42,16 @@ pub struct Stages {
 }
 
 /// What the process is told from outside.
+pub struct Heard {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+    usr1: Signal,
+}
+
+/// What follows from what is heard.
 pub struct Signals {
+    heard: Mutex<Heard>,
     shared: Arc<Shared>,
     stages: Stages,
     drain: model::Drain,
@@ -57,35 +67,48 @@ enum Reason {
 #[async_trait]
 impl ShutdownSignalWatch for Signals {
     async fn recv(&self) -> ShutdownSignal {
-        let listen = |kind| signal(kind).map_err(|error| log::error!("a signal can't be waited for: {error}"));
-        let kinds =
-            [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup(), SignalKind::user_defined1()];
-        let [Ok(mut term), Ok(mut int), Ok(mut hup), Ok(mut usr1)] = kinds.map(listen) else {
-            return ShutdownSignal::FastShutdown;
-        };
+        let Heard { term, int, hup, usr1 } = &mut *self.heard.lock().await;
         let reason = loop {
             tokio::select! {
                 _ = term.recv() => break Reason::Told,
                 () = self.shared.succession.succeeded() => break Reason::Succeeded,
-                _ = int.recv() => return ShutdownSignal::FastShutdown,
+                _ = int.recv() => {
+                    self.shared.succession.give_up().await;
+                    return ShutdownSignal::FastShutdown;
+                }
                 _ = hup.recv() => self.reload(),
                 _ = usr1.recv() => self.shared.log.reopen(),
             }
         };
         tokio::select! {
             () = self.end(reason) => {}
-            () = self.keep_reopening(&mut usr1) => {}
-            () = self.told_again(reason, &mut term) => log::warn!("stopped at once: told again"),
+            () = self.keep_reopening(usr1) => {}
+            () = self.told_again(reason, term) => log::warn!("stopped at once: told again"),
             _ = int.recv() => log::warn!("stopped at once"),
         }
         ShutdownSignal::FastShutdown
     }
 }
 
+impl Heard {
+    /// Hears signals from now on, before there is who follows them: none of them kills a gateway that begins to serve.
+    pub fn from_now_on() -> io::Result<Heard> {
+        // Any runtime tells us of them later, but this has to be said within one.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let _within = runtime.enter();
+        Ok(Heard {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            hup: signal(SignalKind::hangup())?,
+            usr1: signal(SignalKind::user_defined1())?,
+        })
+    }
+}
+
 impl Signals {
-    /// What follows the signals.
-    pub fn new(shared: Arc<Shared>, stages: Stages, drain: model::Drain) -> Self {
-        Signals { shared, stages, drain }
+    /// What follows from what is heard.
+    pub fn new(heard: Heard, shared: Arc<Shared>, stages: Stages, drain: model::Drain) -> Self {
+        Signals { heard: heard.into(), shared, stages, drain }
     }
 
     fn reload(&self) {

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use crate::admin;
 use crate::config::fault::Faults;
 use crate::config::model::{Config, Listen};
-use crate::drain::{Signals, Stages};
+use crate::drain::{Heard, Signals, Stages};
 use crate::listen::accept::Listeners;
 use crate::listen::door::Door;
 use crate::listen::entrance::Entrance;
@@ -67,6 +67,7 @@ pub struct Gateway {
     shared: Arc<Shared>,
     sockets: Vec<Socket>,
     admin: Socket,
+    heard: Heard,
     config: Config,
 }
 
@@ -155,6 +156,7 @@ impl Gateway {
             .map_err(|error| other(format!("can't write the access log to {}: {error}", config.access_log.to)))?;
         let state_dir = state_dir(&config);
         let state = State::open(&state_dir).map_err(other)?;
+        let heard = Heard::from_now_on().map_err(|error| other(format!("signals can't be heard: {error}")))?;
         let listeners = sockets.iter().map(|socket| socket.address.clone()).collect();
         let shared = Shared {
             live,
@@ -170,7 +172,7 @@ impl Gateway {
             entrances,
             stopping: AtomicBool::new(false),
         };
-        Ok(Gateway { shared: Arc::new(shared), sockets, admin, config })
+        Ok(Gateway { shared: Arc::new(shared), sockets, admin, heard, config })
     }
 
     /// Where clients connect, as it came to be.
@@ -207,7 +209,7 @@ impl Gateway {
         let leave = stages.administer_no_more.subscribe();
         let administration = admin::Service::new(self.admin, self.shared.clone(), leave);
         server.add_service(background_service("administration", administration));
-        let signals = Signals::new(self.shared.clone(), stages, self.config.drain);
+        let signals = Signals::new(self.heard, self.shared.clone(), stages, self.config.drain);
         server.run(RunArgs { shutdown_signal: Box::new(signals) });
         self.shared.log.finish();
     }

@@ -515,6 +515,11 @@ async fn the_demo_runs_and_what_it_prints_works() {
     let seen = Command::new("sh").args(["-c", &format!("curl -s {}", curls[0])]).output().unwrap();
     let seen: Value = serde_json::from_slice(&seen.stdout).unwrap();
     assert_eq!((&seen["service"], &seen["path"]), (&"content".into(), &"/api/v1/content/articles/1".into()));
+    let file = std::env::temp_dir().join(format!("gatekeeper-demo-{}/engadi.yaml", running.0.id()));
+    let mut upgrade = place.command(&["upgrade", "-c", file.to_str().unwrap()]);
+    let upgrade = upgrade.env("ADMIN_ADDRESS", format!("127.0.0.1:{admin}")).output().unwrap();
+    let told = Call::from(upgrade).sentence(1);
+    assert!(told.contains("this gateway can't be upgraded: it is a demo"), "{told}");
     assert!(Command::new("kill").arg(running.0.id().to_string()).status().unwrap().success());
     let exit = eventually("it stops", async || running.0.try_wait().unwrap()).await;
     assert_eq!(exit.code(), Some(0));
