@@ -285,10 +285,10 @@ async fn what_is_begun_must_be_completed() {
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
-        fed.end().await;
+        Box::pin(fed.end()).await;
     };
     let began = Instant::now();
-    bench.beside(async { tokio::join!(preface.end(), settings.end(), block.end(), feeding) }).await;
+    Box::pin(bench.beside(async { tokio::join!(preface.end(), settings.end(), block.end(), feeding) })).await;
     assert!((900..8000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
     let line = "gatekeeper_connections_cut_total{reason=\"h2_head_timeout\"} 4";
     eventually("all are counted", async || bench.gateway.metrics().await.contains(line).then_some(())).await;

@@ -404,7 +404,7 @@ mod tests {
             if *count > most || continuations > 5 {
                 return Err(code);
             }
-            if bytes > 8192 && code.starts_with("h2_header") || bytes > 8192 && code == "h2_continuations" {
+            if bytes > 8192 && (code.starts_with("h2_header") || code == "h2_continuations") {
                 return Err("h2_header_block");
             }
             let ends = frame[4] & END_HEADERS != 0;
