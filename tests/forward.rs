@@ -1,11 +1,17 @@
 //! A request goes to the upstream and its answer comes back, whatever versions of HTTP the two ends speak.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use futures::stream;
 use http::Version;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
 use tokio::net::TcpListener;
 
+use crate::support::client::BoxError;
 use crate::support::pattern::{self, checksum};
-use crate::support::{Answer, Gateway, Origin, Raw, RawOrigin, Request, full, soon};
+use crate::support::{Answer, Gateway, Origin, Raw, RawOrigin, Recorder, Request, full, soon};
 
 /// A route `/NAME/*` per protocol, to a service that speaks it.
 fn by_protocol(url: &str) -> String {
@@ -54,6 +60,24 @@ async fn clients_and_upstreams_of_both_versions_understand_each_other() {
             checker.take(&client.ask(Request::get(format!("/{protocol}/bytes/300000?chunked"))).await.body);
             assert!(checker.intact && checker.bytes == 300_000, "{protocol}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_ends_once() {
+    let upstream = Recorder::start().await;
+    let gateway = Gateway::to_url(&upstream.url()).await;
+    let mut client = gateway.h2c().await;
+    for _ in 0..3 {
+        // Its end is an empty piece of its own.
+        let pieces = stream::unfold(0, async |number| {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            (number == 0).then(|| (Ok::<_, BoxError>(Frame::data(Bytes::from("hello"))), 1))
+        });
+        let body = StreamBody::new(Box::pin(pieces)).boxed_unsync();
+        assert_eq!(client.ask(Request::post("/x").body(body).unwrap()).await.text(), "ok");
+        let transcript = upstream.take_ended("the request").await.concat();
+        assert!(transcript.ends_with(b"\r\n5\r\nhello\r\n0\r\n\r\n"), "{}", transcript.escape_ascii());
     }
 }
 

@@ -1,5 +1,6 @@
 //! The bodies of requests: how long they may be, and what becomes of the rest of one that is refused.
 
+use bytes::Bytes;
 use pingora::Result;
 use pingora_proxy::Session;
 
@@ -16,6 +17,14 @@ pub fn check_length(session: &Session, ctx: &mut Ctx) -> Result<()> {
             Err(fault::refused(ctx, too_long(max), "the body went on beyond its limit").into_down())
         }
         _ => Ok(()),
+    }
+}
+
+/// Leaves out a last piece that is empty, as HTTP/2's often is. The framework would write it to an HTTP/1 upstream as a
+/// chunk without length, which is a body's end, and then the end once more: the next request's first bytes.
+pub fn end_once(body: &mut Option<Bytes>, last: bool) {
+    if last && body.as_ref().is_some_and(Bytes::is_empty) {
+        *body = None;
     }
 }
 

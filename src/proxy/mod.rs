@@ -258,6 +258,7 @@ impl ProxyHttp for Proxy {
         ctx: &mut Ctx,
     ) -> Result<()> {
         attempt::note_upload(body.as_ref(), end, ctx);
+        body::end_once(body, end);
         body::check_length(session, ctx)
     }
 

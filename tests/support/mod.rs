@@ -23,7 +23,7 @@ pub use raw::{Raw, RawOrigin};
 pub use recorder::Recorder;
 
 /// How long anything that should happen at once may take on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Polls until the probe answers; panics with `what` when the patience is over.
 pub async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {

@@ -1,46 +1,56 @@
 //! An upstream that keeps every byte it receives, and the strict reading of requests that judges them.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 
 use super::eventually;
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// An upstream that answers whole requests with 200 and keeps its connections; it ends with the test.
+///
+/// What was written to it before `take` is called is in what `take` returns, however busy the machine is: it looks at its
+/// sockets then and there.
 pub struct Recorder {
     pub address: SocketAddr,
-    transcripts: Arc<Mutex<Vec<Transcript>>>,
+    sockets: Arc<Mutex<Sockets>>,
 }
 
-/// What one connection brought.
-#[derive(Clone, Debug, Default)]
-struct Transcript {
-    bytes: Vec<u8>,
+struct Sockets {
+    listener: TcpListener,
+    connections: Vec<Connection>,
+}
+
+/// What one connection brought since the last time.
+struct Connection {
+    stream: TcpStream,
+    transcript: Vec<u8>,
+    /// What has no answer yet.
+    unread: Vec<u8>,
     closed: bool,
 }
 
+/// Between two looks at the sockets.
+const PAUSE: Duration = Duration::from_micros(200);
+
 impl Recorder {
     pub async fn start() -> Recorder {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        let transcripts: Arc<Mutex<Vec<Transcript>>> = Arc::default();
-        let all = transcripts.clone();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let number = {
-                    let mut all = all.lock();
-                    all.push(Transcript::default());
-                    all.len() - 1
-                };
-                tokio::spawn(record(stream, number, all.clone()));
+        let sockets = Arc::new(Mutex::new(Sockets { listener, connections: Vec::new() }));
+        let watched = Arc::downgrade(&sockets);
+        std::thread::spawn(move || {
+            while let Some(sockets) = Weak::upgrade(&watched) {
+                sockets.lock().look();
+                std::thread::sleep(PAUSE);
             }
         });
-        Recorder { address, transcripts }
+        Recorder { address, sockets }
     }
 
     pub fn url(&self) -> String {
@@ -49,36 +59,54 @@ impl Recorder {
 
     /// What each connection brought since the last time; nothing of those that brought nothing.
     pub fn take(&self) -> Vec<Vec<u8>> {
-        let mut all = self.transcripts.lock();
-        all.iter_mut().map(|one| std::mem::take(&mut one.bytes)).filter(|bytes| !bytes.is_empty()).collect()
+        let mut sockets = self.sockets.lock();
+        sockets.look();
+        let transcripts = sockets.connections.iter_mut().map(|one| std::mem::take(&mut one.transcript));
+        transcripts.filter(|bytes| !bytes.is_empty()).collect()
     }
 
     /// The same, when no connection waits for the rest of a request any more.
     pub async fn take_ended(&self, what: &str) -> Vec<Vec<u8>> {
-        let is_whole = |one: &Transcript| one.closed || messages(&one.bytes).iter().all(|message| message.complete);
-        eventually(what, async || self.transcripts.lock().iter().all(is_whole).then_some(())).await;
+        eventually(what, async || self.sockets.lock().look().all_ended().then_some(())).await;
         self.take()
     }
 }
 
-async fn record(mut stream: TcpStream, number: usize, all: Arc<Mutex<Vec<Transcript>>>) {
-    let mut unread = Vec::new();
-    loop {
-        let before = unread.len();
-        let read = stream.read_buf(&mut unread).await.unwrap_or_default();
-        {
-            let transcript = &mut all.lock()[number];
-            transcript.bytes.extend_from_slice(&unread[before..]);
-            transcript.closed = read == 0;
+impl Sockets {
+    fn look(&mut self) -> &Self {
+        while let Ok((stream, _)) = self.listener.accept() {
+            stream.set_nonblocking(true).unwrap();
+            self.connections.push(Connection { stream, transcript: Vec::new(), unread: Vec::new(), closed: false });
         }
-        if read == 0 {
-            return;
-        }
-        while let Some(request) = read_request(&unread).filter(|request| request.complete) {
-            unread.drain(..request.length);
-            if stream.write_all(ANSWER).await.is_err() {
-                return;
+        self.connections.iter_mut().filter(|one| !one.closed).for_each(Connection::look);
+        self
+    }
+
+    fn all_ended(&self) -> bool {
+        self.connections.iter().all(|one| one.closed || messages(&one.transcript).iter().all(|message| message.complete))
+    }
+}
+
+impl Connection {
+    fn look(&mut self) {
+        let mut bytes = [0; 16384];
+        while !self.closed {
+            match self.stream.read(&mut bytes) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Ok(read) if read > 0 => {
+                    self.transcript.extend_from_slice(&bytes[..read]);
+                    self.unread.extend_from_slice(&bytes[..read]);
+                    self.answer();
+                }
+                _ => self.closed = true,
             }
+        }
+    }
+
+    fn answer(&mut self) {
+        while let Some(request) = read_request(&self.unread).filter(|request| request.complete) {
+            self.unread.drain(..request.length);
+            self.closed |= self.stream.write_all(ANSWER).is_err();
         }
     }
 }
