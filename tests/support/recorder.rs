@@ -83,7 +83,9 @@ impl Sockets {
     }
 
     fn all_ended(&self) -> bool {
-        self.connections.iter().all(|one| one.closed || messages(&one.transcript).iter().all(|message| message.complete))
+        self.connections
+            .iter()
+            .all(|one| one.closed || messages(&one.transcript).iter().all(|message| message.complete))
     }
 }
 
