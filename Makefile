@@ -11,6 +11,9 @@ BUILD_TOOLS := cmake:cmake cc:build-essential
 TEST_TOOLS := h2load:nghttp2-client systemd-analyze:systemd openssl:openssl
 BENCH_TOOLS := wrk:wrk python3:python3
 
+# Tests that measure time: alone, one after the other.
+TIMED := connections:: deadlines:: h2_abuse:: life:: proxy_protocol:: shields::
+
 PREFIX ?= /usr/local
 BINARY ?= target/release/gatekeeper
 
@@ -25,7 +28,9 @@ build:
 
 test:
 	@$(MAKE) --no-print-directory tools TOOLS="$(BUILD_TOOLS) $(TEST_TOOLS)"
-	$(CARGO) test --locked --all-targets
+	$(CARGO) test --locked --lib --bins --examples --benches
+	$(CARGO) test --locked --test main -- $(TIMED:%=--skip %)
+	$(CARGO) test --locked --test main -- --test-threads=1 $(TIMED)
 
 fuzz:
 	@$(MAKE) --no-print-directory tools TOOLS="$(BUILD_TOOLS)"

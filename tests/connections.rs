@@ -247,8 +247,7 @@ async fn one_address_has_so_many_connections_and_more_are_closed_at_once() {
         let began = Instant::now();
         let mut third = gateway.raw().await;
         assert!(third.rest().await.is_empty() && began.elapsed() < Duration::from_secs(3));
-        let count = async || gateway.turned_away("connections_per_address").await;
-        eventually("it is counted", async || (count().await == turned).then_some(())).await;
+        gateway.has_turned_away("connections_per_address", turned).await;
     }
     let other = tokio::net::TcpSocket::new_v4().unwrap();
     other.bind("127.0.0.3:0".parse().unwrap()).unwrap();

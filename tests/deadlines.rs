@@ -193,7 +193,21 @@ impl Case {
         if client == H1 { self.4 } else { self.5 }
     }
 
+    /// Whoever is late where the machine has other things to do may try again; a wrong end is wrong at once.
     async fn run(&self, path: &str, gateway: &Gateway, protocol: Protocol) -> Result<(), String> {
+        let mut told = String::new();
+        for nth in 0..3 {
+            let in_time;
+            (in_time, told) = self.try_once(&format!("{path}/{nth}"), gateway, protocol).await?;
+            if in_time {
+                return Ok(());
+            }
+        }
+        Err(told)
+    }
+
+    /// Whether the right end came in time, and what came; an error is another end.
+    async fn try_once(&self, path: &str, gateway: &Gateway, protocol: Protocol) -> Result<(bool, String), String> {
         let mut client = if protocol == H1 { gateway.h1().await } else { gateway.h2c().await };
         let started = Instant::now();
         let end = soon("an end", end_of(&mut client, self.3.request(path))).await;
@@ -205,9 +219,10 @@ impl Case {
         let truth = record["error_code"] == code || (slow_client && record["error_code"] == "request_timeout");
         let truth = truth
             && record["truncated"] == (if matches!(end, Answer(_)) { serde_json::Value::Null } else { true.into() });
-        match (LIMIT..LIMIT + LATE).contains(&took) && self.expected(protocol).contains(&end) && truth {
-            true => Ok(()),
-            false => Err(format!("{at}: {end:?} after {took:?}, and {record}")),
+        let told = format!("{at}: {end:?} after {took:?}, and {record}");
+        match took >= LIMIT && self.expected(protocol).contains(&end) && truth {
+            true => Ok((took < LIMIT + LATE, told)),
+            false => Err(told),
         }
     }
 }
@@ -224,7 +239,8 @@ async fn run(cases: &[Case]) {
             let protocol = if case.0 == H1 { "http1" } else { "h2" };
             let url = upstream.url();
             config.0 += &format!("  {name}: {{ targets: [\"{url}\"], protocol: {protocol} }}\n");
-            config.1 += &format!("  - {{ name: {name}, path_pattern: /{name}, target_service: {name}, {} }}\n", case.2);
+            config.1 +=
+                &format!("  - {{ name: {name}, path_pattern: \"/{name}/*\", target_service: {name}, {} }}\n", case.2);
             upstreams.push(upstream);
             runs.push((case, format!("/{name}"), client));
         }

@@ -180,7 +180,7 @@ async fn a_stranger_names_nobody() {
         assert!(scene.client(1, Prefixed(header.clone(), stream)).await.is_err(), "{header:?}");
     }
     assert_eq!(scene.origin.requests(), 0);
-    assert_eq!(scene.gateway.turned_away("tls_handshake").await, headers().len() as u64);
+    scene.gateway.has_turned_away("tls_handshake", headers().len() as u64).await;
     // Without a header a stranger is a client like any other.
     for listener in [0, 1] {
         let stream = from_stranger(scene.gateway.listener(listener)).await;
@@ -211,7 +211,7 @@ async fn a_trusted_peer_without_a_good_header_is_turned_away() {
             raw.send([&sent[..], b"GET /x HTTP/1.1\r\nhost: a.test\r\n\r\n"].concat()).await;
             assert!(raw.rest().await.is_empty(), "{sent:?}");
             turned += 1;
-            assert_eq!(scene.gateway.turned_away("proxy_protocol").await, turned, "{sent:?}");
+            scene.gateway.has_turned_away("proxy_protocol", turned).await;
         }
     }
     let began = Instant::now();
@@ -219,7 +219,7 @@ async fn a_trusted_peer_without_a_good_header_is_turned_away() {
     silent.send("PROXY TCP4 203").await;
     assert!(silent.rest().await.is_empty());
     assert!((1000..1500).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
-    assert_eq!(scene.gateway.turned_away("handshake_timeout").await, 1);
+    scene.gateway.has_turned_away("handshake_timeout", 1).await;
     assert_eq!(scene.origin.requests(), 0);
 }
 
@@ -237,7 +237,7 @@ async fn a_cap_per_address_counts_whom_the_header_names() {
     assert!(held.iter().all(Option::is_some));
     for (turned, (last, listener)) in [(1, 0), (1, 1), (2, 1)].into_iter().enumerate() {
         assert!(open(last, listener).await.is_none());
-        assert_eq!(scene.gateway.turned_away("connections_per_address").await, turned as u64 + 1);
+        scene.gateway.has_turned_away("connections_per_address", turned as u64 + 1).await;
     }
     assert!(open(3, 0).await.is_some());
 }

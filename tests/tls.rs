@@ -14,7 +14,7 @@ use tokio::process::Command;
 
 use crate::support::gateway::everything_to;
 use crate::support::tls::{Authority, Files, Identity};
-use crate::support::{Client, Gateway, Origin, Raw, Request, Seen, full, pattern, soon};
+use crate::support::{Client, Gateway, Origin, Raw, Request, Seen, eventually, full, pattern, soon};
 
 const BOTH: &[&str] = &["h2", "http/1.1"];
 
@@ -174,10 +174,8 @@ async fn certificates_change_in_place_and_no_handshake_fails() {
         let before = handshakes.load(Ordering::Relaxed);
         gateway.reload(&config).unwrap();
         assert!(shown(&gateway, &authority).await == renewed.der(), "the new certificate is shown at once");
-        crate::support::eventually("handshakes go on", async || {
-            (handshakes.load(Ordering::Relaxed) >= before + 10).then_some(())
-        })
-        .await;
+        eventually("handshakes go on", async || (handshakes.load(Ordering::Relaxed) >= before + 10).then_some(()))
+            .await;
     }
     stop.store(true, Ordering::Relaxed);
     for client in clients {
@@ -265,7 +263,8 @@ async fn clients_show_certificates_where_they_are_asked_for() {
             }
         }
     }
-    assert!(gateway.turned_away("tls_handshake").await >= 10);
+    let enough = async || (gateway.turned_away("tls_handshake").await >= 10).then_some(());
+    eventually("they are counted", enough).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -415,7 +414,7 @@ async fn a_handshake_has_a_deadline_and_nonsense_is_turned_away() {
         let time = began.elapsed();
         assert!((1000..1500).contains(&time.as_millis()), "{sent:?}: {time:?}");
     }
-    assert_eq!(gateway.turned_away("handshake_timeout").await, 3);
+    gateway.has_turned_away("handshake_timeout", 3).await;
     for (turned, sent) in
         [&b"GET / HTTP/1.1\r\nhost: a.test\r\n\r\n"[..], b"garbage, and much of it, but no TLS", &[0; 600]]
             .into_iter()
@@ -425,7 +424,7 @@ async fn a_handshake_has_a_deadline_and_nonsense_is_turned_away() {
         client.send(sent).await;
         let answer = client.rest().await;
         assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
-        assert_eq!(gateway.turned_away("tls_handshake").await, turned as u64 + 1);
+        gateway.has_turned_away("tls_handshake", turned as u64 + 1).await;
     }
     assert_eq!(origin.requests(), 0);
 }

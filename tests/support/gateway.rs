@@ -135,6 +135,12 @@ impl Gateway {
         self.listeners()[index].parse().unwrap()
     }
 
+    /// So many connections came to nothing for this reason, and no more.
+    pub async fn has_turned_away(&self, reason: &str, count: u64) {
+        let counted = async || Some(self.turned_away(reason).await).filter(|counted| *counted >= count);
+        assert_eq!(eventually(reason, counted).await, count, "{reason}");
+    }
+
     /// How many connections came to nothing for this reason.
     pub async fn turned_away(&self, reason: &str) -> u64 {
         let name = format!("gatekeeper_connections_turned_away_total{{reason=\"{reason}\"}} ");
