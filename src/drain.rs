@@ -5,7 +5,8 @@
 //! successor, administration too. INT, or a second TERM: at once. TERM to one that was succeeded: within the grace.
 //!
 //! As soon as the gateway is not ready, each HTTP/1 response says `Connection: close`. A connection that is idle then is not
-//! closed under a request that may be on its way: it has a last moment to send it. HTTP/2 has GOAWAY for that.
+//! closed under a request that may be on its way: it has a last moment to send it, and one that was only just accepted a longer
+//! one. HTTP/2 has GOAWAY for that.
 //!
 //! Known inaccuracy: a request whose head is still on its way when that moment is over is cut, and so is what the
 //! kernel takes in between the last accept and the closing of a listener that nobody else holds.
@@ -27,6 +28,8 @@ use crate::supervision;
 const POLL: Duration = Duration::from_millis(10);
 /// For the next request of a connection that was idle when accepting stopped.
 const LAST_REQUEST: Duration = Duration::from_millis(500);
+/// For the first request of a connection that was accepted just before, its handshakes included.
+const FIRST_REQUEST: Duration = Duration::from_secs(2);
 /// For the last bytes of settled responses.
 const LAST_BYTES: Duration = Duration::from_secs(5);
 
@@ -162,10 +165,16 @@ impl Signals {
         let metrics = &self.shared.metrics;
         let all_gone = || metrics.open_connections() == 0;
         until(LAST_REQUEST, all_gone).await;
+        until(FIRST_REQUEST, || metrics.newcomers() == 0).await;
         self.stages.close_idle.send_replace(true);
-        until(Duration::MAX, || metrics.requests_in_flight() == 0).await;
-        // A settled response may still be on its way to its client.
-        until(LAST_BYTES, all_gone).await;
+        // A settled response may still be on its way to its client, and a stream of HTTP/2 that crossed our GOAWAY to us.
+        let mut calm = Instant::now();
+        while !all_gone() && calm.elapsed() < LAST_BYTES {
+            if metrics.requests_in_flight() > 0 {
+                calm = Instant::now();
+            }
+            tokio::time::sleep(POLL).await;
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server};
 use pingora::services::background::background_service;
 use pingora_proxy::http_proxy;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::admin;
 use crate::config::fault::Faults;
@@ -60,6 +60,8 @@ pub struct Shared {
     /// What each listener asks of its connections.
     entrances: Vec<Arc<ArcSwap<Entrance>>>,
     stopping: AtomicBool,
+    /// Connections are accepted; a successor's not before it has shown that it serves.
+    accepting: watch::Sender<bool>,
 }
 
 /// A gateway, ready to run.
@@ -91,8 +93,15 @@ impl Shared {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
+    /// Waits until connections are to be accepted.
+    pub async fn opening(&self) {
+        // Whoever could say so lives as long as we do.
+        let _ = self.accepting.subscribe().wait_for(|accepting| *accepting).await;
+    }
+
     /// The request path answers: from now on this is the gateway, also for the command line.
     pub async fn take_over(&self) {
+        self.accepting.send_replace(true);
         self.succession.take_over().await;
         if let Err(error) = remember_admin_address(&self.state_dir, &self.admin_address) {
             log::error!("can't write to {}: {error}", self.state_dir.display());
@@ -148,6 +157,7 @@ impl Gateway {
         let succession = Succession::new(sockets.iter().chain([&admin]), inherited.line.take());
         let succession = succession.map_err(|error| other(format!("a socket can't be kept: {error}")))?;
         inherited.close_rest();
+        let accepting = watch::Sender::new(!succession.is_on_trial());
         let plan = live.plan();
         let entrances =
             plan.entrances.iter().map(|entrance| Arc::new(ArcSwap::from_pointee(entrance.clone()))).collect();
@@ -171,6 +181,7 @@ impl Gateway {
             state_dir,
             entrances,
             stopping: AtomicBool::new(false),
+            accepting,
         };
         Ok(Gateway { shared: Arc::new(shared), sockets, admin, heard, config })
     }

@@ -113,6 +113,11 @@ impl Succession {
         self.sockets.lock().await.clear();
     }
 
+    /// Whether a gateway before this one waits to hear that this one serves.
+    pub fn is_on_trial(&self) -> bool {
+        self.line.lock().is_some()
+    }
+
     /// Tells the gateway before this one, if there is one, that this one serves, and waits until systemd knows it, too.
     pub async fn take_over(&self) {
         let Some(line) = self.line.lock().take() else { return };

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::process::Command;
 
 use crate::support::{Gateway, Origin, Request, eventually, soon};
@@ -265,6 +265,29 @@ async fn responses_that_nobody_takes_are_given_up() {
     bench.beside(given_up).await;
     // Each of 200 requests holds what the framework reads ahead of its response: at most nine pieces of 64 KiB.
     bench.assert_bounded(200 * 10 * MIB / 16, 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn own_answers_that_nobody_takes_are_given_up() {
+    let bench = Bench::start("limits: { keep_alive: 1s }").await;
+    let mut stalled = Abuser::with_settings(&bench.gateway, &[0, 4, 0, 0, 0, 0]).await;
+    let requests: Vec<u8> = (0..100).flat_map(|index| get_path(nth(index), "/health")).collect();
+    assert!(stalled.send(&requests).await);
+    // The same in HTTP/1: a client that asks on and never reads.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut deaf = socket.connect(bench.gateway.address).await.unwrap();
+    let asking = tokio::spawn(async move {
+        while deaf.write_all(&b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1000)).await.is_ok() {}
+    });
+    let in_flight = async |most: i64, least: i64| {
+        let text = bench.gateway.metrics().await;
+        let count = text.lines().find_map(|line| line.strip_prefix("gatekeeper_requests_in_flight ")).unwrap();
+        (least..=most).contains(&count.parse().unwrap()).then_some(())
+    };
+    eventually("they are begun", async || in_flight(i64::MAX, 100).await).await;
+    eventually("they are given up", async || in_flight(0, 0).await).await;
+    soon("the deaf one's end", asking).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

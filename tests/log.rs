@@ -3,6 +3,7 @@
 use std::fs;
 
 use serde_json::Value;
+use tokio::net::TcpListener;
 
 use crate::support::gateway::everything_to;
 use crate::support::{Gateway, Origin, Request, eventually, full};
@@ -44,6 +45,15 @@ async fn secrets_are_never_written() {
     let record = gateway.log_of("/x").await.to_string();
     assert!(!record.contains("SECRET"), "{record}");
     assert!(record.contains("token="), "the parameter's name may be seen: {record}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_are_not_written_to_standard_error_either() {
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let gateway = Gateway::to_url(&format!("http://{nobody}")).await;
+    assert_eq!(gateway.get("/x?token=SECRET").await.status, 502);
+    gateway.log_of("/x").await;
+    assert!(!gateway.said().contains("SECRET"), "{}", gateway.said());
 }
 
 #[tokio::test(flavor = "multi_thread")]

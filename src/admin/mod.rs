@@ -50,6 +50,7 @@ impl BackgroundService for Service {
         let Some((socket, leave)) = self.bound.lock().take() else { return };
         let router = router(self.shared.clone());
         let serve = async {
+            self.shared.opening().await;
             if let Err(error) = serve(socket, router, leave).await {
                 log::error!("administration ended: {error}");
             }

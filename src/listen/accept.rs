@@ -104,6 +104,10 @@ fn entering(door: Arc<Door>, entrance: Arc<ArcSwap<Entrance>>, shutdown: Shutdow
 }
 
 async fn accept(listener: Listener, door: Arc<Door>, enter: impl Fn((Socket, Ends)), mut stop: ShutdownWatch) {
+    tokio::select! {
+        () = door.shared.opening() => {}
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
     loop {
         tokio::select! {
             accepted = next(&listener, &door) => enter(accepted),

@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use http::HeaderValue;
+use parking_lot::Mutex;
 use pingora::http::ResponseHeader;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora_proxy::Session;
 
 use super::entrance::Entrance;
 use super::wire::Fault;
+use crate::record::metrics::Open;
 
 /// One client connection.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub struct Connection {
     pub entrance: Arc<Entrance>,
     /// Who it says it is, if it showed a certificate.
     pub certificate: Option<ClientCertificate>,
+    /// Counts it among those that have asked nothing yet.
+    newcomer: Mutex<Option<Open>>,
     begun: AtomicU64,
     settled: AtomicU64,
     upgraded: AtomicBool,
@@ -41,12 +45,18 @@ pub struct ClientCertificate {
 
 impl Connection {
     /// A connection on which nothing has happened yet.
-    pub fn new(source: Option<SocketAddr>, destination: Option<SocketAddr>, entrance: Arc<Entrance>) -> Self {
+    pub fn new(
+        source: Option<SocketAddr>,
+        destination: Option<SocketAddr>,
+        entrance: Arc<Entrance>,
+        newcomer: Option<Open>,
+    ) -> Self {
         Connection {
             source,
             destination,
             entrance,
             certificate: None,
+            newcomer: Mutex::new(newcomer),
             begun: AtomicU64::new(0),
             settled: AtomicU64::new(0),
             upgraded: AtomicBool::new(false),
@@ -79,7 +89,11 @@ impl Connection {
 
     /// A request's head was read; the number of requests so far.
     pub fn begin(&self) -> u64 {
-        self.begun.fetch_add(1, Ordering::Relaxed) + 1
+        let number = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
+        if number == 1 {
+            self.newcomer.lock().take();
+        }
+        number
     }
 
     /// A request was settled.

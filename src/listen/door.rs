@@ -21,6 +21,7 @@ use super::tap::Tap;
 use super::transport::{Socket, Transport};
 use crate::gateway::Shared;
 use crate::proxy::deadline::{Guarded, guard};
+use crate::record::metrics::Open;
 
 /// What every connection passes. All listeners lead to one proxy, and so to one pool of upstream connections.
 pub struct Door {
@@ -54,17 +55,26 @@ impl Door {
         entrance: Arc<Entrance>,
         shutdown: ShutdownWatch,
     ) -> impl Future<Output = ()> + Send {
-        let open = (!entrance.is_for_probes).then(|| (self.shared.metrics.connection(), self.caps.count()));
+        let metrics = &self.shared.metrics;
+        let open = (!entrance.is_for_probes).then(|| (metrics.connection(), self.caps.count()));
+        let newcomer = open.is_some().then(|| metrics.newcomer());
         async move {
             let _open = open;
-            self.serve_counted(socket, ends, entrance, shutdown).await;
+            self.serve_counted(socket, ends, entrance, newcomer, shutdown).await;
         }
     }
 
-    async fn serve_counted(&self, socket: Socket, ends: Ends, entrance: Arc<Entrance>, shutdown: ShutdownWatch) {
+    async fn serve_counted(
+        &self,
+        socket: Socket,
+        ends: Ends,
+        entrance: Arc<Entrance>,
+        newcomer: Option<Open>,
+        shutdown: ShutdownWatch,
+    ) {
         let limits = self.shared.live.plan().edge.limits;
-        let entered = tokio::time::timeout(limits.head_timeout, self.enter(socket, ends, entrance, limits)).await;
-        match entered.unwrap_or(Err("handshake_timeout")) {
+        let entering = self.enter(socket, ends, entrance, newcomer, limits);
+        match tokio::time::timeout(limits.head_timeout, entering).await.unwrap_or(Err("handshake_timeout")) {
             Ok((tap, _of_address)) => {
                 guard(self.proxy.process_new(Box::new(tap), &shutdown)).await;
             }
@@ -78,6 +88,7 @@ impl Door {
         mut socket: Socket,
         mut ends: Ends,
         entrance: Arc<Entrance>,
+        newcomer: Option<Open>,
         limits: Limits,
     ) -> Result<(Tap, Option<CountedOfAddress>), Turned> {
         let peer = ends.source.map(|source| source.ip());
@@ -91,7 +102,7 @@ impl Door {
             (Some(address), Some(most)) => Some(self.caps.count_of(address, most).ok_or("connections_per_address")?),
             _ => None,
         };
-        let mut connection = Connection::new(ends.source, ends.destination, entrance.clone());
+        let mut connection = Connection::new(ends.source, ends.destination, entrance.clone(), newcomer);
         let (transport, is_h2) = match &entrance.tls {
             None => (Transport::Plain(socket), false),
             Some(tls) => {

@@ -434,7 +434,8 @@ impl Tap {
 #[async_trait]
 impl Shutdown for Tap {
     async fn shutdown(&mut self) {
-        let _ = self.stream.shutdown().await;
+        // TLS has something to say, and the client may not listen.
+        let _ = tokio::time::timeout(FAREWELL, self.stream.shutdown()).await;
     }
 }
 

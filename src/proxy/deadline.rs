@@ -9,6 +9,7 @@
 //! * Head: `first_byte` from the end of the upload. Bytes of a head and informational responses are no progress.
 //! * Body: `idle` from one piece of the body to the next. An upgraded connection counts both directions.
 //! * Rest: the upstream has ended its answer, the client has not yet taken it: `idle`.
+//! * An answer of the gateway's own: `limits.keep_alive` for the client to take it.
 //! * The end: the route's total, or an upgraded connection's longest life, whatever happens.
 //!
 //! When a deadline has passed, the gentle way comes first: the socket of an HTTP/1 upstream is shut down, and a client's
@@ -140,6 +141,12 @@ impl Watch {
             self.phase.set(Phase::Rest);
             self.upstream.set(None);
         }
+    }
+
+    /// An answer of the gateway's own is sent.
+    pub fn answering(&self, patience: Duration) {
+        self.enter(Phase::Rest, patience);
+        self.upstream.set(None);
     }
 
     /// The connection is no longer HTTP's.

@@ -15,7 +15,7 @@ use pingora::modules::http::HttpModules;
 use pingora::protocols::Digest;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
-use pingora_proxy::{FailToProxy, ProxyHttp, Session};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use crate::compress::{self, Compression};
 use crate::gateway::Shared;
@@ -282,6 +282,15 @@ impl ProxyHttp for Proxy {
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
         settle::settle(session, error, ctx);
+    }
+
+    fn request_summary(&self, _session: &Session, ctx: &Ctx) -> String {
+        // The framework's has the query, which is nothing for a log.
+        format!("request {:?}", ctx.id)
+    }
+
+    fn suppress_proxy_warn_log(&self, _: &Session, _: &Ctx, _: &Error, _: ProxyWarnLogContext) -> bool {
+        true
     }
 
     fn suppress_error_log(&self, _session: &Session, _ctx: &Ctx, _error: &Error) -> bool {

@@ -12,6 +12,7 @@ use pingora_proxy::Session;
 
 use super::body;
 use super::ctx::Ctx;
+use super::deadline;
 use super::request_id::X_REQUEST_ID;
 use crate::plan::route::Respond;
 use crate::policy::problem;
@@ -139,6 +140,9 @@ async fn send(session: &mut Session, answer: &Answer, ctx: &Ctx) -> Result<()> {
     if !silent {
         tasks.push(HttpTask::Body(Some(answer.body.clone()), true));
     }
+    // Nothing else bounds a client that does not take what is not an upstream's.
+    let patience = ctx.shared.live.plan().edge.limits.keep_alive;
+    deadline::watch(|watch| watch.answering(patience));
     session.write_response_tasks(tasks).await.map(|_| ())
 }
 

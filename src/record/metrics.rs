@@ -35,6 +35,7 @@ pub struct Metrics {
     board: Arc<Board>,
     in_flight: IntGauge,
     connections: IntGauge,
+    newcomers: IntGauge,
     connections_total: IntCounter,
     turned_away: IntCounterVec,
     cut: IntCounterVec,
@@ -56,6 +57,7 @@ pub struct ServiceMetrics(Arc<Named<Durations>>);
 
 /// Something that is counted as long as this lives.
 #[must_use]
+#[derive(Debug)]
 pub struct Open(IntGauge);
 
 impl Open {
@@ -81,6 +83,7 @@ impl Metrics {
             board: registered_shared(&registry, Board::new()?)?,
             in_flight: gauge("gatekeeper_requests_in_flight", "Requests being served.")?,
             connections: gauge("gatekeeper_connections", "Open client connections.")?,
+            newcomers: gauge("gatekeeper_connections_unasked", "Open client connections before their first request.")?,
             connections_total: counter("gatekeeper_connections_total", "Client connections accepted.")?,
             turned_away: registered(
                 &registry,
@@ -192,6 +195,16 @@ impl Metrics {
     pub fn connection(&self) -> Open {
         self.connections_total.inc();
         Open::of(&self.connections)
+    }
+
+    /// Counts a connection as one that has asked nothing yet while the guard lives.
+    pub fn newcomer(&self) -> Open {
+        Open::of(&self.newcomers)
+    }
+
+    /// Open client connections before their first request.
+    pub fn newcomers(&self) -> i64 {
+        self.newcomers.get()
     }
 
     /// Counts an attempt to reload.
