@@ -289,7 +289,7 @@ mod tests {
         let time = || start + Duration::from_millis(clock.load(Ordering::SeqCst));
         let work = |seed: usize| {
             let failed = |n: &usize| {
-                clock.fetch_add(u64::from(n % 8 == 0), Ordering::SeqCst);
+                clock.fetch_add(u64::from(n.is_multiple_of(8)), Ordering::SeqCst);
                 group.failed(&group.targets[(n * 7 + seed) % TARGETS], time()).is_some()
             };
             (0..60_000).filter(failed).count()
@@ -309,5 +309,30 @@ mod tests {
         });
         assert!(ejections > 10, "{ejections} ejections");
         assert!(most <= TARGETS / 2, "{most} of {TARGETS}");
+    }
+
+    /// Two threads fail at the same moment: in even rounds two targets of which one may go, in odd rounds the same one.
+    #[test]
+    fn two_at_once_eject_one() {
+        const ROUNDS: u32 = 20_000;
+        let (start, arrived) = (Instant::now(), AtomicU32::new(0));
+        let groups = [3, 4].map(|targets| group(policy(1, 1000, 1000), targets, start));
+        let fail_together = |thread: usize| {
+            let failed = |round: &u32| {
+                let odd = (round % 2) as usize;
+                arrived.fetch_add(1, Ordering::SeqCst);
+                while arrived.load(Ordering::SeqCst) < round * 2 {
+                    std::thread::yield_now();
+                }
+                let target = &groups[odd].targets[thread * (1 - odd)];
+                groups[odd].failed(target, start + SECOND * *round * 2).is_some()
+            };
+            (1..=ROUNDS).filter(failed).count()
+        };
+        let ejections: usize = std::thread::scope(|scope| {
+            let threads = [0, 1].map(|thread| scope.spawn(move || fail_together(thread)));
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!(ejections, ROUNDS as usize);
     }
 }

@@ -68,7 +68,7 @@ struct Savings {
 
 impl Savings {
     fn packed(self) -> u64 {
-        u64::from(self.tick) << 32 | u64::from(self.thousandths)
+        (u64::from(self.tick) << 32) | u64::from(self.thousandths)
     }
 
     fn unpacked(word: u64) -> Self {
@@ -152,7 +152,7 @@ impl Backoff {
 /// A part of a time, by a number that is evenly random among all.
 pub(super) fn part(whole: Duration, random: u64) -> Duration {
     let nanos = u64::try_from(whole.as_nanos()).unwrap_or(u64::MAX);
-    Duration::from_nanos((u128::from(nanos) * u128::from(random) >> 64) as u64)
+    Duration::from_nanos(((u128::from(nanos) * u128::from(random)) >> 64) as u64)
 }
 
 fn retry_after(value: &HeaderValue) -> Option<Duration> {
