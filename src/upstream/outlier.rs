@@ -49,7 +49,7 @@ pub struct Conduct {
 }
 
 impl Conduct {
-    /// A target of which nothing is known. All of a service have a start of their own.
+    /// A target of which nothing is known. Each of a service may have started at another time.
     pub fn new(start: Instant) -> Self {
         Conduct { start, failures: AtomicU32::new(0), until: AtomicU64::new(0), times: AtomicU32::new(0) }
     }
