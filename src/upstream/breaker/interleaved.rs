@@ -9,10 +9,10 @@ use shuttle::thread;
 
 use super::*;
 
-#[allow(dead_code)]
+#[allow(dead_code, clippy::duplicate_mod)]
 #[path = "machine.rs"]
 mod machine;
-#[allow(dead_code)]
+#[allow(dead_code, clippy::duplicate_mod)]
 #[path = "window.rs"]
 mod window;
 

@@ -242,7 +242,15 @@ fn a_full_slot_keeps_its_ratio() {
     let window::Tally { verdicts, failures } = slots.sum(7, start);
     assert!((131_072..262_144).contains(&verdicts), "{verdicts}");
     assert!((verdicts / 4).abs_diff(failures) <= 2, "{failures} of {verdicts}");
-    assert_eq!(slots.sum(8, start), window::Tally::default());
+}
+
+#[test]
+fn a_slot_is_empty_to_other_times_and_generations() {
+    let start = Instant::now();
+    let slots = window::Window::new(16 * SECOND, start);
+    slots.count(7, true, start);
+    let sums = [(7, 0), (7, 15), (7, 16), (8, 0)].map(|(generation, at)| slots.sum(generation, start + at * SECOND));
+    assert_eq!(sums.map(|sum| sum.failures), [1, 1, 0, 0]);
 }
 
 #[test]
