@@ -1,5 +1,6 @@
 //! The services behind the gateway: their targets, how one is chosen, how it is reached.
 
+pub mod breaker;
 pub mod health;
 pub mod outlier;
 pub mod retry;
