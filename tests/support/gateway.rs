@@ -262,10 +262,10 @@ impl Gateway {
         self.admin("/metrics").await.text().to_owned()
     }
 
-    /// The access log so far.
+    /// The access log so far, without a line that is being written.
     pub fn log_lines(&self) -> Vec<String> {
         let log = fs::read_to_string(self.file("access.log")).unwrap_or_default();
-        log.lines().map(str::to_owned).collect()
+        log.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(str::to_owned).collect()
     }
 
     /// The record of the request with this target's path, once it is written.
