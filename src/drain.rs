@@ -5,8 +5,8 @@
 //! successor, administration too. INT, or a second TERM: at once. TERM to one that was succeeded: within the grace.
 //!
 //! As soon as the gateway is not ready, each HTTP/1 response says `Connection: close`. A connection that is idle then is not
-//! closed under a request that may be on its way: it has a last moment to send it, and one that was only just accepted a longer
-//! one. HTTP/2 has GOAWAY for that.
+//! closed under a request that may be on its way: it has a last moment to send it, and one that was only just accepted
+//! a longer one. HTTP/2 has GOAWAY for that.
 //!
 //! Known inaccuracy: a request whose head is still on its way when that moment is over is cut, and so is what the
 //! kernel takes in between the last accept and the closing of a listener that nobody else holds.

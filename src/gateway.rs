@@ -95,7 +95,7 @@ impl Shared {
 
     /// Waits until connections are to be accepted.
     pub async fn opening(&self) {
-        // Whoever could say so lives as long as we do.
+        // It fails only without a sender, which lives as long as we do.
         let _ = self.accepting.subscribe().wait_for(|accepting| *accepting).await;
     }
 
