@@ -116,12 +116,7 @@ impl<'a> Compiler<'a, '_> {
         if let Some(shared) = self.services.get(url) {
             return Some(shared.clone());
         }
-        let raw = model::Service {
-            targets: vec![model::Target::Url(url.into())],
-            protocol: model::Protocol::default(),
-            tls: None,
-            idle_timeout: None,
-        };
+        let raw = model::Service::of(vec![model::Target::Url(url.into())]);
         let mut faults = Faults::default();
         let service = Service::build(url, &raw, &self.config.upstream_pool, self.context, self.place, &mut faults);
         for fault in faults.faults() {

@@ -11,20 +11,24 @@ use serde::{Deserialize, Serialize};
 use super::value::{Period, Setting};
 
 mod drain;
+mod health_check;
 mod http2;
 mod listen;
 mod log;
+mod resilience;
 mod route;
 mod service;
 mod shield;
 
 pub use drain::Drain;
+pub use health_check::{CheckKind, HealthCheck};
 pub use http2::Http2;
 pub use listen::{CertificateFiles, ClientAuth, Limits, Listen, Tls, TlsVersion};
 pub use log::{AccessLog, ClientAddress, LogFormat};
+pub use resilience::{CircuitBreaker, Ejection, FailureRatio, Queue, RetryBudget};
 pub use route::{
-    Condition, ConditionForm, EncodedReserved, Expectation, Redirect, Respond, Route, RouteTest, Split, SplitShare,
-    Timeouts, Websocket,
+    Backoff, Condition, ConditionForm, EncodedReserved, Expectation, NonIdempotent, Redirect, Respond, Retry, Route,
+    RouteTest, Split, SplitShare, Timeouts, Websocket,
 };
 pub use service::{Protocol, Service, Target, UpstreamTls, WeightedTarget};
 pub use shield::{Flood, RouteShields, Shields};

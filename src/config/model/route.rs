@@ -1,11 +1,12 @@
 //! Routes and their tests, as they may be written.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::super::value::{Period, Setting};
+use super::super::value::{Period, Setting, Word};
 use super::service::default_weight;
 use super::shield::RouteShields;
 
@@ -68,6 +69,15 @@ pub struct Route {
     /// Timeouts of single steps.
     #[serde(default)]
     pub timeouts: Timeouts,
+    /// Further attempts for a request whose first one failed (0 to 10).
+    #[serde(default = "default_retry_count")]
+    pub retry_count: u32,
+    /// When there are further attempts.
+    #[serde(default)]
+    pub retry: Retry,
+    /// false: requests of this route pass, and count for nothing, whatever the service's circuit breaker says.
+    #[serde(default)]
+    pub circuit_breaker_enabled: Setting<true>,
     /// Whom and what the route turns away.
     #[serde(default)]
     pub shields: RouteShields,
@@ -177,6 +187,51 @@ pub struct Timeouts {
     /// For silence in the middle of a request or a response.
     #[serde(default = "default_idle")]
     pub idle: Period,
+    /// For one attempt, from connecting to the beginning of the response: another may follow. Towards HTTP/2 targets
+    /// it bounds the silence within a response, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<Period>,
+}
+
+/// When a request is tried once more, with another target if there is one.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Retry {
+    /// After what: `connect`, `reset` (before a response), `timeout` (of an attempt, before a response), or a status.
+    #[serde(default = "default_retry_on")]
+    pub on: Vec<Word>,
+    /// Whether requests may be executed twice whose method does not say that it is harmless. Any may be tried again
+    /// after a failed connect.
+    #[serde(default)]
+    pub non_idempotent: NonIdempotent,
+    /// How long to wait before.
+    #[serde(default)]
+    pub backoff: Backoff,
+}
+
+/// Whether requests may be executed twice whose method is not GET, HEAD, OPTIONS, TRACE, PUT or DELETE.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum NonIdempotent {
+    /// They may not.
+    #[default]
+    Never,
+    /// Those with an `Idempotency-Key`.
+    Keyed,
+    /// All of them.
+    Always,
+}
+
+/// How long to wait before another attempt: a random part of a time that doubles.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Backoff {
+    /// The longest wait before the second attempt.
+    #[serde(default = "default_backoff")]
+    pub base: Period,
+    /// The longest wait of all.
+    #[serde(default = "default_longest_backoff")]
+    pub max: Period,
 }
 
 /// What bounds a websocket.
@@ -227,8 +282,36 @@ pub struct Expectation {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Timeouts { connect: default_connect(), first_byte: None, idle: default_idle() }
+        Timeouts { connect: default_connect(), first_byte: None, idle: default_idle(), attempt: None }
     }
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Retry { on: default_retry_on(), non_idempotent: NonIdempotent::default(), backoff: Backoff::default() }
+    }
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Backoff { base: default_backoff(), max: default_longest_backoff() }
+    }
+}
+
+fn default_retry_count() -> u32 {
+    2
+}
+
+fn default_retry_on() -> Vec<Word> {
+    ["connect", "reset", "timeout", "502", "503", "504"].map(Word::from).into()
+}
+
+fn default_backoff() -> Period {
+    Period(Duration::from_millis(25))
+}
+
+fn default_longest_backoff() -> Period {
+    Period::from_secs(1)
 }
 
 fn default_redirect() -> u16 {

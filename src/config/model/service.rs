@@ -1,15 +1,18 @@
-//! Services and their targets, as they may be written.
+//! Services, their targets and how they are chosen, as they may be written.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::value::{Period, Setting};
+use super::health_check::HealthCheck;
+use super::resilience::{CircuitBreaker, Ejection, Queue, RetryBudget};
 
 /// A service: a set of equivalent targets.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Service {
     /// Where it runs. Requests are spread over all targets by weight.
+    #[serde(default)]
     pub targets: Vec<Target>,
     /// The HTTP version spoken with the targets.
     #[serde(default)]
@@ -20,6 +23,34 @@ pub struct Service {
     /// Overrides `upstream_pool.idle_timeout`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<Period>,
+    /// Which target a request goes to: `round_robin`, `random`, `least_requests`, `hash:user`, `hash:ip`, `hash:header:NAME`
+    /// or `hash:cookie:NAME`.
+    #[serde(default = "default_balancing")]
+    pub load_balancing: String,
+    /// The time in which a target that comes back gets ever more of its share. At once when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_start: Option<Period>,
+    /// How the targets are asked whether they are well. They count as well when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<HealthCheck>,
+    /// When the service gets no requests for a while.
+    #[serde(default)]
+    pub circuit_breaker: CircuitBreaker,
+    /// When a single target gets no requests for a while.
+    #[serde(default)]
+    pub ejection: Ejection,
+    /// What all retries of the service's requests may cost.
+    #[serde(default)]
+    pub retry_budget: RetryBudget,
+    /// The most requests in flight. Any number when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_in_flight: Option<u32>,
+    /// Where requests wait that find no room.
+    #[serde(default)]
+    pub queue: Queue,
+    /// true: instances of the service register at run time, beside the targets written here.
+    #[serde(default)]
+    pub registered: Setting<false>,
 }
 
 /// A target: its URL alone, or with a weight.
@@ -41,6 +72,9 @@ pub struct WeightedTarget {
     /// Its share beside the other targets' weights (1 to 1000).
     #[serde(default = "default_weight")]
     pub weight: u32,
+    /// The most requests in flight to each of its addresses. Any number when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_in_flight: Option<u32>,
 }
 
 /// The HTTP version spoken with a service's targets.
@@ -93,6 +127,39 @@ impl Target {
             Target::Weighted(target) => target.weight,
         }
     }
+
+    /// The most requests in flight to each of its addresses.
+    pub fn max_in_flight(&self) -> Option<u32> {
+        match self {
+            Target::Url(_) => None,
+            Target::Weighted(target) => target.max_in_flight,
+        }
+    }
+}
+
+impl Service {
+    /// A service of these targets, all else being as it is when nothing is written.
+    pub fn of(targets: Vec<Target>) -> Self {
+        Service {
+            targets,
+            protocol: Protocol::default(),
+            tls: None,
+            idle_timeout: None,
+            load_balancing: default_balancing(),
+            slow_start: None,
+            health_check: None,
+            circuit_breaker: CircuitBreaker::default(),
+            ejection: Ejection::default(),
+            retry_budget: RetryBudget::default(),
+            max_in_flight: None,
+            queue: Queue::default(),
+            registered: Setting::default(),
+        }
+    }
+}
+
+fn default_balancing() -> String {
+    "round_robin".into()
 }
 
 pub(super) fn default_weight() -> u32 {
