@@ -7,12 +7,13 @@ use http::request::Parts;
 use serde::Serialize;
 
 use super::Plan;
-use super::route::{Action, HostSent, Route, Who};
+use super::route::{Action, HostSent, Route};
 use super::walk::{Asked, Decision, lookup};
 use crate::policy::refusal::Refusal;
 use crate::policy::shield::announces_body;
 use crate::route::{Candidate, Failed};
 use crate::upstream::service::Service;
+use crate::upstream::sticky::Who;
 
 /// A request, told step by step.
 #[derive(Debug, Default, Serialize)]
@@ -139,7 +140,7 @@ impl Plan {
         };
         Ok(Some(Sent {
             service: service.name.to_string(),
-            targets: service.targets.iter().map(|target| target.url.clone()).collect(),
+            targets: service.targets.iter().map(|target| target.url.to_string()).collect(),
             target,
             host: host_sent(route, service, asked),
             or: or.into_iter().filter(|name: &String| **name != *service.name).collect(),

@@ -2,7 +2,7 @@
 //! what is running and says so. Changes are applied one at a time.
 
 use std::collections::HashMap;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -137,9 +137,9 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
 struct SystemResolver;
 
 impl Resolve for SystemResolver {
-    fn resolve(&self, host: &str, port: u16) -> Vec<SocketAddr> {
-        match (host, port).to_socket_addrs() {
-            Ok(addresses) => addresses.collect(),
+    fn resolve(&self, host: &str) -> Vec<IpAddr> {
+        match (host, 0).to_socket_addrs() {
+            Ok(addresses) => addresses.map(|address| address.ip()).collect(),
             Err(error) => {
                 log::warn!("the target {host:?} has no address now: {error}");
                 Vec::new()

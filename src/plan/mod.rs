@@ -26,6 +26,8 @@ pub mod route_tests;
 mod shield;
 pub mod walk;
 
+pub use route_parts::MOST_RETRIES;
+
 /// Everything a request needs to know of the configuration.
 pub struct Plan {
     /// Counts the plans of this process, from 1.

@@ -1,7 +1,6 @@
 //! A route as requests see it: what is done with a request that took it.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +15,10 @@ use crate::policy::shield::Shield;
 use crate::record::metrics::RouteMetrics;
 use crate::route::path::{canonicalise_derived, strip_prefix};
 use crate::route::{PathPattern, Template};
+use crate::upstream::retry::{Backoff, Conditions};
 use crate::upstream::service::Service;
-use crate::upstream::shares::{Shares, stable_hash};
+use crate::upstream::shares::Shares;
+use crate::upstream::sticky::{Sticky, Who};
 
 /// A route.
 pub struct Route {
@@ -39,6 +40,10 @@ pub struct Route {
     pub shield: Shield,
     /// Timeouts.
     pub timeouts: Timeouts,
+    /// When a request is tried once more.
+    pub retry: Retry,
+    /// The circuit breaker of the service holds for its requests.
+    pub breaks: bool,
     /// The level responses are compressed with; 0 for not at all.
     pub compression: u32,
     /// What its path looks like, for the captures.
@@ -65,19 +70,6 @@ pub struct Split {
     pub services: Box<[Arc<Service>]>,
     /// What keeps a client at the service once chosen.
     pub sticky: Option<Sticky>,
-}
-
-/// What keeps a client at the service of a split.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sticky {
-    /// Who the client has proved to be, by the fingerprint of its certificate; the address of one that proved nothing.
-    User,
-    /// Its address.
-    Ip,
-    /// A header's value.
-    Header(HeaderName),
-    /// A cookie's value.
-    Cookie(String),
 }
 
 /// A fixed response.
@@ -110,6 +102,17 @@ pub enum HostSent {
     Fixed(HeaderValue),
 }
 
+/// When a request is tried once more.
+#[derive(Clone, Debug)]
+pub struct Retry {
+    /// Attempts beyond the first.
+    pub count: u32,
+    /// After what, and which requests.
+    pub conditions: Conditions,
+    /// How long to wait before.
+    pub backoff: Backoff,
+}
+
 /// A route's timeouts.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
@@ -125,15 +128,6 @@ pub struct Timeouts {
     pub websocket_idle: Duration,
     /// For an upgraded connection in all.
     pub websocket_life: Option<Duration>,
-}
-
-/// What a client can be recognised by, beside its request.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Who<'a> {
-    /// Its address.
-    pub address: Option<IpAddr>,
-    /// Who it has proved to be.
-    pub user: Option<&'a [u8]>,
 }
 
 impl Route {
@@ -186,65 +180,5 @@ impl Split {
             Some(hash) => self.shares.of_hash(hash),
             None => self.shares.next(),
         }
-    }
-}
-
-impl Sticky {
-    /// `None` if the client brings nothing to be recognised by: it then takes its turn.
-    fn hash(&self, request: &Parts, client: Who) -> Option<u64> {
-        match self {
-            Sticky::User if client.user.is_some() => client.user.map(stable_hash),
-            Sticky::User | Sticky::Ip => client.address.map(|address| match address {
-                IpAddr::V4(v4) => stable_hash(&v4.octets()),
-                IpAddr::V6(v6) => stable_hash(&v6.octets()),
-            }),
-            Sticky::Header(name) => request.headers.get(name).map(|value| stable_hash(value.as_bytes())),
-            Sticky::Cookie(name) => cookie(request, name).map(stable_hash),
-        }
-    }
-}
-
-/// A cookie's value (RFC 6265 4.2.1; the first of the name counts).
-fn cookie<'a>(request: &'a Parts, name: &str) -> Option<&'a [u8]> {
-    let headers = request.headers.get_all(http::header::COOKIE).iter();
-    headers.flat_map(|value| value.as_bytes().split(|byte| *byte == b';')).find_map(|pair| {
-        let value = pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
-        Some(value)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn request(name: &'static str, value: &str) -> Parts {
-        http::Request::get("/").header(name, value).body(()).unwrap().into_parts().0
-    }
-
-    #[test]
-    fn a_cookie_is_found_by_its_whole_name() {
-        let request = request("cookie", "xab=0; ab=1;  ab=2; abc=3");
-        assert_eq!(cookie(&request, "ab"), Some(&b"1"[..]));
-        assert_eq!(cookie(&request, "abc"), Some(&b"3"[..]));
-        assert_eq!(cookie(&request, "b"), None);
-    }
-
-    #[test]
-    fn who_brings_nothing_to_be_recognised_by_is_not_sticky() {
-        let by_header = Sticky::Header(HeaderName::from_static("x-tenant"));
-        let unknown = Who::default();
-        assert!(by_header.hash(&request("x-other", "1"), unknown).is_none());
-        assert_eq!(by_header.hash(&request("x-tenant", "1"), unknown), Some(stable_hash(b"1")));
-        assert!(Sticky::Ip.hash(&request("a", "1"), unknown).is_none());
-    }
-
-    #[test]
-    fn a_user_is_known_by_what_it_proved_before_its_address() {
-        let stranger = Who { address: "192.0.2.1".parse().ok(), user: None };
-        let user = Who { user: Some(b"proved"), ..stranger };
-        let hash = |sticky: Sticky, client| sticky.hash(&request("a", "1"), client);
-        assert_eq!(hash(Sticky::User, stranger), Some(stable_hash(&[192, 0, 2, 1])));
-        assert_eq!(hash(Sticky::User, user), Some(stable_hash(b"proved")));
-        assert_eq!(hash(Sticky::Ip, user), hash(Sticky::Ip, stranger));
     }
 }

@@ -6,14 +6,16 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::compile::Services;
-use super::route::{Action, HostSent, PathSent, Respond, Route, Split, Sticky, Timeouts};
+use super::route::{Action, HostSent, PathSent, Respond, Retry, Route, Split, Timeouts};
 use super::{Edge, shield};
-use crate::config::model::{self, Config, EncodedReserved};
+use crate::config::model::{self, Config, EncodedReserved, NonIdempotent};
 use crate::config::{Fault, Faults, Place, did_you_mean};
 use crate::route::path::canonicalise;
 use crate::route::{PathPattern, Template};
+use crate::upstream::retry::{Backoff, Conditions, Repeatable};
 use crate::upstream::service::{BuildContext, Service};
 use crate::upstream::shares::Shares;
+use crate::upstream::sticky::{self, Sticky};
 
 /// Compiles a route; faults are reported below `place`.
 pub fn compile<'a>(
@@ -30,6 +32,7 @@ pub fn compile<'a>(
     let path = compiler.path();
     let host = compiler.host();
     let shield = shield::of_route(config, &raw.shields, &place.key("shields"), compiler.faults);
+    let retry = retry(raw, place, compiler.faults);
     let pattern = PathPattern::parse(&raw.path_pattern).ok();
     let compress = raw.compress.map_or(config.compression.enabled.0, |setting| setting.0);
     Some(Route {
@@ -42,6 +45,8 @@ pub fn compile<'a>(
         rejects_encoded: raw.encoded_reserved == EncodedReserved::Reject,
         shield: shield?,
         timeouts: timeouts(raw),
+        retry: retry?,
+        breaks: raw.circuit_breaker_enabled.0,
         compression: if compress { config.compression.level } else { 0 },
         pattern: pattern?,
     })
@@ -57,6 +62,45 @@ fn timeouts(raw: &model::Route) -> Timeouts {
         websocket_idle: raw.websocket.idle.unwrap_or(idle).0,
         websocket_life: raw.websocket.max_life.map(|period| period.0),
     }
+}
+
+/// The most attempts beyond the first.
+pub const MOST_RETRIES: u32 = 10;
+
+fn retry(raw: &model::Route, place: &Place, faults: &mut Faults) -> Option<Retry> {
+    let before = faults.len();
+    if raw.retry_count > MOST_RETRIES {
+        faults.push(place.key("retry_count"), raw.retry_count.to_string(), format!("0 to {MOST_RETRIES}"));
+    }
+    let place = place.key("retry");
+    if raw.retry.backoff.max < raw.retry.backoff.base {
+        let allowed = format!("{} (base) or more", raw.retry.backoff.base);
+        faults.push(place.key("backoff").key("max"), raw.retry.backoff.max.to_string(), allowed);
+    }
+    let mut statuses = Vec::new();
+    for (index, on) in raw.retry.on.iter().enumerate() {
+        match StatusCode::from_bytes(on.0.as_bytes()) {
+            Ok(status) if status.is_client_error() || status.is_server_error() => statuses.push(status),
+            _ if ["connect", "reset", "timeout"].contains(&on.0.as_str()) => {}
+            _ => {
+                faults.push(place.key("on").index(index), format!("{:?}", on.0), "connect, reset, timeout, 400 to 599")
+            }
+        }
+    }
+    let on = |what: &str| raw.retry.on.iter().any(|on| on.0 == what);
+    let conditions = Conditions {
+        connect: on("connect"),
+        reset: on("reset"),
+        timeout: on("timeout"),
+        statuses: statuses.into(),
+        repeatable: match raw.retry.non_idempotent {
+            NonIdempotent::Never => Repeatable::Idempotent,
+            NonIdempotent::Keyed => Repeatable::Keyed,
+            NonIdempotent::Always => Repeatable::All,
+        },
+    };
+    let backoff = Backoff { base: raw.retry.backoff.base.0, cap: raw.retry.backoff.max.0 };
+    (faults.len() == before).then_some(Retry { count: raw.retry_count, conditions, backoff })
 }
 
 struct Compiler<'a, 'f> {
@@ -142,11 +186,11 @@ impl<'a> Compiler<'a, '_> {
         if shares.is_none() {
             self.faults.push(place.key("services"), "no service with a weight above 0", "at least one");
         }
-        let sticky = match split.sticky_by.as_deref().map(parse_sticky) {
+        let sticky = match split.sticky_by.as_deref().map(Sticky::parse) {
             Some(Some(sticky)) => Some(sticky),
             Some(None) => {
                 let found = format!("{:?}", split.sticky_by.as_deref().unwrap_or_default());
-                self.faults.push(place.key("sticky_by"), found, "user, ip, header:NAME or cookie:NAME");
+                self.faults.push(place.key("sticky_by"), found, sticky::ALLOWED);
                 None
             }
             None => None,
@@ -272,13 +316,3 @@ impl<'a> Compiler<'a, '_> {
 
 const FRAMING: [HeaderName; 3] =
     [http::header::CONTENT_LENGTH, http::header::TRANSFER_ENCODING, http::header::CONNECTION];
-
-fn parse_sticky(text: &str) -> Option<Sticky> {
-    match text.split_once(':') {
-        None if text == "user" => Some(Sticky::User),
-        None => (text == "ip").then_some(Sticky::Ip),
-        Some(("header", name)) => HeaderName::from_bytes(name.as_bytes()).ok().map(Sticky::Header),
-        Some(("cookie", name)) if HeaderName::from_bytes(name.as_bytes()).is_ok() => Some(Sticky::Cookie(name.into())),
-        Some(_) => None,
-    }
-}

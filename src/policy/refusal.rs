@@ -67,6 +67,10 @@ kinds! {
     UPSTREAM_FAILED = 502 "upstream_failed" "The upstream failed" grpc 14;
     /// The upstream could not be reached.
     UPSTREAM_UNREACHABLE = 502 "upstream_unreachable" "The upstream could not be reached" grpc 14;
+    /// The service fails, and its circuit breaker is open.
+    CIRCUIT_OPEN = 503 "circuit_open" "The service is not available now" grpc 14;
+    /// As many requests as may are in the service or wait for it.
+    SERVICE_BUSY = 503 "service_busy" "The service is busy" grpc 14;
     /// The service has no target that could be tried.
     NO_TARGET = 503 "no_target" "No target of the service is available" grpc 14;
     /// The upstream took too long.

@@ -1,42 +1,49 @@
-//! One attempt to have a request answered by a target, and whether another may follow.
+//! One attempt to have a request answered by an endpoint.
 //!
-//! A connection that could not be made was nobody's request: any request may try the next address or target. A failure
-//! after that is tried again only for idempotent methods, and only where a pooled connection turned out to be closed.
-//! Every error leaves here with its retry decided: an undecided one panics in the framework.
+//! Every error leaves here with its retry decided (`retry`): an undecided one panics in the framework.
 
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, RETRY_AFTER};
 use http::{Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::upstreams::peer::{ALPN, HttpPeer};
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::Session;
+use tokio::time::sleep;
 
+use super::admit::busy;
 use super::ctx::{Ctx, Forward};
 use super::deadline::{self, Watch};
-use super::{fault, headers};
+use super::{fault, headers, retry, verdict};
+use crate::plan::MOST_RETRIES;
 use crate::plan::route::Timeouts;
-use crate::policy::refusal::Kind;
+use crate::policy::refusal::{Kind, Refusal};
+use crate::upstream::endpoint::Slot;
+use crate::upstream::pool::Choice;
+use crate::upstream::retry::Failure;
+use crate::upstream::service::{NoSlot, Service};
 
 /// Attempts a request may take in all.
-pub const MAX_ATTEMPTS: usize = 3;
+pub const MAX_ATTEMPTS: usize = MOST_RETRIES as usize + 1;
 
-/// The way to the next target to try.
-pub fn next_peer(session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+/// The way to the next endpoint to try.
+pub async fn next_peer(session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     let (Some(route), Some(forward)) = (&ctx.route, &mut ctx.forward) else {
         return Err(Error::explain(ErrorType::InternalError, "a request without a route came to be forwarded"));
     };
     let end = route.timeouts.total.map(|total| ctx.began.instant + total);
+    let slot = match next_slot(forward).await {
+        Ok(slot) => slot,
+        Err(refusal) => return Err(fault::refused(ctx, refusal, "no target could take the request")),
+    };
     let left = end.map(|end| end.saturating_duration_since(Instant::now()));
     if left.is_some_and(|left| left.is_zero()) {
         return Err(fault::refused(ctx, Kind::UPSTREAM_TIMEOUT, "the request's time is over"));
     }
-    let Some(mut peer) = choose(forward) else {
-        return Err(fault::refused(ctx, Kind::NO_TARGET, "no target of the service has a known address"));
-    };
+    let mut peer = Box::new(slot.endpoint.peer.clone());
     if headers::is_websocket(session.req_header()) {
         // HTTP/2 has another way to begin one, which few upstreams know.
         peer.options.alpn = ALPN::H1;
@@ -45,8 +52,36 @@ pub fn next_peer(session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> 
     peer.options.total_connection_timeout = Some(left.map_or(connect, |left| left.min(connect)));
     peer.options.read_timeout = silence(&route.timeouts, left, &peer.options.alpn, !session.is_body_empty());
     forward.attempts += 1;
+    forward.tried.push(slot.endpoint.standing.id);
+    forward.attempt = Some(slot);
     deadline::watch(|watch| watch.connecting(end));
     Ok(peer)
+}
+
+/// The endpoint that was taken for this attempt, when its wait is over; or one whose turn it is.
+async fn next_slot(forward: &mut Forward) -> Result<Slot, Refusal> {
+    if let Some(next) = forward.next.take() {
+        if !next.wait.is_zero() {
+            Box::pin(sleep(next.wait)).await;
+        }
+        return Ok(next.slot);
+    }
+    match forward.service.choose(forward.key, &forward.tried, Instant::now()) {
+        Choice::Taken(slot) => Ok(slot),
+        Choice::Busy => Box::pin(queue(&forward.service, forward.key)).await,
+        Choice::Nobody => Err(Kind::NO_TARGET.into()),
+    }
+}
+
+/// Waits for room at an endpoint.
+async fn queue(service: &Service, key: Option<u64>) -> Result<Slot, Refusal> {
+    let came = Instant::now();
+    let slot = service.room(key).await;
+    service.metrics.waited(came.elapsed());
+    slot.map_err(|none| match none {
+        NoSlot::Busy => busy(),
+        NoSlot::Nobody => Kind::NO_TARGET.into(),
+    })
 }
 
 /// The framework's own limit of an upstream's silence, counted from the request's head and anew at each read. It is wanted
@@ -57,43 +92,34 @@ fn silence(timeouts: &Timeouts, left: Option<Duration>, alpn: &ALPN, has_body: b
     left.into_iter().chain(allowed).min().filter(|_| alpn.get_max_http_version() > 1)
 }
 
-fn choose(forward: &mut Forward) -> Option<Box<HttpPeer>> {
-    let service = forward.service.clone();
-    let index = match forward.attempts {
-        0 => service.next_target()?,
-        _ => service.target_after(forward.target)?,
-    };
-    forward.target = index;
-    service.targets.get(index)?.peer(forward.attempts as usize).cloned().map(Box::new)
-}
-
 /// After a connection that could not be made.
-pub fn after_failed_connect(ctx: &Ctx, peer: &HttpPeer, error: Box<Error>) -> Box<Error> {
-    told(error, peer, may_try_again(ctx))
-}
-
-/// After a failure on a connection that had been made.
-pub fn after_failed_exchange(
-    session: &Session,
-    ctx: &Ctx,
-    peer: &HttpPeer,
-    mut error: Box<Error>,
-    reused: bool,
-) -> Box<Error> {
-    deadline::watch(Watch::rest);
-    error.retry.decide_reuse(reused);
-    let safe = session.req_header().method.is_idempotent()
-        && !session.as_ref().retry_buffer_truncated()
-        && session.response_written().is_none()
-        && *error.esource() == ErrorSource::Upstream
-        && may_try_again(ctx);
-    let again = safe && error.retry();
+pub fn after_failed_connect(session: &Session, ctx: &mut Ctx, peer: &HttpPeer, error: Box<Error>) -> Box<Error> {
+    verdict::note_failure(ctx);
+    let again = retry::prepare(session, ctx, Failure::Connect, None);
     told(error, peer, again)
 }
 
-fn may_try_again(ctx: &Ctx) -> bool {
-    let left = ctx.forward.as_ref().is_some_and(|forward| (forward.attempts as usize) < MAX_ATTEMPTS);
-    left && deadline::watch(Watch::late).is_none()
+/// After a failure on a connection that had been made.
+pub fn after_failed_exchange(session: &Session, ctx: &mut Ctx, peer: &HttpPeer, error: Box<Error>) -> Box<Error> {
+    let given_up = ctx.forward.as_ref().is_some_and(|forward| forward.next.is_some());
+    let failure = if given_up { None } else { failure(&error) };
+    deadline::watch(Watch::rest);
+    let again = failure.is_some_and(|failure| {
+        verdict::note_failure(ctx);
+        let answered = ctx.forward.as_ref().is_some_and(|forward| forward.status.is_some());
+        !answered && retry::prepare(session, ctx, failure, None)
+    });
+    told(error, peer, given_up || again)
+}
+
+/// How an attempt failed, if it was the upstream that did.
+fn failure(error: &Error) -> Option<Failure> {
+    let late = deadline::watch(Watch::late);
+    if *error.esource() != ErrorSource::Upstream || late.is_some_and(|late| late.kind != Kind::UPSTREAM_TIMEOUT) {
+        return None;
+    }
+    let timeout = late.is_some() || matches!(error.etype(), ErrorType::ReadTimedout | ErrorType::WriteTimedout);
+    Some(if timeout { Failure::Timeout } else { Failure::Reset })
 }
 
 fn told(error: Box<Error>, peer: &HttpPeer, again: bool) -> Box<Error> {
@@ -132,6 +158,14 @@ pub fn note_response(session: &Session, response: &ResponseHeader, ctx: &mut Ctx
     if let Some(forward) = &mut ctx.forward {
         forward.upstream_time = Some(ctx.began.instant.elapsed());
         forward.status = Some(response.status);
+        verdict::note_head(response, forward);
+    }
+    let asked = response.headers.get(RETRY_AFTER);
+    if retry::prepare(session, ctx, Failure::Status(response.status), asked) {
+        return Err(Error::explain(ErrorType::HTTPStatus(response.status.as_u16()), "given up for a retry").into_up());
+    }
+    if let Some(forward) = &mut ctx.forward {
+        verdict::tell_early(forward);
     }
     if let Some(route) = &ctx.route {
         let bodiless = session.req_header().method == Method::HEAD || is_bodiless(response);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderValue, Method, StatusCode, Uri, Version};
+use smallvec::SmallVec;
 
 use super::settle;
 use crate::gateway::Shared;
@@ -15,6 +16,9 @@ use crate::listen::connection::Connection;
 use crate::plan::address::Client;
 use crate::plan::route::Route;
 use crate::policy::refusal::Refusal;
+use crate::upstream::breaker::Permit;
+use crate::upstream::endpoint::Slot;
+use crate::upstream::gate::Pass;
 use crate::upstream::service::Service;
 
 /// One request.
@@ -58,20 +62,40 @@ pub struct Forward {
     pub service: Arc<Service>,
     /// The path sent upstream, if it differs from the path as sent.
     pub path: Option<Box<str>>,
+    /// What the request's client is recognised by, where that decides on its endpoint.
+    pub key: Option<u64>,
     /// Attempts begun.
     pub attempts: u32,
-    /// The target of the attempt under way, by its index.
-    pub target: usize,
+    /// The room at the endpoint of the attempt under way.
+    pub attempt: Option<Slot>,
+    /// The attempt that is to follow it.
+    pub next: Option<Next>,
+    /// The ids of the endpoints that were tried.
+    pub tried: SmallVec<[u32; 4]>,
+    /// The leave of the service's circuit breaker.
+    pub permit: Option<Permit>,
+    /// The room in the service.
+    pub pass: Option<Pass>,
     /// How long it took from the request's head to the response's.
     pub upstream_time: Option<Duration>,
-    /// The status of its response.
+    /// The status of the response of the attempt under way.
     pub status: Option<StatusCode>,
+    /// It says that the service failed.
+    pub failed: bool,
     /// What was asked: the method, for the log, should the request be lost.
     pub method: Method,
     /// The target, likewise.
     pub uri: Uri,
     /// The version, likewise.
     pub version: Version,
+}
+
+/// An attempt that is to follow a failed one. All that it needs is at hand: nothing but the wait is left.
+pub struct Next {
+    /// The room at its endpoint.
+    pub slot: Slot,
+    /// How long to wait before it.
+    pub wait: Duration,
 }
 
 /// Why a request came to nothing.

@@ -162,6 +162,14 @@ impl Watch {
         self.upstream.set(None);
     }
 
+    /// The attempt is given up for another, whyever it is, with the request's end as it was.
+    pub fn forgive(&self, end: Option<Instant>) {
+        self.phase.set(Phase::Nothing);
+        self.patience.set(None);
+        self.end.set(end);
+        self.late.set(None);
+    }
+
     /// The request is over.
     pub fn forget(&self) {
         self.rest();

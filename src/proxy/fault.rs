@@ -7,7 +7,7 @@ use pingora_proxy::{FailToProxy, Session};
 
 use super::ctx::Ctx;
 use super::deadline::{self, Late, Watch};
-use super::reply;
+use super::{reply, verdict};
 use crate::listen::refuse::refusal;
 use crate::policy::refusal::{Kind, Refusal};
 
@@ -28,6 +28,8 @@ pub async fn answer(session: &mut Session, error: &Error, ctx: &mut Ctx) -> Fail
     };
     let cause = late.map_or_else(|| error.to_string(), |late| late.cause.to_owned());
     let client_gone = refusal.kind == Kind::CLIENT_GONE;
+    // What is answered now is ours, and may be taken slowly: the service has no part in it.
+    verdict::conclude(ctx, Some(refusal.kind));
     let status = refusal.kind.status;
     // The framework closes the connection after a failure: the client is told.
     session.set_keepalive(None);

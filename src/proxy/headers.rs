@@ -55,6 +55,7 @@ pub fn to_upstream(session: &Session, upstream: &mut RequestHeader, ctx: &Ctx) -
     }
     append(&mut parts.headers, VIA, via(request.version));
     parts.headers.insert(REQUEST_ID, ctx.id.clone());
+    parts.headers.insert(ATTEMPT, number(ctx.forward.as_ref().map_or(1, |forward| forward.attempts)));
     *upstream = parts.into();
     upstream.set_send_end_stream(ends.unwrap_or(true));
     Ok(())
@@ -70,6 +71,8 @@ const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port")
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const CLIENT_SUBJECT: HeaderName = HeaderName::from_static("x-gatekeeper-client-subject");
 const CLIENT_FINGERPRINT: HeaderName = HeaderName::from_static("x-gatekeeper-client-fingerprint");
+
+const ATTEMPT: HeaderName = HeaderName::from_static("x-gatekeeper-attempt");
 
 const HTTP: HeaderValue = HeaderValue::from_static("http");
 const HTTPS: HeaderValue = HeaderValue::from_static("https");
@@ -193,6 +196,13 @@ fn set_origin(request: &RequestHeader, upstream: &mut HeaderMap, ctx: &Ctx) {
     }
 }
 
+/// A small number as a field's value, without formatting it.
+fn number(number: u32) -> HeaderValue {
+    const NUMBERS: [&str; 11] = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"];
+    let place = (number as usize).saturating_sub(1);
+    NUMBERS.get(place).map_or_else(|| HeaderValue::from(number), |text| HeaderValue::from_static(text))
+}
+
 fn host_as_sent(request: &RequestHeader) -> Option<HeaderValue> {
     let authority = || request.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
     request.headers.get(HOST).cloned().or_else(authority)
@@ -200,7 +210,7 @@ fn host_as_sent(request: &RequestHeader) -> Option<HeaderValue> {
 
 fn set_host(parts: &mut Parts, ctx: &Ctx) {
     let (Some(route), Some(forward)) = (&ctx.route, &ctx.forward) else { return };
-    let of_target = || forward.service.targets.get(forward.target).map(|target| &target.authority);
+    let of_target = || forward.attempt.as_ref().map(|slot| &slot.endpoint.authority);
     let host = match &route.host {
         // HTTP/1.0 knows requests without a Host, HTTP/1.1 does not.
         HostSent::Kept => of_target().filter(|_| parts.uri.authority().is_none() && !parts.headers.contains_key(HOST)),
@@ -278,6 +288,7 @@ pub fn to_client(session: &mut Session, response: &mut ResponseHeader, ctx: &Ctx
             session.set_keepalive(None);
         }
         parts.headers.insert(REQUEST_ID, ctx.id.clone());
+        parts.headers.insert(ATTEMPT, number(ctx.forward.as_ref().map_or(1, |forward| forward.attempts)));
     }
     *response = parts.into();
     Ok(())

@@ -9,25 +9,28 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::Version;
+use http::{HeaderMap, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::protocols::Digest;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use smallvec::SmallVec;
 
 use crate::compress::{self, Compression};
 use crate::gateway::Shared;
 use crate::listen::connection::Connection;
 use crate::listen::limits::Limits;
-use crate::plan::route::{Action, Route, Who};
+use crate::plan::route::{Action, Route};
 use crate::plan::walk::{Asked, Decision};
 use crate::plan::{OwnPath, Plan};
 use crate::policy::refusal::{Kind, Refusal};
+use crate::upstream::sticky::Who;
 use ctx::{Ctx, Forward};
 use reply::Answer;
 
+mod admit;
 pub mod attempt;
 mod body;
 pub mod ctx;
@@ -37,8 +40,10 @@ mod fault;
 mod headers;
 mod reply;
 pub mod request_id;
+mod retry;
 mod settle;
 mod trace;
+mod verdict;
 
 /// The gateway's data plane.
 pub struct Proxy {
@@ -137,10 +142,16 @@ fn forward(
     Ok(Some(Forward {
         service: service.clone(),
         path: (*path != *request.uri.path()).then(|| (&*path).into()),
+        key: service.key(request, client),
         attempts: 0,
-        target: 0,
+        attempt: None,
+        next: None,
+        tried: SmallVec::new(),
+        permit: None,
+        pass: None,
         upstream_time: None,
         status: None,
+        failed: false,
         method: request.method.clone(),
         uri: request.uri.clone(),
         version: request.version,
@@ -191,7 +202,10 @@ impl ProxyHttp for Proxy {
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
         session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
         let answer = match self.begin(session, ctx) {
-            Ok(Next::Forward) => return Ok(false),
+            Ok(Next::Forward) => match admit::admit(ctx).await {
+                Ok(()) => return Ok(false),
+                Err(refusal) => Err(refusal),
+            },
             Ok(Next::Answer(answer)) => Ok(answer),
             Ok(Next::Challenge(file)) => entrance::answer_challenge(&file).await,
             Err(refusal) => Err(refusal),
@@ -201,7 +215,7 @@ impl ProxyHttp for Proxy {
     }
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-        attempt::next_peer(session, ctx)
+        attempt::next_peer(session, ctx).await
     }
 
     async fn connected_to_upstream(
@@ -226,8 +240,8 @@ impl ProxyHttp for Proxy {
         headers::to_upstream(session, upstream, ctx)
     }
 
-    fn fail_to_connect(&self, _session: &mut Session, peer: &HttpPeer, ctx: &mut Ctx, error: Box<Error>) -> Box<Error> {
-        attempt::after_failed_connect(ctx, peer, error)
+    fn fail_to_connect(&self, session: &mut Session, peer: &HttpPeer, ctx: &mut Ctx, error: Box<Error>) -> Box<Error> {
+        attempt::after_failed_connect(session, ctx, peer, error)
     }
 
     fn error_while_proxy(
@@ -236,9 +250,9 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         error: Box<Error>,
         ctx: &mut Ctx,
-        reused: bool,
+        _reused: bool,
     ) -> Box<Error> {
-        attempt::after_failed_exchange(session, ctx, peer, error, reused)
+        attempt::after_failed_exchange(session, ctx, peer, error)
     }
 
     async fn upstream_response_filter(
@@ -270,6 +284,16 @@ impl ProxyHttp for Proxy {
         _ctx: &mut Ctx,
     ) -> Result<Option<Duration>> {
         attempt::note_download(body.as_ref(), end).map(|()| None)
+    }
+
+    fn upstream_response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        trailers: &mut HeaderMap,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        verdict::note_trailers(trailers, ctx);
+        Ok(())
     }
 
     async fn response_filter(&self, session: &mut Session, response: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {

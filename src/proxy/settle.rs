@@ -7,12 +7,13 @@ use pingora_proxy::Session;
 
 use super::ctx::Ctx;
 use super::deadline::{self, Watch};
-use super::reply;
+use super::{reply, verdict};
+use crate::policy::refusal::Kind;
 use crate::record::{Event, Facts};
 
 /// Settles a request.
 pub fn settle(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
-    end(ctx);
+    end(ctx, None);
     let shared = &ctx.shared;
     let sent = reply::status_sent(session);
     let failure = ctx.failure.as_deref();
@@ -54,8 +55,9 @@ pub fn settle(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
     record(ctx, &event);
 }
 
-fn end(ctx: &mut Ctx) {
+fn end(ctx: &mut Ctx, late: Option<Kind>) {
     ctx.settled = true;
+    verdict::conclude(ctx, late);
     deadline::watch(Watch::forget);
     ctx.shared.metrics.end_request();
     if let Some(connection) = &ctx.connection {
@@ -67,7 +69,7 @@ fn end(ctx: &mut Ctx) {
 /// time was over. Its session is gone, and with it what only the session knew.
 pub fn settle_lost(ctx: &mut Ctx) {
     let late = deadline::watch(Watch::late);
-    end(ctx);
+    end(ctx, late.map(|late| late.kind));
     let forward = ctx.forward.as_ref();
     let event = Event {
         facts: Facts {

@@ -10,6 +10,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use http::Method;
 use parking_lot::Mutex;
@@ -51,9 +52,36 @@ pub struct Metrics {
 #[derive(Clone)]
 pub struct RouteMetrics(Arc<Named<RouteCounts>>);
 
-/// Measures the time a service takes.
+/// Counts what happens to a service.
 #[derive(Clone)]
-pub struct ServiceMetrics(Arc<Named<Durations>>);
+pub struct ServiceMetrics(Arc<Named<ServiceCounts>>);
+
+/// What is counted of a service, each kind under labels of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Another attempt, by what the one before came to.
+    Retry,
+    /// Another attempt that the budget did not allow.
+    BudgetExhausted,
+    /// A transition of its breaker, by where it led.
+    Transition,
+    /// The ejection of a target.
+    Ejection,
+    /// A health check of a target, by what it came to.
+    Check,
+}
+
+impl ServiceMetrics {
+    /// Counts something, under a label if its kind has one.
+    pub fn count(&self, what: What, label: &'static str) {
+        self.0.used().happened.add(what as usize * 8, (what, label));
+    }
+
+    /// Measures how long a request waited for room.
+    pub fn waited(&self, time: Duration) {
+        self.0.used().waits.observe(time);
+    }
+}
 
 /// Something that is counted as long as this lives.
 #[must_use]
@@ -150,7 +178,7 @@ impl Metrics {
         counts.outcomes.add(usize::from(method) * 5 + usize::from(facts.status), (method, facts.status));
         counts.durations.observe(facts.duration);
         if let Some((service, time)) = service.zip(facts.upstream_time) {
-            service.0.used().observe(time);
+            service.0.used().times.observe(time);
         }
         self.request_bytes.inc_by(facts.bytes_in);
         self.response_bytes.inc_by(facts.bytes_out);
@@ -267,6 +295,16 @@ struct RouteCounts {
     durations: Durations,
 }
 
+/// Pairs of kind and label that are told apart per service.
+const HAPPENINGS: usize = 48;
+
+#[derive(Default)]
+struct ServiceCounts {
+    times: Durations,
+    waits: Durations,
+    happened: Tally<(What, &'static str), HAPPENINGS>,
+}
+
 type ByName<T> = Mutex<HashMap<Box<str>, Arc<Named<T>>>>;
 
 fn named<T>(all: &ByName<T>, name: &str) -> Arc<Named<T>> {
@@ -282,7 +320,7 @@ fn named<T>(all: &ByName<T>, name: &str) -> Arc<Named<T>> {
 /// What is counted by route, service or code.
 struct Board {
     routes: ByName<RouteCounts>,
-    services: ByName<Durations>,
+    services: ByName<ServiceCounts>,
     refusals: Tally<&'static str, CODES>,
     descriptions: Vec<Desc>,
 }
@@ -293,17 +331,33 @@ const DURATIONS: (&str, &str, &[&str]) =
     ("gatekeeper_request_duration_seconds", "From a request's first byte to its response's last.", &["route"]);
 const UPSTREAM: (&str, &str, &[&str]) =
     ("gatekeeper_upstream_duration_seconds", "Time spent waiting for a service.", &["service"]);
+const WAITS: (&str, &str, &[&str]) =
+    ("gatekeeper_queue_duration_seconds", "Time requests waited for room at a service.", &["service"]);
+/// The counters of services: what they count, and the label that tells apart what happened, if there is one.
+const HAPPENED: [(What, &str, &str, &[&str]); 5] = [
+    (What::Retry, "gatekeeper_retries_total", "Further attempts, by what the last came to.", &["service", "reason"]),
+    (
+        What::BudgetExhausted,
+        "gatekeeper_retry_budget_exhausted_total",
+        "Further attempts that the budget did not allow.",
+        &["service"],
+    ),
+    (What::Transition, "gatekeeper_breaker_transitions_total", "Transitions of circuit breakers.", &["service", "to"]),
+    (What::Ejection, "gatekeeper_ejections_total", "Ejections of single targets.", &["service"]),
+    (What::Check, "gatekeeper_health_checks_total", "Health checks of targets.", &["service", "outcome"]),
+];
 const REFUSALS: (&str, &str, &[&str]) = ("gatekeeper_refusals_total", "Answers of the gateway itself.", &["code"]);
 
 impl Board {
     fn new() -> prometheus::Result<Board> {
         let descriptions =
-            [REQUESTS, DURATIONS, UPSTREAM, REFUSALS].map(|(name, help, labels)| describe(name, help, labels));
+            [REQUESTS, DURATIONS, UPSTREAM, WAITS, REFUSALS].map(|(name, help, labels)| describe(name, help, labels));
+        let happened = HAPPENED.map(|(_, name, help, labels)| describe(name, help, labels));
         Ok(Board {
             routes: ByName::default(),
             services: ByName::default(),
             refusals: Tally::default(),
-            descriptions: descriptions.into_iter().collect::<Result<_, _>>()?,
+            descriptions: descriptions.into_iter().chain(happened).collect::<Result<_, _>>()?,
         })
     }
 
@@ -331,6 +385,16 @@ fn requests(route: &str, counts: &RouteCounts) -> Vec<proto::Metric> {
     counts.outcomes.counts().map(outcome).collect()
 }
 
+/// The counts of a kind of happenings.
+fn happened(service: &str, counts: &ServiceCounts, what: What, labels: &[&str]) -> Vec<proto::Metric> {
+    let of_kind = counts.happened.counts().filter_map(|(key, count)| Some((key?, count)));
+    let metric = |((_, label), count): ((What, &str), u64)| {
+        let pairs: Vec<_> = labels.iter().copied().zip([service, label]).collect();
+        sample(&pairs, MetricType::COUNTER, count as f64)
+    };
+    of_kind.filter(|((kind, _), _)| *kind == what).map(metric).collect()
+}
+
 /// The board as the registry sees it.
 struct SharedBoard(Arc<Board>);
 
@@ -342,18 +406,27 @@ impl Collector for SharedBoard {
     fn collect(&self) -> Vec<MetricFamily> {
         let (routes, services) = (used(&self.0.routes), used(&self.0.services));
         let routes = || routes.iter().filter_map(|(name, named)| Some((&**name, named.counts.get()?)));
-        let services = services.iter().filter_map(|(name, named)| Some((&**name, named.counts.get()?)));
+        let services = || services.iter().filter_map(|(name, named)| Some((&**name, named.counts.get()?)));
         let requests = routes().flat_map(|(name, counts)| requests(name, counts)).collect();
         let durations = routes().map(|(name, counts)| counts.durations.metric("route", name)).collect();
-        let upstream = services.map(|(name, durations)| durations.metric("service", name)).collect();
-        [
+        let upstream = services().map(|(name, counts)| counts.times.metric("service", name)).collect();
+        let waits = services().map(|(name, counts)| counts.waits.metric("service", name)).collect();
+        let happened = HAPPENED.map(|(what, name, help, labels)| {
+            let metrics = services().flat_map(|(service, counts)| happened(service, counts, what, labels));
+            family(name, help, MetricType::COUNTER, metrics.collect())
+        });
+        let families = [
             (REQUESTS, MetricType::COUNTER, requests),
             (DURATIONS, MetricType::HISTOGRAM, durations),
             (UPSTREAM, MetricType::HISTOGRAM, upstream),
+            (WAITS, MetricType::HISTOGRAM, waits),
             (REFUSALS, MetricType::COUNTER, self.0.refusals()),
-        ]
-        .map(|((name, help, _), kind, metrics)| family(name, help, kind, metrics))
-        .into()
+        ];
+        families
+            .map(|((name, help, _), kind, metrics)| family(name, help, kind, metrics))
+            .into_iter()
+            .chain(happened)
+            .collect()
     }
 }
 

@@ -36,6 +36,7 @@ mod interleaved;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::time::Duration;
 
 pub use machine::{Breaker, Permit};
@@ -158,7 +159,34 @@ impl Rate {
     }
 }
 
+impl State {
+    /// Its name, as metrics and the administration have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Closed => "closed",
+            State::Open => "open",
+            State::HalfOpen => "half_open",
+        }
+    }
+}
+
+impl fmt::Display for Transition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Transition::Opened { wait } => write!(f, "opened: requests are refused for {wait:?}"),
+            Transition::HalfOpened => f.write_str("half-open: a request finds out whether the service is back"),
+            Transition::Closed => f.write_str("closed: requests pass again"),
+            Transition::Reset => f.write_str("reset by hand: requests pass again"),
+        }
+    }
+}
+
 impl Transition {
+    /// Its name in metrics.
+    pub fn name(self) -> &'static str {
+        if self == Transition::Reset { "reset" } else { self.state().name() }
+    }
+
     /// Where it led to.
     pub fn state(self) -> State {
         match self {

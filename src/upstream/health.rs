@@ -111,30 +111,31 @@ impl Findings {
     }
 }
 
-/// The health of one target: written by its checker, read by all requests.
+/// The health of one target: written by its checker, read by all requests. It outlives a change of the thresholds.
 #[derive(Debug)]
 pub struct Health {
-    thresholds: Thresholds,
     available: AtomicBool,
     findings: Mutex<Findings>,
 }
 
-impl Health {
+impl Default for Health {
     /// A target that was not checked yet.
-    pub fn new(thresholds: Thresholds) -> Self {
-        Health { thresholds, available: AtomicBool::new(true), findings: Mutex::default() }
+    fn default() -> Self {
+        Health { available: AtomicBool::new(true), findings: Mutex::default() }
     }
+}
 
+impl Health {
     /// Whether it may get requests.
     pub fn is_available(&self) -> bool {
         self.available.load(Ordering::Relaxed)
     }
 
     /// Counts a check. The change of state, if that is the consequence.
-    pub fn observe(&self, outcome: Outcome, now: Instant) -> Option<Transition> {
+    pub fn observe(&self, outcome: Outcome, thresholds: &Thresholds, now: Instant) -> Option<Transition> {
         let mut findings = self.findings.lock();
         findings.count(outcome, now);
-        let (from, to) = (findings.state, findings.next(outcome, &self.thresholds));
+        let (from, to) = (findings.state, findings.next(outcome, thresholds));
         findings.state = to;
         self.available.store(to != State::Unhealthy, Ordering::Relaxed);
         (from != to).then_some(Transition { from, to })
@@ -163,8 +164,8 @@ mod tests {
     const SLOW: Outcome = Outcome::Good(Duration::from_millis(101));
     const BAD: Outcome = Outcome::Bad;
 
-    fn health(rise: u32, fall: u32) -> Health {
-        Health::new(Thresholds { rise, fall, slow: Duration::from_millis(100) })
+    fn thresholds(rise: u32, fall: u32) -> Thresholds {
+        Thresholds { rise, fall, slow: Duration::from_millis(100) }
     }
 
     fn outcomes(text: &str) -> impl Iterator<Item = Outcome> {
@@ -206,10 +207,10 @@ mod tests {
             ("bbb", "qs", Unhealthy, Degraded),
         ];
         for (before, then, from, to) in table {
-            let health = health(2, 3);
-            outcomes(before).for_each(|outcome| _ = health.observe(outcome, Instant::now()));
+            let (health, thresholds) = (Health::default(), thresholds(2, 3));
+            outcomes(before).for_each(|outcome| _ = health.observe(outcome, &thresholds, Instant::now()));
             assert_eq!(health.findings().state, from, "{before}");
-            let mut changes = outcomes(then).filter_map(|outcome| health.observe(outcome, Instant::now()));
+            let mut changes = outcomes(then).filter_map(|outcome| health.observe(outcome, &thresholds, Instant::now()));
             let wanted = (from != to).then_some(Transition { from, to });
             assert_eq!((changes.next(), changes.next()), (wanted, None), "{before} {then}");
             assert_eq!(health.is_available(), to != Unhealthy, "{before} {then}");
@@ -218,11 +219,11 @@ mod tests {
 
     #[test]
     fn what_was_found_is_kept() {
-        let (health, start) = (health(2, 3), Instant::now());
+        let (health, thresholds, start) = (Health::default(), thresholds(2, 3), Instant::now());
         assert_eq!(health.findings(), Findings::default());
         assert!(health.is_available());
         let at = |n: u32| start + Duration::from_secs(n.into());
-        outcomes("qsbb").zip(0..).for_each(|(outcome, n)| _ = health.observe(outcome, at(n)));
+        outcomes("qsbb").zip(0..).for_each(|(outcome, n)| _ = health.observe(outcome, &thresholds, at(n)));
         let found = health.findings();
         assert_eq!((found.last_check, found.response_time), (Some(at(3)), Some(Duration::from_millis(101))));
         assert_eq!((found.success_count, found.error_count), (2, 2));
@@ -232,7 +233,8 @@ mod tests {
         /// The state by the whole history, read backwards at each check.
         #[test]
         fn the_state_follows_from_the_history(checks in "[qsb]{0,60}", rise in 1_usize..4, fall in 1_usize..4) {
-            let (health, mut state) = (health(rise as u32, fall as u32), Unknown);
+            let (health, mut state) = (Health::default(), Unknown);
+            let thresholds = thresholds(rise as u32, fall as u32);
             for end in 1..=checks.len() {
                 let history = &checks[..end];
                 let good = history.len() - history.trim_end_matches(['q', 's']).len();
@@ -244,7 +246,7 @@ mod tests {
                     _ => if answers || good >= rise { Degraded } else { state },
                 };
                 let change = (next != state).then_some(Transition { from: state, to: next });
-                let observed = outcomes(&history[end - 1..]).find_map(|outcome| health.observe(outcome, Instant::now()));
+                let observed = outcomes(&history[end - 1..]).find_map(|outcome| health.observe(outcome, &thresholds, Instant::now()));
                 prop_assert_eq!(observed, change);
                 state = next;
                 prop_assert_eq!((health.findings().state, health.is_available()), (state, state != Unhealthy));

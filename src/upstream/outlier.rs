@@ -65,6 +65,14 @@ impl Conduct {
         if until > self.millis(now) { self.start.checked_add(Duration::from_millis(until)) } else { None }
     }
 
+    /// How long its latest ejection has been over, if there was one.
+    pub fn back_for(&self, now: Instant) -> Option<Duration> {
+        match self.until.load(Ordering::Relaxed) {
+            0 => None,
+            until => Some(Duration::from_millis(self.millis(now).saturating_sub(until))),
+        }
+    }
+
     /// An attempt succeeded.
     pub fn succeeded(&self) {
         if self.failures.load(Ordering::Relaxed) != 0 {

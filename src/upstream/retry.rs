@@ -174,6 +174,21 @@ pub enum Failure {
     Status(StatusCode),
 }
 
+impl Failure {
+    /// Its name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Failure::Connect => "connect",
+            Failure::Reset => "reset",
+            Failure::Timeout => "timeout",
+            Failure::Status(StatusCode::BAD_GATEWAY) => "502",
+            Failure::Status(StatusCode::SERVICE_UNAVAILABLE) => "503",
+            Failure::Status(StatusCode::GATEWAY_TIMEOUT) => "504",
+            Failure::Status(_) => "status",
+        }
+    }
+}
+
 /// Which requests may reach an upstream twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Repeatable {
@@ -209,8 +224,8 @@ impl Default for Conditions {
 }
 
 impl Conditions {
-    /// Whether a request that failed so is worth a retry; `keyed` if it has an `Idempotency-Key`.
-    pub fn allow(&self, failure: Failure, method: &Method, keyed: bool) -> bool {
+    /// Whether a request that failed so is worth a retry; `keyed` tells whether it has an `Idempotency-Key`.
+    pub fn allow(&self, failure: Failure, method: &Method, keyed: impl FnOnce() -> bool) -> bool {
         match failure {
             Failure::Connect => self.connect,
             Failure::Reset => self.reset && self.may_repeat(method, keyed),
@@ -219,11 +234,11 @@ impl Conditions {
         }
     }
 
-    fn may_repeat(&self, method: &Method, keyed: bool) -> bool {
+    fn may_repeat(&self, method: &Method, keyed: impl FnOnce() -> bool) -> bool {
         match self.repeatable {
             Repeatable::All => true,
-            Repeatable::Keyed if keyed => true,
-            _ => method.is_idempotent(),
+            Repeatable::Keyed => method.is_idempotent() || keyed(),
+            Repeatable::Idempotent => method.is_idempotent(),
         }
     }
 }
@@ -422,13 +437,15 @@ mod tests {
     fn only_what_is_worth_a_retry_is_retried() {
         let conditions = Conditions::default();
         let retried: Vec<u16> = (100..1000)
-            .filter(|code| conditions.allow(Failure::Status(StatusCode::from_u16(*code).unwrap()), &Method::GET, false))
+            .filter(|code| {
+                conditions.allow(Failure::Status(StatusCode::from_u16(*code).unwrap()), &Method::GET, || false)
+            })
             .collect();
         assert_eq!(retried, [502, 503, 504]);
         let failures = [Failure::Connect, Failure::Reset, Failure::Timeout];
-        assert_eq!(failures.map(|failure| conditions.allow(failure, &Method::GET, false)), [true; 3]);
+        assert_eq!(failures.map(|failure| conditions.allow(failure, &Method::GET, || false)), [true; 3]);
         let deaf = Conditions { connect: false, reset: false, timeout: false, ..Conditions::default() };
-        assert_eq!(failures.map(|failure| deaf.allow(failure, &Method::GET, false)), [false; 3]);
+        assert_eq!(failures.map(|failure| deaf.allow(failure, &Method::GET, || false)), [false; 3]);
     }
 
     #[test]
@@ -436,7 +453,8 @@ mod tests {
         let retried = |repeatable, failure, keyed| {
             let conditions = Conditions { repeatable, ..Conditions::default() };
             let methods = ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "POST", "PATCH", "CONNECT", "PURGE"];
-            let allowed = |name: &&str| conditions.allow(failure, &Method::from_bytes(name.as_bytes()).unwrap(), keyed);
+            let allowed =
+                |name: &&str| conditions.allow(failure, &Method::from_bytes(name.as_bytes()).unwrap(), || keyed);
             methods.iter().filter(|name| allowed(name)).count()
         };
         for failure in [Failure::Reset, Failure::Timeout, Failure::Status(StatusCode::SERVICE_UNAVAILABLE)] {

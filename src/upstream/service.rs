@@ -1,28 +1,38 @@
-//! A service as requests see it: equivalent targets and the turn they are taken in.
+//! A service as requests see it: its endpoints, and what protects it and its clients.
 //!
-//! A service that a reload did not change is kept: the same raw text, the same addresses, the same certificates. Its
-//! connections are kept in any case where a target is still reached in the same way, because the pool of connections
-//! belongs to the gateway and not to the plan.
+//! A service that a reload did not change is kept. One that changed keeps its [`Memory`], and with it what is known of
+//! the endpoints that stay, who was drained and who registered; its breaker and its retry budget if their own settings did not
+//! change. Connections are kept in any case where an endpoint is still reached in the same way, because the pool of
+//! connections belongs to the gateway and not to the plan.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use pingora::upstreams::peer::HttpPeer;
+use arc_swap::{ArcSwap, Guard};
+use http::request::Parts;
+use tokio::time::timeout_at;
 
-use super::shares::Shares;
-use super::target::{ALLOWED, Manner, Target, Url, Way};
+use super::breaker::{self, Breaker};
+use super::endpoint::{Endpoint, Manner, Slot, Standing};
+use super::gate::Gate;
+use super::memory::Memory;
+use super::pool::{Balancing, Choice, Pool};
+use super::retry::Budget;
+use super::settings::Settings;
+use super::sticky::Who;
+use super::target::{ALLOWED, Speech, Target, Url};
 use super::tls::ClientTls;
 use crate::config::model;
 use crate::config::{Fault, Faults, Place};
 use crate::policy::flood::Flood;
-use crate::record::metrics::{Metrics, ServiceMetrics};
+use crate::record::metrics::{Metrics, ServiceMetrics, What};
 
-/// Turns the name of a target into addresses. Blocks: never on the path of a request.
+/// Tells the addresses of names, as they were looked up before.
 pub trait Resolve {
-    /// The addresses of a host, the preferred one first; none if the name is not known now.
-    fn resolve(&self, host: &str, port: u16) -> Vec<SocketAddr>;
+    /// The addresses of a host; none if the name is not known now.
+    fn resolve(&self, host: &str) -> Vec<IpAddr>;
 }
 
 /// A service, ready for requests.
@@ -31,9 +41,20 @@ pub struct Service {
     pub name: Arc<str>,
     /// Its metrics.
     pub metrics: ServiceMetrics,
-    /// Its targets.
+    /// Its targets, as they were written.
     pub targets: Box<[Target]>,
-    turns: Shares,
+    /// How it is treated.
+    pub settings: Settings,
+    /// What refuses its requests for a while.
+    pub breaker: Option<Arc<Breaker>>,
+    /// What its retries may still cost.
+    pub budget: Arc<Budget>,
+    /// Who is in it.
+    pub gate: Arc<Gate>,
+    /// What it knows whatever its settings are.
+    pub memory: Arc<Memory>,
+    pool: ArcSwap<Pool>,
+    speech: Speech,
     source: Source,
 }
 
@@ -42,7 +63,6 @@ pub struct Service {
 struct Source {
     raw: model::Service,
     idle_timeout: Duration,
-    addresses: Vec<Vec<SocketAddr>>,
     tls_group: u64,
 }
 
@@ -57,64 +77,146 @@ impl Service {
         faults: &mut Faults,
     ) -> Option<Arc<Service>> {
         let tls = read_tls(raw, at, faults);
-        let places = understand(raw, at, faults);
-        let weights: Vec<u32> = raw.targets.iter().map(model::Target::weight).collect();
-        let turns = Shares::new(&weights);
-        if turns.is_none() {
-            faults.push(at.key("targets"), "no target with a weight above 0", "at least one target");
-        }
-        let (tls, places, turns) = (tls?, places?, turns?);
+        let targets = understand(raw, at, faults);
+        let settings = Settings::compile(raw, at, faults);
+        let (tls, targets, settings) = (tls?, targets?, settings?);
+        let idle_timeout = raw.idle_timeout.unwrap_or(defaults.idle_timeout).0;
+        let source = Source { raw: raw.clone(), idle_timeout, tls_group: tls.group_key() };
         let previous = context.previous.get(name);
-        let known = previous.filter(|service| service.source.raw == *raw).map(|service| &service.source.addresses);
-        let addresses = places.iter().enumerate().map(|(index, place)| {
-            // A name that stops resolving keeps its last addresses.
-            let last = || known.and_then(|known| known.get(index)).cloned().unwrap_or_default();
-            Some(context.addresses(place)).filter(|found| !found.is_empty()).unwrap_or_else(last)
-        });
-        let source = Source {
-            raw: raw.clone(),
-            idle_timeout: raw.idle_timeout.unwrap_or(defaults.idle_timeout).0,
-            addresses: addresses.collect(),
-            tls_group: tls.group_key(),
-        };
+        let memory = previous.map(|service| service.memory.clone()).unwrap_or_default();
+        context.look_up(&targets, &memory);
         if let Some(kept) = previous.filter(|service| service.source == source) {
             return Some(kept.clone());
         }
-        let manner = Manner { protocol: raw.protocol, tls: &tls, idle_timeout: source.idle_timeout };
-        let targets = raw.targets.iter().zip(&places).zip(&source.addresses);
-        Some(Arc::new(Service {
+        let now = Instant::now();
+        let metrics = context.metrics.service(name);
+        let kept = previous.filter(|service| service.settings.breaker == settings.breaker);
+        let kept_breaker = kept.map(|service| service.breaker.clone());
+        let budget = previous.filter(|service| service.settings.allowance == settings.allowance);
+        let speech = Speech { protocol: raw.protocol, tls, idle_timeout };
+        let pool = Pool::new(Vec::new(), &settings.balancing, settings.ejection, now);
+        let service = Service {
             name: name.into(),
-            metrics: context.metrics.service(name),
-            targets: targets
-                .map(|((raw, place), addresses)| Target::new(raw.url(), place, addresses, &manner))
-                .collect(),
-            turns,
+            breaker: kept_breaker
+                .unwrap_or_else(|| settings.breaker.map(|policy| breaker(policy, name, &metrics, now))),
+            budget: budget.map_or_else(|| Arc::new(Budget::new(settings.allowance, now)), |kept| kept.budget.clone()),
+            gate: previous.map(|service| service.gate.clone()).unwrap_or_default(),
+            metrics,
+            targets,
+            settings,
+            memory,
+            pool: ArcSwap::from_pointee(pool),
+            speech,
             source,
-        }))
+        };
+        service.renew(previous.is_some(), now);
+        Some(Arc::new(service))
     }
 
-    /// The target whose turn it is, or the next one that can be reached at all, by its index.
-    pub fn next_target(&self) -> Option<usize> {
-        self.from(self.turns.next())
+    /// Its endpoints now.
+    pub fn pool(&self) -> Guard<Arc<Pool>> {
+        self.pool.load()
     }
 
-    /// Another target than this one, if there is another; else the same.
-    pub fn target_after(&self, index: usize) -> Option<usize> {
-        self.from(index + 1)
+    /// What the client of a request is recognised by, where that decides on its endpoint.
+    pub fn key(&self, request: &Parts, client: Who) -> Option<u64> {
+        match &self.settings.balancing {
+            Balancing::Hash(sticky) => sticky.hash(request, client),
+            _ => None,
+        }
     }
 
-    fn from(&self, first: usize) -> Option<usize> {
-        let reachable = |index: &usize| self.targets.get(*index).is_some_and(|target| !target.peers.is_empty());
-        let all = (first..self.targets.len()).chain(0..first.min(self.targets.len()));
-        all.filter(|index| self.turns.takes_part(*index)).find(reachable)
+    /// An endpoint for a request, by its key and the ids of those it tried.
+    pub fn choose(&self, key: Option<u64>, tried: &[u32], now: Instant) -> Choice {
+        self.pool.load().choose(key, tried, now)
+    }
+
+    /// An endpoint as soon as one has room.
+    pub async fn room(&self, key: Option<u64>) -> Result<Slot, NoSlot> {
+        let Some(_waiting) = self.memory.join_queue(self.settings.queue.length) else { return Err(NoSlot::Busy) };
+        let until = tokio::time::Instant::now() + self.settings.queue.timeout;
+        loop {
+            let mut left = std::pin::pin!(self.memory.room.notified());
+            // From here on no room is made unheard.
+            left.as_mut().enable();
+            match self.choose(key, &[], Instant::now()) {
+                Choice::Taken(slot) => return Ok(slot),
+                Choice::Nobody => return Err(NoSlot::Nobody),
+                Choice::Busy => timeout_at(until, left).await.map_err(|_| NoSlot::Busy)?,
+            }
+        }
+    }
+
+    /// An attempt at an endpoint succeeded, or not.
+    pub fn judge(&self, endpoint: &Endpoint, succeeded: bool) {
+        let conduct = &endpoint.standing.conduct;
+        if succeeded {
+            return conduct.succeeded();
+        }
+        if let Some(time) = self.pool.load().group.failed(conduct, Instant::now()) {
+            self.metrics.count(What::Ejection, "");
+            log::warn!("service {}: {} fails and gets no requests for {time:?}", self.name, endpoint.peer._address);
+        }
+    }
+
+    /// Makes the endpoints anew of what is known now; those that are new come in slowly if others are there already.
+    pub(super) fn renew(&self, slowly: bool, now: Instant) {
+        let newcomer = |standing: &Standing| {
+            if slowly {
+                standing.came_back(now);
+            }
+        };
+        let registered = self.memory.registered();
+        let all = self.targets.iter().chain(&registered).filter(|target| target.weight > 0);
+        let endpoints = all.flat_map(|target| self.endpoints(target, newcomer, now));
+        let pool = Pool::new(endpoints.collect(), &self.settings.balancing, self.settings.ejection, now);
+        self.pool.store(Arc::new(pool));
+    }
+
+    /// Forgets the endpoints that are no more.
+    pub(super) fn forget(&self) {
+        let pool = self.pool.load();
+        self.memory.retain(|standing| pool.endpoints.iter().any(|endpoint| endpoint.standing.id == standing.id));
+    }
+
+    fn endpoints(&self, target: &Target, newcomer: impl Fn(&Standing), now: Instant) -> Vec<Arc<Endpoint>> {
+        let addresses = target.name().map(|host| self.memory.addresses(host)).unwrap_or_default();
+        let manner = Manner {
+            checked: self.source.raw.health_check.is_some(),
+            slow_start: self.settings.slow_start,
+            most: target.most,
+            room: self.memory.room.clone(),
+        };
+        let endpoint = |peer: pingora::upstreams::peer::HttpPeer| {
+            let address = peer._address.as_inet().map(|address| address.ip());
+            Arc::new(Endpoint {
+                url: target.url.clone(),
+                authority: target.authority.clone(),
+                standing: self.memory.standing(&target.url, address, &newcomer, now),
+                peer,
+                weight: target.weight,
+                manner: manner.clone(),
+            })
+        };
+        self.speech.peers(&target.place, &addresses).into_iter().map(endpoint).collect()
     }
 }
 
-impl Target {
-    /// The way to this target on the `attempt`th try: its addresses take turns.
-    pub fn peer(&self, attempt: usize) -> Option<&HttpPeer> {
-        self.peers.get(attempt % self.peers.len().max(1))
-    }
+/// Why there was no endpoint for a request that waited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoSlot {
+    /// None had room, or too many wait already.
+    Busy,
+    /// None is available.
+    Nobody,
+}
+
+fn breaker(policy: breaker::Policy, name: &str, metrics: &ServiceMetrics, now: Instant) -> Arc<Breaker> {
+    let (name, metrics) = (name.to_owned(), metrics.clone());
+    Arc::new(Breaker::new(policy, now, move |transition| {
+        metrics.count(What::Transition, transition.name());
+        log::warn!("service {name}: circuit breaker {transition}");
+    }))
 }
 
 /// What building services needs beside their texts.
@@ -130,14 +232,9 @@ pub struct BuildContext<'a> {
 }
 
 impl BuildContext<'_> {
-    fn addresses(&self, place: &Url) -> Vec<SocketAddr> {
-        match &place.way {
-            Way::Tcp(host, port) => match host.parse() {
-                Ok(address) => vec![SocketAddr::new(address, *port)],
-                Err(_) => self.resolver.map(|resolver| resolver.resolve(host, *port)).unwrap_or_default(),
-            },
-            Way::Unix(_) => Vec::new(),
-        }
+    fn look_up(&self, targets: &[Target], memory: &Memory) {
+        let Some(resolver) = self.resolver else { return };
+        targets.iter().filter_map(Target::name).for_each(|host| _ = memory.learn(host, resolver.resolve(host)));
     }
 }
 
@@ -150,17 +247,21 @@ fn read_tls(raw: &model::Service, at: &Place<'_>, faults: &mut Faults) -> Option
     read.ok()
 }
 
-fn understand(raw: &model::Service, at: &Place<'_>, faults: &mut Faults) -> Option<Vec<Url>> {
-    let mut places = Vec::with_capacity(raw.targets.len());
+fn understand(raw: &model::Service, at: &Place<'_>, faults: &mut Faults) -> Option<Box<[Target]>> {
+    let mut targets = Vec::with_capacity(raw.targets.len());
     for (index, target) in raw.targets.iter().enumerate() {
         let here = at.key("targets").index(index);
         if target.weight() > 1000 {
             faults.push(here.key("weight"), target.weight().to_string(), "0 to 1000");
         }
         match Url::parse(target.url()) {
-            Ok(place) => places.push(place),
+            Ok(place) => targets.push(Target::new(target, place)),
             Err(why) => faults.push(here, format!("{:?} ({why})", target.url()), ALLOWED),
         }
     }
-    (places.len() == raw.targets.len()).then_some(places)
+    if !raw.registered.0 && raw.targets.iter().all(|target| target.weight() == 0) {
+        faults.push(at.key("targets"), "no target with a weight above 0", "at least one target");
+        return None;
+    }
+    (targets.len() == raw.targets.len()).then(|| targets.into())
 }

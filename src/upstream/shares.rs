@@ -20,11 +20,10 @@ pub struct Shares {
 impl Shares {
     /// A choice by these weights; `None` if they are all zero (or add up to more than 32 bits).
     pub fn new(weights: &[u32]) -> Option<Self> {
-        let divisor = weights.iter().copied().fold(0, gcd);
         let mut total = 0u32;
         let mut ends = Vec::with_capacity(weights.len());
-        for weight in weights {
-            total = total.checked_add(weight.checked_div(divisor)?)?;
+        for weight in reduced(weights) {
+            total = total.checked_add(weight)?;
             ends.push(total);
         }
         if total == 0 {
@@ -53,6 +52,12 @@ impl Shares {
     fn owner(&self, ticket: u32) -> usize {
         self.ends.partition_point(|end| *end <= ticket)
     }
+}
+
+/// The same shares in the smallest numbers.
+pub fn reduced(weights: &[u32]) -> Vec<u32> {
+    let divisor = weights.iter().copied().fold(0, gcd).max(1);
+    weights.iter().map(|weight| weight / divisor).collect()
 }
 
 /// A hash that is the same in every process and version (FNV-1a, its bits mixed), for sticky choices.

@@ -3,13 +3,15 @@
 //! `http://host:port`, `https://host[:port]` or `unix:/path`. A URL has no path: what is sent is the request's own path,
 //! or the route's `rewrite`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderValue, Uri};
 use pingora::upstreams::peer::{ALPN, HttpPeer, HttpUpstreamRequestPolicy};
 
 use super::tls::ClientTls;
-use crate::config::model::Protocol;
+use crate::config::model::{self, Protocol};
 
 /// A target as it was written, understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,41 +70,62 @@ impl Url {
     }
 }
 
-/// A target, ready to be connected to.
-#[derive(Debug)]
+/// A target as a service has it.
+#[derive(Clone, Debug)]
 pub struct Target {
     /// Its URL, as written.
-    pub url: String,
+    pub url: Arc<str>,
+    /// The URL, understood.
+    pub place: Url,
     /// Its name in `Host`.
     pub authority: HeaderValue,
-    /// One peer for each of its addresses; empty if its name did not resolve.
-    pub peers: Box<[HttpPeer]>,
-}
-
-/// What all targets of a service have in common.
-pub(super) struct Manner<'a> {
-    pub protocol: Protocol,
-    pub tls: &'a ClientTls,
-    pub idle_timeout: std::time::Duration,
+    /// The share of each of its addresses.
+    pub weight: u32,
+    /// The most requests in flight to each of them.
+    pub most: Option<u32>,
 }
 
 impl Target {
-    pub(super) fn new(url: &str, place: &Url, addresses: &[SocketAddr], manner: &Manner) -> Self {
-        let peers = match &place.way {
-            Way::Tcp(host, _) => {
-                let name = if place.tls { host.as_str() } else { "" };
-                addresses.iter().map(|address| manner.peer(HttpPeer::new(*address, place.tls, name.into()))).collect()
-            }
-            Way::Unix(path) => {
-                HttpPeer::new_uds(path, false, String::new()).into_iter().map(|peer| manner.peer(peer)).collect()
-            }
-        };
+    /// A target at a place that was understood.
+    pub(super) fn new(raw: &model::Target, place: Url) -> Self {
         let authority = HeaderValue::from_str(&place.authority).unwrap_or(HeaderValue::from_static("localhost"));
-        Target { url: url.into(), authority, peers }
+        Target { url: raw.url().into(), place, authority, weight: raw.weight(), most: raw.max_in_flight() }
+    }
+
+    /// The name that has to be looked up before the target can be reached.
+    pub fn name(&self) -> Option<&str> {
+        match &self.place.way {
+            Way::Tcp(host, _) if host.parse::<IpAddr>().is_err() => Some(host),
+            Way::Tcp(..) | Way::Unix(_) => None,
+        }
     }
 }
 
-impl Manner<'_> {
+/// How the targets of a service are spoken with.
+pub(super) struct Speech {
+    pub protocol: Protocol,
+    pub tls: ClientTls,
+    pub idle_timeout: Duration,
+}
+
+impl Speech {
+    /// The ways to a target: one for each address. Those of its name are given.
+    pub fn peers(&self, place: &Url, addresses: &[IpAddr]) -> Vec<HttpPeer> {
+        let tls_name = |host: &str| if place.tls { host.to_owned() } else { String::new() };
+        let peer = |host: &str, port: u16, address: IpAddr| {
+            self.peer(HttpPeer::new(SocketAddr::new(address, port), place.tls, tls_name(host)))
+        };
+        match &place.way {
+            Way::Tcp(host, port) => match host.parse() {
+                Ok(address) => vec![peer(host, *port, address)],
+                Err(_) => addresses.iter().map(|address| peer(host, *port, *address)).collect(),
+            },
+            Way::Unix(path) => {
+                HttpPeer::new_uds(path, false, String::new()).into_iter().map(|peer| self.peer(peer)).collect()
+            }
+        }
+    }
+
     fn peer(&self, mut peer: HttpPeer) -> HttpPeer {
         peer.options.alpn = match (self.protocol, peer.is_tls()) {
             (Protocol::Http1, _) | (Protocol::Auto, false) => ALPN::H1,

@@ -63,7 +63,7 @@ pub struct Route {
     /// What becomes of %2F %5C %3B %25 %3F %23 in a path.
     #[serde(default)]
     pub encoded_reserved: EncodedReserved,
-    /// The longest a request may take in all. Not applied to a connection that was upgraded.
+    /// The longest a request may take in all, with all its attempts. Not applied to a connection that was upgraded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Period>,
     /// Timeouts of single steps.
@@ -178,19 +178,15 @@ pub enum EncodedReserved {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Timeouts {
-    /// For connecting to a target, its TLS handshake included.
+    /// For connecting to a target, its TLS handshake included; anew with each attempt.
     #[serde(default = "default_connect")]
     pub connect: Period,
-    /// For the beginning of the upstream's response, from the end of the request; `idle` if absent.
+    /// For the beginning of the upstream's response, from the end of the request; anew with each attempt. `idle` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_byte: Option<Period>,
     /// For silence in the middle of a request or a response.
     #[serde(default = "default_idle")]
     pub idle: Period,
-    /// For one attempt, from connecting to the beginning of the response: another may follow. Towards HTTP/2 targets
-    /// it bounds the silence within a response, too.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub attempt: Option<Period>,
 }
 
 /// When a request is tried once more, with another target if there is one.
@@ -282,7 +278,7 @@ pub struct Expectation {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Timeouts { connect: default_connect(), first_byte: None, idle: default_idle(), attempt: None }
+        Timeouts { connect: default_connect(), first_byte: None, idle: default_idle() }
     }
 }
 

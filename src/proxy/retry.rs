@@ -1,0 +1,76 @@
+//! Whether a request whose attempt failed is tried once more (SEMANTICS 6).
+//!
+//! An attempt is given up for another only when all that the other needs is at hand: the route's conditions allow it, the
+//! body can be sent again, nothing of an answer went out, an endpoint is taken, the budget has paid, and the time left is
+//! longer than the wait. So the client gets the last real response of the upstream, unless the last attempt had none.
+//!
+//! * A retry after a failed connect costs the budget nothing: no target has had the request.
+//! * While the service's breaker is not closed there are no retries, but for a probe: it is to find out whether the
+//!   service works, and that it may do without one of its targets.
+//! * A request without a total timeout waits at most [`LONGEST_WAIT`].
+
+use std::time::{Duration, Instant};
+
+use http::HeaderValue;
+use pingora_proxy::Session;
+
+use super::ctx::{Ctx, Forward, Next};
+use super::deadline;
+use crate::plan::route::Route;
+use crate::record::metrics::What;
+use crate::upstream::breaker::State;
+use crate::upstream::pool::Choice;
+use crate::upstream::retry::Failure;
+
+/// How long a request without a total timeout waits for its next attempt at most.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// Prepares another attempt, if there may be one. `asked` is the upstream's `Retry-After`.
+pub fn prepare(session: &Session, ctx: &mut Ctx, failure: Failure, asked: Option<&HeaderValue>) -> bool {
+    let (Some(route), Some(forward)) = (&ctx.route, &mut ctx.forward) else { return false };
+    let end = route.timeouts.total.map(|total| ctx.began.instant + total);
+    let now = Instant::now();
+    let left = end.map_or(LONGEST_WAIT, |end| end.saturating_duration_since(now));
+    let repeatable = is_worth_it(session, route, forward, failure) && may_go_again(forward, now);
+    let Some(next) = repeatable.then(|| next(route, forward, failure, asked, left, now)).flatten() else {
+        return false;
+    };
+    forward.service.metrics.count(What::Retry, failure.name());
+    forward.next = Some(next);
+    forward.attempt = None;
+    (forward.status, forward.failed) = (None, false);
+    deadline::watch(|watch| watch.forgive(end));
+    true
+}
+
+fn is_worth_it(session: &Session, route: &Route, forward: &Forward, failure: Failure) -> bool {
+    let request = session.req_header();
+    let keyed = || request.headers.contains_key("idempotency-key");
+    forward.attempts <= route.retry.count
+        && route.retry.conditions.allow(failure, &request.method, keyed)
+        && session.response_written().is_none()
+        && !session.as_ref().retry_buffer_truncated()
+}
+
+fn may_go_again(forward: &Forward, now: Instant) -> bool {
+    forward.permit.as_ref().is_some_and(|permit| permit.is_probe())
+        || forward.service.breaker.as_ref().is_none_or(|breaker| breaker.state(now) == State::Closed)
+}
+
+fn next(
+    route: &Route,
+    forward: &Forward,
+    failure: Failure,
+    asked: Option<&HeaderValue>,
+    left: Duration,
+    now: Instant,
+) -> Option<Next> {
+    let retries = forward.attempts.saturating_sub(1);
+    let wait = route.retry.backoff.wait(retries, fastrand::u64(..), asked, left)?;
+    let Choice::Taken(slot) = forward.service.choose(forward.key, &forward.tried, now) else { return None };
+    if failure != Failure::Connect && !forward.service.budget.take(now) {
+        forward.service.metrics.count(What::BudgetExhausted, "");
+        return None;
+    }
+    Some(Next { slot, wait })
+}

@@ -1,0 +1,186 @@
+//! What a service knows whatever its settings are: of its endpoints, of names, of those that were drained or registered.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::endpoint::Standing;
+use super::gate::Waiting;
+use super::target::{ALLOWED, Target, Url};
+use crate::config::model;
+
+/// What a service knows whatever its settings are.
+#[derive(Default)]
+pub struct Memory {
+    /// Who waits for room at an endpoint.
+    pub(super) room: Arc<Notify>,
+    /// Told when there is something new for the endpoints to be made of.
+    pub(super) news: Notify,
+    waiting: AtomicU32,
+    drained: AtomicBool,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// By URL and address; a unix socket has none.
+    standings: HashMap<(Arc<str>, Option<IpAddr>), Arc<Standing>>,
+    last_id: u32,
+    /// The addresses that a name had last.
+    addresses: HashMap<String, Vec<IpAddr>>,
+    /// The URLs of targets that get no new requests.
+    drained: BTreeSet<Arc<str>>,
+    registrations: BTreeMap<Arc<str>, Registration>,
+}
+
+/// A target that registered itself.
+struct Registration {
+    target: Target,
+    ttl: Option<Duration>,
+    expires: Option<Instant>,
+}
+
+/// A target that registers itself.
+#[derive(Clone, Debug)]
+pub struct Registering {
+    /// Its URL.
+    pub url: String,
+    /// Its share beside the others'.
+    pub weight: u32,
+    /// After how long it goes unless it is renewed.
+    pub ttl: Option<Duration>,
+}
+
+impl Memory {
+    /// The last addresses of a name.
+    pub(super) fn addresses(&self, host: &str) -> Vec<IpAddr> {
+        self.known.lock().addresses.get(host).cloned().unwrap_or_default()
+    }
+
+    /// Takes the addresses of a name that was looked up; without any it keeps its last ones. Whether they are others.
+    pub(super) fn learn(&self, host: &str, addresses: Vec<IpAddr>) -> bool {
+        let addresses_known = &mut self.known.lock().addresses;
+        if addresses.is_empty() || addresses_known.get(host) == Some(&addresses) {
+            return false;
+        }
+        addresses_known.insert(host.into(), addresses);
+        true
+    }
+
+    /// What is known of an endpoint; `newcomer` hears of one that is new.
+    pub(super) fn standing(
+        &self,
+        url: &Arc<str>,
+        address: Option<IpAddr>,
+        newcomer: impl Fn(&Standing),
+        now: Instant,
+    ) -> Arc<Standing> {
+        let Known { standings, last_id, drained, .. } = &mut *self.known.lock();
+        let new = || {
+            *last_id += 1;
+            let standing = Standing::new(*last_id, now);
+            newcomer(&standing);
+            standing.drain(drained.contains(url), now);
+            Arc::new(standing)
+        };
+        standings.entry((url.clone(), address)).or_insert_with(new).clone()
+    }
+
+    pub(super) fn retain(&self, wanted: impl Fn(&Standing) -> bool) {
+        self.known.lock().standings.retain(|_, standing| wanted(standing));
+    }
+
+    /// Joins those who wait for room at an endpoint, unless there are too many already.
+    pub(super) fn join_queue(&self, most: u32) -> Option<Waiting<'_>> {
+        Waiting::join(&self.waiting, most)
+    }
+
+    /// Requests that wait for room at an endpoint.
+    pub fn waiting(&self) -> u32 {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// The whole service gets no new requests.
+    pub fn is_drained(&self) -> bool {
+        self.drained.load(Ordering::Relaxed)
+    }
+
+    /// Says that the service gets no new requests, or does again.
+    pub fn drain(&self, drained: bool) {
+        self.drained.store(drained, Ordering::Relaxed);
+    }
+
+    /// Says that a target gets no new requests, or does again. Whether there is such a target.
+    pub fn drain_target(&self, url: &str, drain: bool, now: Instant) -> bool {
+        let Known { standings, drained, registrations, .. } = &mut *self.known.lock();
+        let known = standings.keys().map(|(url, _)| url).chain(registrations.keys()).find(|known| ***known == *url);
+        let Some(url) = known.cloned() else { return false };
+        for (_, standing) in standings.iter().filter(|((of, _), _)| *of == url) {
+            standing.drain(drain, now);
+        }
+        if drain {
+            drained.insert(url)
+        } else {
+            drained.remove(&url)
+        };
+        true
+    }
+
+    /// Adds a target, or renews it. The error says what is wrong with it.
+    pub fn register(&self, registering: &Registering, now: Instant) -> Result<(), String> {
+        let place = Url::parse(&registering.url)
+            .map_err(|why| format!("found {:?} ({why}), allowed: {ALLOWED}", registering.url))?;
+        if !(1..=1000).contains(&registering.weight) {
+            return Err(format!("found the weight {}, allowed: 1 to 1000", registering.weight));
+        }
+        let raw =
+            model::WeightedTarget { url: registering.url.clone(), weight: registering.weight, max_in_flight: None };
+        let target = Target::new(&model::Target::Weighted(raw), place);
+        let expires = registering.ttl.map(|ttl| now + ttl);
+        let registration = Registration { target, ttl: registering.ttl, expires };
+        self.known.lock().registrations.insert(registration.target.url.clone(), registration);
+        self.news.notify_one();
+        Ok(())
+    }
+
+    /// Renews a target that registered. Whether it is still known.
+    pub fn heartbeat(&self, url: &str, now: Instant) -> bool {
+        let known = &mut *self.known.lock();
+        let Some(registration) = known.registrations.get_mut(url).filter(|known| known.is_valid(now)) else {
+            return false;
+        };
+        registration.expires = registration.ttl.map(|ttl| now + ttl);
+        true
+    }
+
+    /// Takes back a registration. Whether there was one.
+    pub fn deregister(&self, url: &str) -> bool {
+        let removed = self.known.lock().registrations.remove(url).is_some();
+        self.news.notify_one();
+        removed
+    }
+
+    /// Forgets the registrations that were not renewed. Whether there were any, and when the next one will be.
+    pub(super) fn expire(&self, now: Instant) -> (bool, Option<Instant>) {
+        let registrations = &mut self.known.lock().registrations;
+        let before = registrations.len();
+        registrations.retain(|_, registration| registration.is_valid(now));
+        (registrations.len() < before, registrations.values().filter_map(|registration| registration.expires).min())
+    }
+
+    /// The targets that registered.
+    pub fn registered(&self) -> Vec<Target> {
+        self.known.lock().registrations.values().map(|registration| registration.target.clone()).collect()
+    }
+}
+
+impl Registration {
+    fn is_valid(&self, now: Instant) -> bool {
+        self.expires.is_none_or(|expires| expires > now)
+    }
+}

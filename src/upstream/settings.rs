@@ -1,0 +1,142 @@
+//! What a service's settings come to: policies that make sense, or faults with their places.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::breaker::{self, Failures, Rate};
+use super::gate::{Queue, Room};
+use super::outlier;
+use super::pool::{self, Balancing};
+use super::retry::Allowance;
+use crate::config::model::{self, CircuitBreaker};
+use crate::config::{Fault, Faults, Place};
+
+/// A service's settings, compiled.
+pub struct Settings {
+    /// How its requests are spread.
+    pub balancing: Balancing,
+    /// In which time an endpoint comes back to its full share.
+    pub slow_start: Option<Duration>,
+    /// When it gets no requests.
+    pub breaker: Option<breaker::Policy>,
+    /// When an endpoint gets none.
+    pub ejection: outlier::Policy,
+    /// What its retries may cost.
+    pub allowance: Allowance,
+    /// How many requests it takes at once.
+    pub room: Option<Room>,
+    /// How long requests wait for room at an endpoint.
+    pub queue: Queue,
+    failure_statuses: Box<[StatusCode]>,
+}
+
+impl Settings {
+    /// Compiles the settings of a service; faults are reported below `at`.
+    pub fn compile(raw: &model::Service, at: &Place, faults: &mut Faults) -> Option<Settings> {
+        let balancing = Balancing::parse(&raw.load_balancing);
+        if balancing.is_none() {
+            faults.push(at.key("load_balancing"), format!("{:?}", raw.load_balancing), pool::ALLOWED);
+        }
+        check_numbers(raw, at, faults);
+        let breaker = &at.key("circuit_breaker");
+        let failures = failures(&raw.circuit_breaker, breaker, faults);
+        let failure_statuses = failure_statuses(&raw.circuit_breaker, breaker, faults);
+        let CircuitBreaker { success_threshold, timeout, max_timeout, probe_timeout, .. } = raw.circuit_breaker;
+        if max_timeout < timeout {
+            faults.push(breaker.key("max_timeout"), max_timeout.to_string(), format!("{timeout} (timeout) or more"));
+        }
+        let policy = breaker::Policy {
+            failures: failures?,
+            success_threshold,
+            timeout: timeout.0,
+            max_timeout: max_timeout.0,
+            probe_timeout: probe_timeout.0,
+        };
+        let queue = Queue { length: raw.queue.length, timeout: raw.queue.timeout.0 };
+        Some(Settings {
+            balancing: balancing?,
+            slow_start: raw.slow_start.map(|period| period.0),
+            breaker: raw.circuit_breaker.enabled.0.then_some(policy),
+            ejection: ejection(&raw.ejection),
+            allowance: Allowance {
+                share: raw.retry_budget.share,
+                floor: raw.retry_budget.per_second,
+                saved: raw.retry_budget.saved.0,
+            },
+            room: raw.max_in_flight.map(|most| Room { most, queue }),
+            queue,
+            failure_statuses,
+        })
+    }
+
+    /// Whether a response of this status is a failure of the service.
+    pub fn is_failure(&self, status: StatusCode) -> bool {
+        self.failure_statuses.contains(&status)
+    }
+}
+
+fn check_numbers(raw: &model::Service, at: &Place, faults: &mut Faults) {
+    let breaker = at.key("circuit_breaker");
+    let numbers = [
+        (breaker.key("success_threshold"), raw.circuit_breaker.success_threshold, 1..=10_000),
+        (at.key("ejection").key("failures"), raw.ejection.failures, 1..=10_000),
+        (at.key("retry_budget").key("per_second"), raw.retry_budget.per_second, 0..=100_000),
+        (at.key("max_in_flight"), raw.max_in_flight.unwrap_or(1), 1..=10_000_000),
+        (at.key("queue").key("length"), raw.queue.length, 0..=1_000_000),
+    ];
+    for (place, found, range) in numbers {
+        if !range.contains(&found) {
+            faults.push(place, found.to_string(), format!("{} to {}", range.start(), range.end()));
+        }
+    }
+    if !(0.0..=1.0).contains(&raw.retry_budget.share) {
+        faults.push(at.key("retry_budget").key("share"), raw.retry_budget.share.to_string(), "0 to 1");
+    }
+    if raw.ejection.max < raw.ejection.base {
+        let allowed = format!("{} (base) or more", raw.ejection.base);
+        faults.push(at.key("ejection").key("max"), raw.ejection.max.to_string(), allowed);
+    }
+}
+
+fn failures(raw: &CircuitBreaker, at: &Place, faults: &mut Faults) -> Option<Failures> {
+    match (raw.failure_threshold, &raw.ratio) {
+        (Some(_), Some(_)) => {
+            let fault = "failure_threshold and ratio both say when it opens";
+            faults.add(Fault::saying(at.key("ratio"), fault).with_hint("keep one of them"));
+            None
+        }
+        (None, Some(ratio)) => {
+            let rate = Rate::new(ratio.rate);
+            if rate.is_none() {
+                faults.push(at.key("ratio").key("rate"), ratio.rate.to_string(), "more than 0, at most 1");
+            }
+            if ratio.min_requests == 0 {
+                faults.push(at.key("ratio").key("min_requests"), "0", "1 or more");
+            }
+            Some(Failures::Ratio { rate: rate?, window: ratio.window.0, min_requests: ratio.min_requests })
+        }
+        (Some(threshold), None) if !(1..=10_000).contains(&threshold) => {
+            faults.push(at.key("failure_threshold"), threshold.to_string(), "1 to 10000");
+            None
+        }
+        (Some(threshold), None) => Some(Failures::Consecutive(threshold)),
+        (None, None) => Some(breaker::Policy::default().failures),
+    }
+}
+
+fn failure_statuses(raw: &CircuitBreaker, at: &Place, faults: &mut Faults) -> Box<[StatusCode]> {
+    let mut statuses = Vec::new();
+    for (index, found) in raw.failure_statuses.iter().enumerate() {
+        match StatusCode::from_u16(*found) {
+            Ok(status) if status.is_client_error() || status.is_server_error() => statuses.push(status),
+            _ => faults.push(at.key("failure_statuses").index(index), found.to_string(), "400 to 599"),
+        }
+    }
+    statuses.into()
+}
+
+fn ejection(raw: &model::Ejection) -> outlier::Policy {
+    let failures = if raw.enabled.0 { raw.failures } else { u32::MAX };
+    outlier::Policy { failures, base: raw.base.0, cap: raw.max.0 }
+}
