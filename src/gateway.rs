@@ -35,6 +35,7 @@ use crate::record::{AccessLog, RouteMetrics};
 use crate::state::{State, remember_admin_address};
 use crate::succession::Succession;
 use crate::supervision::{self, Supervisor};
+use crate::upstream::keeper::Keeper;
 
 /// What requests and administration share.
 pub struct Shared {
@@ -216,6 +217,7 @@ impl Gateway {
         let (probe, probes) = mpsc::channel(1);
         server.add_service(Listeners::new(door, listeners, probes, &stages));
         server.add_service(background_service("supervision", Supervisor::new(self.shared.clone(), probe)));
+        server.add_service(background_service("upstreams", Keeper::new(self.shared.clone())));
         log::info!("administration on {}", self.admin.address);
         let leave = stages.administer_no_more.subscribe();
         let administration = admin::Service::new(self.admin, self.shared.clone(), leave);

@@ -5,6 +5,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use axum::Router;
@@ -20,6 +21,7 @@ use pingora::services::background::BackgroundService;
 
 use crate::gateway::Shared;
 use crate::listen::socket::Socket;
+use crate::upstream::gauges::gauges;
 
 mod config;
 mod problem;
@@ -107,7 +109,8 @@ async fn ready(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
-    match shared.metrics.render() {
+    let services = gauges(shared.live.plan().services.values(), Instant::now());
+    match shared.metrics.render(services) {
         Ok(text) => ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
         Err(error) => {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", error.to_string()).into_response()

@@ -304,7 +304,7 @@ mod tests {
         faults.push(Place::new("admin").key("address"), "x", "y");
         let expected = "gatekeeper.yaml: admin.address: found x, allowed: y\n\
             gatekeeper.yaml: routes[0].path_pattern: found 1, allowed: a text; put it in quotes\n\
-            gatekeeper.yaml: services.s.targets[0]: found 1, allowed: a text such as http://10.0.0.5:8003, or a map with url, weight; put it in quotes\n\
+            gatekeeper.yaml: services.s.targets[0]: found 1, allowed: a text such as http://10.0.0.5:8003, or a map with url, weight, max_in_flight; put it in quotes\n\
             gatekeeper.yaml: services.s.targets[1]: found x, allowed: y\n\
             conf.d/x.yaml: acme_webroot: this is set twice; first at gatekeeper.yaml: acme_webroot\n\
             conf.d/x.yaml: routes[0].name: the route name \"b\" is claimed twice; first at gatekeeper.yaml: routes[1]\n\

@@ -240,7 +240,7 @@ trait TextOrMap<'de>: Sized {
 
 impl<'de> TextOrMap<'de> for Target {
     type Map = WeightedTarget;
-    const ALLOWED: &'static str = "a text such as http://10.0.0.5:8003, or a map with url, weight";
+    const ALLOWED: &'static str = "a text such as http://10.0.0.5:8003, or a map with url, weight, max_in_flight";
 
     fn of_text(text: String) -> Self {
         Target::Url(text)

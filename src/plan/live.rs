@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 use serde::Serialize;
+use tokio::sync::watch;
 
 use super::Plan;
 use super::compile::compile;
@@ -27,6 +28,8 @@ pub struct Live {
     last_fault: Mutex<Option<String>>,
     file: PathBuf,
     metrics: Arc<Metrics>,
+    /// Tells which revision serves.
+    revisions: watch::Sender<u64>,
 }
 
 /// What an applied change has to say.
@@ -51,6 +54,7 @@ impl Live {
             last_fault: Mutex::default(),
             file,
             metrics,
+            revisions: watch::Sender::new(1),
         };
         Ok((live, loaded, faults))
     }
@@ -58,6 +62,11 @@ impl Live {
     /// The plan that serves now.
     pub fn plan(&self) -> Guard<Arc<Plan>> {
         self.plan.load()
+    }
+
+    /// Follows the revisions that serve.
+    pub fn revisions(&self) -> watch::Receiver<u64> {
+        self.revisions.subscribe()
     }
 
     /// Why the last change was refused, if it was.
@@ -88,6 +97,7 @@ impl Live {
         );
         self.plan.store(Arc::new(plan));
         self.metrics.set_plan_revision(revision);
+        self.revisions.send_replace(revision);
         Ok(Report {
             revision,
             lints: faults.lints().iter().map(ToString::to_string).collect(),

@@ -20,7 +20,8 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncode
 
 use super::event::Event;
 use super::process::Process;
-use super::tally::{Durations, Tally, describe, family, sample};
+pub(crate) use super::tally::{family, sample};
+use super::tally::{Durations, Tally, describe};
 
 /// Pairs of method and status that are told apart per route.
 pub const OUTCOMES: usize = 24;
@@ -245,9 +246,11 @@ impl Metrics {
         self.plan_revision.set(i64::try_from(revision).unwrap_or(i64::MAX));
     }
 
-    /// All metrics in Prometheus' text format.
-    pub fn render(&self) -> prometheus::Result<String> {
-        TextEncoder::new().encode_to_string(&self.registry.gather())
+    /// All metrics, and those of others, in Prometheus' text format.
+    pub fn render(&self, others: Vec<MetricFamily>) -> prometheus::Result<String> {
+        let mut families = self.registry.gather();
+        families.extend(others);
+        TextEncoder::new().encode_to_string(&families)
     }
 }
 
@@ -468,7 +471,7 @@ mod tests {
     }
 
     fn scrape(metrics: &Metrics) -> BTreeMap<String, f64> {
-        parse(&metrics.render().unwrap())
+        parse(&metrics.render(Vec::new()).unwrap())
     }
 
     #[test]

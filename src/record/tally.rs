@@ -108,7 +108,7 @@ pub(super) fn describe(name: &str, help: &str, labels: &[&str]) -> prometheus::R
 }
 
 /// A counter's or gauge's value under its labels.
-pub(super) fn sample(label: &[(&str, &str)], kind: MetricType, value: f64) -> proto::Metric {
+pub(crate) fn sample(label: &[(&str, &str)], kind: MetricType, value: f64) -> proto::Metric {
     let mut metric = proto::Metric::from_label(labels(label));
     if kind == MetricType::COUNTER {
         let mut counter = proto::Counter::default();
@@ -123,7 +123,7 @@ pub(super) fn sample(label: &[(&str, &str)], kind: MetricType, value: f64) -> pr
 }
 
 /// All metrics of one name.
-pub(super) fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<proto::Metric>) -> MetricFamily {
+pub(crate) fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<proto::Metric>) -> MetricFamily {
     let mut family = MetricFamily::default();
     family.set_name(name.into());
     family.set_help(help.into());

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use super::endpoint::Standing;
 use super::gate::Waiting;
@@ -19,8 +20,7 @@ use crate::config::model;
 pub struct Memory {
     /// Who waits for room at an endpoint.
     pub(super) room: Arc<Notify>,
-    /// Told when there is something new for the endpoints to be made of.
-    pub(super) news: Notify,
+    news: Notify,
     waiting: AtomicU32,
     drained: AtomicBool,
     known: Mutex<Known>,
@@ -28,6 +28,8 @@ pub struct Memory {
 
 #[derive(Default)]
 struct Known {
+    /// Counts what changed of that which endpoints are made of.
+    version: u64,
     /// By URL and address; a unix socket has none.
     standings: HashMap<(Arc<str>, Option<IpAddr>), Arc<Standing>>,
     last_id: u32,
@@ -62,14 +64,28 @@ impl Memory {
         self.known.lock().addresses.get(host).cloned().unwrap_or_default()
     }
 
-    /// Takes the addresses of a name that was looked up; without any it keeps its last ones. Whether they are others.
-    pub(super) fn learn(&self, host: &str, addresses: Vec<IpAddr>) -> bool {
-        let addresses_known = &mut self.known.lock().addresses;
-        if addresses.is_empty() || addresses_known.get(host) == Some(&addresses) {
-            return false;
+    /// Takes the addresses of a name that was looked up; without any it keeps its last ones.
+    pub(super) fn learn(&self, host: &str, addresses: Vec<IpAddr>) {
+        let known = &mut *self.known.lock();
+        if !addresses.is_empty() && known.addresses.get(host) != Some(&addresses) {
+            known.addresses.insert(host.into(), addresses);
+            known.version += 1;
         }
-        addresses_known.insert(host.into(), addresses);
-        true
+    }
+
+    /// Counts what changed of that which endpoints are made of.
+    pub(super) fn version(&self) -> u64 {
+        self.known.lock().version
+    }
+
+    /// Told when there may be something new to make endpoints of.
+    pub(super) fn news(&self) -> Notified<'_> {
+        self.news.notified()
+    }
+
+    /// Says that there may be something new to make endpoints of.
+    pub(super) fn tell_news(&self) {
+        self.news.notify_one();
     }
 
     /// What is known of an endpoint; `newcomer` hears of one that is new.
@@ -143,8 +159,10 @@ impl Memory {
         let target = Target::new(&model::Target::Weighted(raw), place);
         let expires = registering.ttl.map(|ttl| now + ttl);
         let registration = Registration { target, ttl: registering.ttl, expires };
-        self.known.lock().registrations.insert(registration.target.url.clone(), registration);
-        self.news.notify_one();
+        let known = &mut *self.known.lock();
+        known.registrations.insert(registration.target.url.clone(), registration);
+        known.version += 1;
+        self.tell_news();
         Ok(())
     }
 
@@ -160,17 +178,20 @@ impl Memory {
 
     /// Takes back a registration. Whether there was one.
     pub fn deregister(&self, url: &str) -> bool {
-        let removed = self.known.lock().registrations.remove(url).is_some();
-        self.news.notify_one();
+        let known = &mut *self.known.lock();
+        let removed = known.registrations.remove(url).is_some();
+        known.version += u64::from(removed);
+        self.tell_news();
         removed
     }
 
-    /// Forgets the registrations that were not renewed. Whether there were any, and when the next one will be.
-    pub(super) fn expire(&self, now: Instant) -> (bool, Option<Instant>) {
-        let registrations = &mut self.known.lock().registrations;
+    /// Forgets the registrations that were not renewed. When the next one will be too old.
+    pub(super) fn expire(&self, now: Instant) -> Option<Instant> {
+        let Known { registrations, version, .. } = &mut *self.known.lock();
         let before = registrations.len();
         registrations.retain(|_, registration| registration.is_valid(now));
-        (registrations.len() < before, registrations.values().filter_map(|registration| registration.expires).min())
+        *version += (before - registrations.len()) as u64;
+        registrations.values().filter_map(|registration| registration.expires).min()
     }
 
     /// The targets that registered.

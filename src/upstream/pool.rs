@@ -12,6 +12,7 @@
 //! Known inaccuracy: the least load is looked for among [`LOOKED_AT`] endpoints, neighbours in the list from a random one on.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 use std::time::Instant;
@@ -158,6 +159,13 @@ impl Pool {
             }
         }
         None
+    }
+}
+
+impl fmt::Display for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let addresses: Vec<_> = self.endpoints.iter().map(|endpoint| endpoint.peer._address.to_string()).collect();
+        if addresses.is_empty() { f.write_str("no address") } else { f.write_str(&addresses.join(", ")) }
     }
 }
 

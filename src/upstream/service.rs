@@ -8,15 +8,19 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
 use http::request::Parts;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio::time::timeout_at;
 
 use super::breaker::{self, Breaker};
 use super::endpoint::{Endpoint, Manner, Slot, Standing};
 use super::gate::Gate;
+use super::health::{Outcome, State, Thresholds, Transition};
 use super::memory::Memory;
 use super::pool::{Balancing, Choice, Pool};
 use super::retry::Budget;
@@ -54,6 +58,9 @@ pub struct Service {
     /// What it knows whatever its settings are.
     pub memory: Arc<Memory>,
     pool: ArcSwap<Pool>,
+    /// The version of the memory that the endpoints were made of.
+    made_of: AtomicU64,
+    renewals: Notify,
     speech: Speech,
     source: Source,
 }
@@ -106,6 +113,8 @@ impl Service {
             settings,
             memory,
             pool: ArcSwap::from_pointee(pool),
+            made_of: AtomicU64::new(0),
+            renewals: Notify::new(),
             speech,
             source,
         };
@@ -159,8 +168,47 @@ impl Service {
         }
     }
 
-    /// Makes the endpoints anew of what is known now; those that are new come in slowly if others are there already.
-    pub(super) fn renew(&self, slowly: bool, now: Instant) {
+    /// A check of an endpoint came to this.
+    pub(super) fn observe(
+        &self,
+        endpoint: &Endpoint,
+        answer: Result<Duration, String>,
+        thresholds: &Thresholds,
+        now: Instant,
+    ) {
+        let (outcome, label) = match &answer {
+            Ok(took) => (Outcome::Good(*took), "good"),
+            Err(_) => (Outcome::Bad, "bad"),
+        };
+        self.metrics.count(What::Check, label);
+        let standing = &endpoint.standing;
+        let Some(Transition { from, to }) = standing.health.observe(outcome, thresholds, now) else { return };
+        if from == State::Unhealthy {
+            standing.came_back(now);
+        }
+        let why = answer.err().map(|why| format!(": {why}")).unwrap_or_default();
+        let address = &endpoint.peer._address;
+        log::warn!("service {}: {address} was {} and is {}{why}", self.name, from.name(), to.name());
+    }
+
+    /// Makes the endpoints anew if something else is known than when they were made. Whether it is.
+    pub(super) fn follow_memory(&self, now: Instant) -> bool {
+        let news = self.memory.version() != self.made_of.load(Ordering::Relaxed);
+        if news {
+            self.renew(true, now);
+            self.forget();
+        }
+        news
+    }
+
+    /// Told when the endpoints are made anew.
+    pub(super) fn renewed(&self) -> Notified<'_> {
+        self.renewals.notified()
+    }
+
+    /// Makes the endpoints of what is known now; those that are new come in slowly if others are there already.
+    fn renew(&self, slowly: bool, now: Instant) {
+        self.made_of.store(self.memory.version(), Ordering::Relaxed);
         let newcomer = |standing: &Standing| {
             if slowly {
                 standing.came_back(now);
@@ -171,10 +219,11 @@ impl Service {
         let endpoints = all.flat_map(|target| self.endpoints(target, newcomer, now));
         let pool = Pool::new(endpoints.collect(), &self.settings.balancing, self.settings.ejection, now);
         self.pool.store(Arc::new(pool));
+        self.renewals.notify_one();
     }
 
     /// Forgets the endpoints that are no more.
-    pub(super) fn forget(&self) {
+    fn forget(&self) {
         let pool = self.pool.load();
         self.memory.retain(|standing| pool.endpoints.iter().any(|endpoint| endpoint.standing.id == standing.id));
     }

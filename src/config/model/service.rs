@@ -12,7 +12,6 @@ use super::resilience::{CircuitBreaker, Ejection, Queue, RetryBudget};
 #[serde(deny_unknown_fields)]
 pub struct Service {
     /// Where it runs. Requests are spread over all targets by weight.
-    #[serde(default)]
     pub targets: Vec<Target>,
     /// The HTTP version spoken with the targets.
     #[serde(default)]
