@@ -2,6 +2,7 @@
 
 pub mod breaker;
 pub mod health;
+pub mod names;
 pub mod outlier;
 pub mod retry;
 pub mod service;
