@@ -12,7 +12,8 @@
 //! background tasks and look-ups that block, and a server that comes back is found again.
 //!
 //! Known inaccuracy: a server that answers for one kind and is silent about the other makes every look-up wait for all
-//! tries. The scope of a link-local server in `resolv.conf` is lost.
+//! tries. All addresses of an answer count, whatever name stands beside them. The scope of a link-local server in
+//! `resolv.conf` is lost.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -144,10 +145,11 @@ impl Names {
             });
         }
         let mut known = HashMap::new();
-        while let Some(Ok((host, found))) = look_ups.join_next().await {
-            match found {
-                Ok(answer) => drop(known.insert(host, answer)),
-                Err(why) => log::warn!("{host} cannot be looked up: {why}"),
+        while let Some(ended) = look_ups.join_next().await {
+            match ended {
+                Ok((host, Ok(answer))) => drop(known.insert(host, answer)),
+                Ok((host, Err(why))) => log::warn!("{host} cannot be looked up: {why}"),
+                Err(why) => log::error!("a look-up of a name broke: {why}"),
             }
         }
         known
@@ -217,8 +219,8 @@ impl Settings {
                 break;
             }
             let question = Box::pin(question(*server, kind, name, self.timeout));
-            last = match timeout_at(deadline.min(now + self.timeout), question).await.unwrap_or(Err(NetError::Timeout))
-            {
+            let answered = timeout_at(deadline.min(now + self.timeout), question).await;
+            last = match answered.unwrap_or(Err(NetError::Timeout)) {
                 Ok(lookup) => return self.read(&lookup, kind),
                 Err(why) => Failure::of(&why, *server),
             };
