@@ -1,10 +1,14 @@
 //! The services behind the gateway: their targets, how one is chosen, how it is reached, what happens when it fails.
 
 pub mod breaker;
+pub mod check;
 pub mod endpoint;
 pub mod gate;
+pub mod gauges;
 pub mod health;
+pub mod keeper;
 pub mod memory;
+pub mod names;
 pub mod outlier;
 pub mod pool;
 pub mod retry;

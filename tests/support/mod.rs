@@ -3,6 +3,7 @@
 //! Nothing here sleeps for a guess: whatever takes time is polled with a deadline, and every read has one.
 
 pub mod client;
+pub mod dns;
 pub mod gateway;
 pub mod grpc;
 pub mod load;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::value::{Period, Setting};
 
+mod dns;
 mod drain;
 mod health_check;
 mod http2;
@@ -20,6 +21,7 @@ mod route;
 mod service;
 mod shield;
 
+pub use dns::Dns;
 pub use drain::Drain;
 pub use health_check::{CheckKind, HealthCheck};
 pub use http2::Http2;
@@ -90,6 +92,9 @@ pub struct Config {
     /// The pool of idle connections to upstreams.
     #[serde(default)]
     pub upstream_pool: UpstreamPool,
+    /// How the names of targets become addresses.
+    #[serde(default)]
+    pub dns: Dns,
     /// The access log.
     #[serde(default)]
     pub access_log: AccessLog,
