@@ -1,6 +1,7 @@
 //! The services behind the gateway: their targets, how one is chosen, how it is reached.
 
 pub mod breaker;
+pub mod check;
 pub mod health;
 pub mod outlier;
 pub mod retry;
