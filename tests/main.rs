@@ -7,6 +7,7 @@
 mod support;
 
 mod answers;
+mod checks;
 mod cli;
 mod compression;
 mod connections;

@@ -9,49 +9,40 @@ use super::super::value::{Period, Word};
 
 /// How the targets of a service are asked whether they are well.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct HealthCheck {
     /// What is spoken.
-    #[serde(default)]
     pub kind: CheckKind,
     /// What an `http` check asks for, its query included.
-    #[serde(default = "default_path")]
     pub path: String,
     /// The method of an `http` check: GET or HEAD.
-    #[serde(default = "default_method")]
     pub method: String,
     /// The Host of an `http` or `grpc` check; the target's when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     /// Further headers of an `http` or `grpc` check.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
-    /// Statuses of a good answer: single ones or ranges, such as `200-299`. Redirects are not followed.
-    #[serde(default = "default_statuses")]
+    /// Statuses (200 to 599) of a good answer: single ones or ranges, such as `200-299`. Redirects are not followed.
     pub statuses: Vec<Word>,
     /// A text that must stand in the first 64 KiB of a good answer's body.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub body_contains: Option<String>,
     /// The service that a `grpc` check asks after (grpc.health.v1); the server as a whole when empty.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub grpc_service: String,
     /// The time from one check of a target to the next.
-    #[serde(default = "default_interval")]
     pub interval: Period,
     /// How much longer or shorter that time may be at random; a tenth of it when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub jitter: Option<Period>,
     /// The longest a check may take.
-    #[serde(default = "default_timeout")]
     pub timeout: Period,
     /// A good answer that took longer makes a target degraded.
-    #[serde(default = "default_slow")]
     pub slow: Period,
     /// So many good checks in a row make a target healthy (1 to 100).
-    #[serde(default = "default_rise")]
     pub rise: u32,
     /// So many bad checks in a row make a target unhealthy (1 to 100).
-    #[serde(default = "default_fall")]
     pub fall: u32,
 }
 
@@ -68,34 +59,23 @@ pub enum CheckKind {
     Grpc,
 }
 
-fn default_path() -> String {
-    "/".into()
-}
-
-fn default_method() -> String {
-    "GET".into()
-}
-
-fn default_statuses() -> Vec<Word> {
-    vec!["200-299".into()]
-}
-
-fn default_interval() -> Period {
-    Period::from_secs(10)
-}
-
-fn default_timeout() -> Period {
-    Period::from_secs(5)
-}
-
-fn default_slow() -> Period {
-    Period::from_secs(1)
-}
-
-fn default_rise() -> u32 {
-    2
-}
-
-fn default_fall() -> u32 {
-    3
+impl Default for HealthCheck {
+    fn default() -> Self {
+        HealthCheck {
+            kind: CheckKind::Http,
+            path: "/".into(),
+            method: "GET".into(),
+            host: None,
+            headers: BTreeMap::new(),
+            statuses: vec!["200-299".into()],
+            body_contains: None,
+            grpc_service: String::new(),
+            interval: Period::from_secs(10),
+            jitter: None,
+            timeout: Period::from_secs(5),
+            slow: Period::from_secs(1),
+            rise: 2,
+            fall: 3,
+        }
+    }
 }
