@@ -203,7 +203,13 @@ fn compile_file(options: &Options) -> Result<(Loaded, Plan, Faults), Failure> {
     let (loaded, mut faults) = load(&options.file());
     let Some(loaded) = loaded else { return Err(Failure::Faults(faults)) };
     let metrics = Metrics::new("").map_err(|error| Failure::Refused(error.to_string()))?;
-    let context = BuildContext { resolver: None, previous: &Default::default(), flood: None, metrics: &metrics };
+    let context = BuildContext {
+        addresses: Default::default(),
+        names: None,
+        previous: &Default::default(),
+        flood: None,
+        metrics: &metrics,
+    };
     match compile(&loaded.config, &context, 0, &mut faults) {
         Some(plan) => Ok((loaded, plan, faults)),
         None => Err(Failure::Faults(faults)),

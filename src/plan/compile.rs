@@ -15,6 +15,7 @@ use crate::listen::http2::Http2;
 use crate::listen::limits::Limits;
 use crate::record::is_credential_header;
 use crate::route::{Clash, Conditions, HeaderCondition, HostPattern, PathPattern, QueryCondition, Table};
+use crate::upstream::names::Names;
 use crate::upstream::service::{BuildContext, Service};
 
 /// The services by name.
@@ -65,6 +66,7 @@ fn compile_edge(config: &Config, context: &BuildContext, faults: &mut Faults) ->
         faults,
     );
     let shields = shield::front(config, context.flood, faults);
+    let names = context.names.clone().or_else(|| Names::compile(&config.dns, &Place::new("dns"), faults).map(Arc::new));
     Some(Edge {
         merge_slashes: config.paths.merge_slashes.0,
         own_paths,
@@ -73,6 +75,7 @@ fn compile_edge(config: &Config, context: &BuildContext, faults: &mut Faults) ->
         identity: identity.ok()?,
         limits: Limits::compile(&config.limits, faults),
         http2: Http2::compile(&config.http2, faults),
+        names: names?,
         acme_webroot: config.acme_webroot.as_ref().map(PathBuf::from),
         logged_headers,
     })

@@ -1,10 +1,10 @@
 //! The plan that serves, and how another takes its place (SEMANTICS 12): load, compile, test, swap. Any failure keeps
 //! what is running and says so. Changes are applied one at a time.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, ToSocketAddrs};
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
@@ -13,12 +13,14 @@ use tokio::sync::watch;
 
 use super::Plan;
 use super::compile::compile;
-use crate::config::Loaded;
 use crate::config::fault::Faults;
 use crate::config::load::load;
-use crate::config::model::Config;
+use crate::config::model::{Config, Target};
+use crate::config::{Loaded, Place};
 use crate::record::metrics::Metrics;
-use crate::upstream::service::{BuildContext, Resolve};
+use crate::upstream::names::Names;
+use crate::upstream::service::BuildContext;
+use crate::upstream::target::Url;
 
 /// The plan that serves.
 pub struct Live {
@@ -112,8 +114,16 @@ fn build(file: &std::path::Path, previous: Option<&Plan>, metrics: &Metrics, rev
     let (loaded, mut faults) = load(file);
     let Some(loaded) = loaded else { return Err(faults) };
     let none = HashMap::new();
+    let names = names(&loaded.config, previous);
+    let hosts = hosts(&loaded.config);
+    let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+    let addresses = names.as_ref().map(|names| names.look_up_all(&hosts, LOOK_UPS)).unwrap_or_default();
+    for host in hosts.iter().filter(|host| !addresses.contains_key(**host)) {
+        log::warn!("the target {host:?} has no address now");
+    }
     let context = BuildContext {
-        resolver: Some(&SystemResolver),
+        addresses,
+        names,
         previous: previous.map_or(&none, |plan| &plan.services),
         flood: previous.and_then(|plan| plan.edge.shields.flood.as_ref()),
         metrics,
@@ -143,17 +153,19 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     pairs.filter(|(old, new)| old != new).map(|((name, _), _)| name).collect()
 }
 
-/// The system's name look-up. A name that is not known now leaves its target without an address; the others serve.
-struct SystemResolver;
+/// How long looking up the names of targets may take before a plan is built without those that are not known by then.
+const LOOK_UPS: Duration = Duration::from_secs(5);
 
-impl Resolve for SystemResolver {
-    fn resolve(&self, host: &str) -> Vec<IpAddr> {
-        match (host, 0).to_socket_addrs() {
-            Ok(addresses) => addresses.map(|address| address.ip()).collect(),
-            Err(error) => {
-                log::warn!("the target {host:?} has no address now: {error}");
-                Vec::new()
-            }
-        }
-    }
+/// How names are looked up, kept from the plan before if nothing changed. Faults are told when the plan is compiled.
+fn names(config: &Config, previous: Option<&Plan>) -> Option<Arc<Names>> {
+    let names = Arc::new(Names::compile(&config.dns, &Place::new("dns"), &mut Faults::default())?);
+    Some(previous.map(|plan| plan.edge.names.clone()).filter(|kept| *kept == names).unwrap_or(names))
+}
+
+/// The names of all targets.
+fn hosts(config: &Config) -> BTreeSet<String> {
+    let of_services = config.services.values().flat_map(|service| &service.targets).map(Target::url);
+    let of_routes = config.routes.iter().filter_map(|route| route.target_url.as_deref());
+    let places = of_services.chain(of_routes).filter_map(|url| Url::parse(url).ok());
+    places.filter_map(|place| place.name().map(String::from)).collect()
 }

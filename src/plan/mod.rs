@@ -12,6 +12,7 @@ use crate::listen::http2::Http2;
 use crate::listen::limits::Limits;
 use crate::policy::shield::Front;
 use crate::route::Table;
+use crate::upstream::names::Names;
 use crate::upstream::service::Service;
 
 pub mod address;
@@ -60,6 +61,8 @@ pub struct Edge {
     pub limits: Limits,
     /// What they may do with HTTP/2.
     pub http2: Http2,
+    /// How the names of targets become addresses.
+    pub names: Arc<Names>,
     /// Where an ACME client writes its challenges.
     pub acme_webroot: Option<PathBuf>,
     /// Request headers the access log shows.

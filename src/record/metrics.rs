@@ -20,8 +20,8 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncode
 
 use super::event::Event;
 use super::process::Process;
-pub(crate) use super::tally::{family, sample};
 use super::tally::{Durations, Tally, describe};
+pub(crate) use super::tally::{family, sample};
 
 /// Pairs of method and status that are told apart per route.
 pub const OUTCOMES: usize = 24;
@@ -537,7 +537,7 @@ mod tests {
         assert_eq!(scrape(&metrics)[series], 2.0);
         metrics.retain(&HashSet::new(), &HashSet::new());
         metrics.record(&event(&HeaderMap::new()), &old, None);
-        let text = metrics.render().unwrap();
+        let text = metrics.render(Vec::new()).unwrap();
         assert!(!text.contains("content"), "{text}");
         assert!(text.contains("route=\"\""));
     }
@@ -546,7 +546,7 @@ mod tests {
     fn routes_without_traffic_are_not_shown() {
         let metrics = metrics();
         let routes: Vec<_> = (0..100_000).map(|n| metrics.route(&format!("r{n}"))).collect();
-        assert!(!metrics.render().unwrap().contains("route="));
+        assert!(!metrics.render(Vec::new()).unwrap().contains("route="));
         record(&metrics, &routes[7], &Method::GET, 200, 1);
         let requests =
             scrape(&metrics).into_keys().filter(|name| name.starts_with("gatekeeper_requests_total")).count();

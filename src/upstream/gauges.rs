@@ -15,13 +15,15 @@ type OfService = (&'static str, &'static str, fn(&Service, Instant) -> f64);
 type OfEndpoint = (&'static str, &'static str, fn(&Endpoint, Instant) -> f64);
 
 const SERVICES: [OfService; 4] = [
-    ("gatekeeper_breaker_state", "Where a service's circuit breaker stands: 0 closed, 1 half-open, 2 open.", |s, now| {
-        match s.breaker.as_ref().map(|breaker| breaker.state(now)) {
+    (
+        "gatekeeper_breaker_state",
+        "Where a service's circuit breaker stands: 0 closed, 1 half-open, 2 open.",
+        |s, now| match s.breaker.as_ref().map(|breaker| breaker.state(now)) {
             Some(breaker::State::Open) => 2.0,
             Some(breaker::State::HalfOpen) => 1.0,
             Some(breaker::State::Closed) | None => 0.0,
-        }
-    }),
+        },
+    ),
     ("gatekeeper_service_requests", "Requests that hold room in a service with max_in_flight.", |s, _| {
         s.gate.inside().into()
     }),

@@ -16,7 +16,7 @@ use pingora::services::background::BackgroundService;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, sleep_until};
 
-use super::check::Check;
+use super::check::{Check, Dialler};
 use super::endpoint::Endpoint;
 use super::names::Names;
 use super::retry::part;
@@ -32,6 +32,8 @@ const FIRST_CHECK: Duration = Duration::from_millis(500);
 /// Looks after the services of the plan that serves.
 pub struct Keeper {
     shared: Arc<Shared>,
+    /// Makes the connections of all checks.
+    dialler: Arc<Dialler>,
 }
 
 /// A service that is looked after.
@@ -44,7 +46,7 @@ struct Kept {
 impl Keeper {
     /// A keeper of this gateway's services.
     pub fn new(shared: Arc<Shared>) -> Self {
-        Keeper { shared }
+        Keeper { shared, dialler: Arc::new(Dialler::new()) }
     }
 
     /// Begins with what is new, ends with what is gone.
@@ -59,7 +61,7 @@ impl Keeper {
         let new = |service: &&Arc<Service>| !stay.iter().any(|kept| is_same(kept, service));
         let begin = |service: &Arc<Service>| {
             let (service, names) = (service.clone(), plan.edge.names.clone());
-            let task = tasks.spawn(keep(service.clone(), names.clone()));
+            let task = tasks.spawn(keep(service.clone(), names.clone(), self.dialler.clone()));
             Kept { service, names, task }
         };
         let begun: Vec<_> = plan.services.values().filter(new).map(begin).collect();
@@ -85,8 +87,8 @@ impl BackgroundService for Keeper {
     }
 }
 
-async fn keep(service: Arc<Service>, names: Arc<Names>) {
-    tokio::join!(discover(&service, &names), check_all(&service));
+async fn keep(service: Arc<Service>, names: Arc<Names>, dialler: Arc<Dialler>) {
+    tokio::join!(discover(&service, &names), check_all(&service, &dialler));
 }
 
 /// Keeps the endpoints of a service what names and registrations say.
@@ -149,7 +151,7 @@ impl LookUps {
 }
 
 /// Asks all endpoints of a service again and again whether they are well.
-async fn check_all(service: &Arc<Service>) {
+async fn check_all(service: &Arc<Service>, dialler: &Arc<Dialler>) {
     let Some(check) = &service.settings.check else { return };
     let mut tasks = JoinSet::new();
     let mut running: HashMap<u32, AbortHandle> = HashMap::new();
@@ -167,19 +169,18 @@ async fn check_all(service: &Arc<Service>) {
             stays
         });
         for (id, endpoint) in endpoints {
-            running
-                .entry(id)
-                .or_insert_with(|| tasks.spawn(check_one(service.clone(), check.clone(), endpoint.clone())));
+            let begin = || check_one(service.clone(), check.clone(), dialler.clone(), endpoint.clone());
+            running.entry(id).or_insert_with(|| tasks.spawn(begin()));
         }
         renewed.await;
         while tasks.try_join_next().is_some() {}
     }
 }
 
-async fn check_one(service: Arc<Service>, check: Arc<Check>, endpoint: Arc<Endpoint>) {
+async fn check_one(service: Arc<Service>, check: Arc<Check>, dialler: Arc<Dialler>, endpoint: Arc<Endpoint>) {
     sleep(part(FIRST_CHECK, fastrand::u64(..))).await;
     loop {
-        let answer = check.ask(&endpoint.peer, &endpoint.authority).await;
+        let answer = check.ask(&dialler, &endpoint.peer, &endpoint.authority).await;
         service.observe(&endpoint, answer, &check.thresholds(), Instant::now());
         sleep(check.next_delay(fastrand::u64(..))).await;
     }

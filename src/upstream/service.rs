@@ -6,7 +6,6 @@
 //! connections belongs to the gateway and not to the plan.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -22,6 +21,7 @@ use super::endpoint::{Endpoint, Manner, Slot, Standing};
 use super::gate::Gate;
 use super::health::{Outcome, State, Thresholds, Transition};
 use super::memory::Memory;
+use super::names::{Answer, Names};
 use super::pool::{Balancing, Choice, Pool};
 use super::retry::Budget;
 use super::settings::Settings;
@@ -32,12 +32,6 @@ use crate::config::model;
 use crate::config::{Fault, Faults, Place};
 use crate::policy::flood::Flood;
 use crate::record::metrics::{Metrics, ServiceMetrics, What};
-
-/// Tells the addresses of names, as they were looked up before.
-pub trait Resolve {
-    /// The addresses of a host; none if the name is not known now.
-    fn resolve(&self, host: &str) -> Vec<IpAddr>;
-}
 
 /// A service, ready for requests.
 pub struct Service {
@@ -231,7 +225,7 @@ impl Service {
     fn endpoints(&self, target: &Target, newcomer: impl Fn(&Standing), now: Instant) -> Vec<Arc<Endpoint>> {
         let addresses = target.name().map(|host| self.memory.addresses(host)).unwrap_or_default();
         let manner = Manner {
-            checked: self.source.raw.health_check.is_some(),
+            checked: self.settings.check.is_some(),
             slow_start: self.settings.slow_start,
             most: target.most,
             room: self.memory.room.clone(),
@@ -270,8 +264,10 @@ fn breaker(policy: breaker::Policy, name: &str, metrics: &ServiceMetrics, now: I
 
 /// What building services needs beside their texts.
 pub struct BuildContext<'a> {
-    /// How names become addresses; absent when only the texts are checked.
-    pub resolver: Option<&'a dyn Resolve>,
+    /// The addresses that names were found to have; none when only the texts are checked.
+    pub addresses: HashMap<String, Answer>,
+    /// How names are looked up, if that is known already.
+    pub names: Option<Arc<Names>>,
     /// The services of the plan that serves now.
     pub previous: &'a HashMap<Arc<str>, Arc<Service>>,
     /// The flood guard of the plan that serves now.
@@ -282,8 +278,11 @@ pub struct BuildContext<'a> {
 
 impl BuildContext<'_> {
     fn look_up(&self, targets: &[Target], memory: &Memory) {
-        let Some(resolver) = self.resolver else { return };
-        targets.iter().filter_map(Target::name).for_each(|host| _ = memory.learn(host, resolver.resolve(host)));
+        for host in targets.iter().filter_map(Target::name) {
+            if let Some(answer) = self.addresses.get(host) {
+                memory.learn(host, answer.addresses.clone());
+            }
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! What a service's settings come to: policies that make sense, or faults with their places.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
 
 use super::breaker::{self, Failures, Rate};
+use super::check::Check;
 use super::gate::{Queue, Room};
 use super::outlier;
 use super::pool::{self, Balancing};
@@ -24,6 +26,8 @@ pub struct Settings {
     pub ejection: outlier::Policy,
     /// What its retries may cost.
     pub allowance: Allowance,
+    /// How its endpoints are asked whether they are well.
+    pub check: Option<Arc<Check>>,
     /// How many requests it takes at once.
     pub room: Option<Room>,
     /// How long requests wait for room at an endpoint.
@@ -39,6 +43,10 @@ impl Settings {
             faults.push(at.key("load_balancing"), format!("{:?}", raw.load_balancing), pool::ALLOWED);
         }
         check_numbers(raw, at, faults);
+        let check = match &raw.health_check {
+            Some(check) => Some(Check::compile(check, &at.key("health_check"), faults)),
+            None => None,
+        };
         let breaker = &at.key("circuit_breaker");
         let failures = failures(&raw.circuit_breaker, breaker, faults);
         let failure_statuses = failure_statuses(&raw.circuit_breaker, breaker, faults);
@@ -63,6 +71,10 @@ impl Settings {
                 share: raw.retry_budget.share,
                 floor: raw.retry_budget.per_second,
                 saved: raw.retry_budget.saved.0,
+            },
+            check: match check {
+                Some(check) => Some(Arc::new(check?)),
+                None => None,
             },
             room: raw.max_in_flight.map(|most| Room { most, queue }),
             queue,

@@ -68,6 +68,14 @@ impl Url {
         };
         Ok(Url { tls, way: Way::Tcp(host.to_ascii_lowercase(), port), authority: authority.to_string() })
     }
+
+    /// The name that has to be looked up before the place can be reached.
+    pub fn name(&self) -> Option<&str> {
+        match &self.way {
+            Way::Tcp(host, _) if host.parse::<IpAddr>().is_err() => Some(host),
+            Way::Tcp(..) | Way::Unix(_) => None,
+        }
+    }
 }
 
 /// A target as a service has it.
@@ -94,10 +102,7 @@ impl Target {
 
     /// The name that has to be looked up before the target can be reached.
     pub fn name(&self) -> Option<&str> {
-        match &self.place.way {
-            Way::Tcp(host, _) if host.parse::<IpAddr>().is_err() => Some(host),
-            Way::Tcp(..) | Way::Unix(_) => None,
-        }
+        self.place.name()
     }
 }
 

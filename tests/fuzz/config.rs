@@ -108,7 +108,13 @@ pub fn check(input: &[u8]) -> Verdict {
         demand!(is_same || shown.contains("***"), "it became something else\n{shown}");
     }
     let metrics = Metrics::new("").map_err(|error| error.to_string())?;
-    let context = BuildContext { resolver: None, previous: &Default::default(), metrics: &metrics, flood: None };
+    let context = BuildContext {
+        addresses: Default::default(),
+        names: None,
+        previous: &Default::default(),
+        metrics: &metrics,
+        flood: None,
+    };
     let plan = compile(&loaded.config, &context, 0, &mut faults);
     demand!(plan.is_some() == faults.is_empty(), "a plan or faults");
     check_faults(&faults, text)?;
