@@ -54,13 +54,14 @@ impl Check {
     /// Asks one target. The time its good answer took, or in one sentence for the log why it is bad.
     pub async fn ask(&self, dialler: &Dialler, peer: &HttpPeer, authority: &HeaderValue) -> Result<Duration, String> {
         let started = Instant::now();
-        let answer = async {
+        // Connecting and TLS make a large future: it would be part of each of its callers.
+        let answer = Box::pin(async {
             match &self.question {
                 Question::Http(question) => question.ask(dialler, peer, authority).await,
                 Question::Tcp => dialler.connect(peer).await,
                 Question::Grpc(question) => question.ask(dialler, peer, authority).await,
             }
-        };
+        });
         match tokio::time::timeout(self.timeout, answer).await {
             Ok(answer) => answer.map(|()| started.elapsed()),
             Err(_) => Err(format!("it did not answer within {:?}", self.timeout)),
