@@ -168,7 +168,9 @@ async fn discovery(example: Example) {
     let gateway = example.run(&[("DNS_SERVER", &server), ("CONTENT_PORT", &port)]).await;
     assert_eq!(gateway.get("/content/1").await.status, 502);
     dns.addresses("content.service.internal.", 1, &["127.0.0.1"]);
-    eventually("its new address", async || (gateway.get("/content/1").await.status == 200).then_some(())).await;
+    let moved = format!("address=\"127.0.0.1:{port}\"");
+    eventually("its new address", async || gateway.metrics().await.contains(&moved).then_some(())).await;
+    assert_eq!(gateway.get("/content/1").await.status, 200);
     assert_eq!(gateway.get("/workers/1").await.header("x-gatekeeper-error"), Some("no_target"));
 }
 
@@ -235,7 +237,6 @@ async fn retries(example: Example) {
     let gateway = example.run(&[("CONTENT_URL", content.url()), ("SPARE_URL", spare.url())]).await;
     let answer = gateway.get("/status/503").await;
     assert_eq!((answer.status.as_u16(), answer.header("x-gatekeeper-error")), (503, None));
-    assert_eq!(gateway.log_of("/status/503").await["attempts"], 3);
     assert_eq!(content.requests() + spare.requests(), 3);
     let paid = |key: Option<&'static str>| {
         let request = Request::post("/payments/1").header("answer-x", "y");
