@@ -14,11 +14,12 @@ mod http;
 use std::time::{Duration, Instant};
 
 use ::http::HeaderValue;
+use pingora::Error;
+use pingora::ErrorType::{self, *};
 use pingora::connectors::ConnectorOptions;
 use pingora::connectors::http::v2::Connector;
 use pingora::protocols::http::client::HttpSession;
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorType};
 
 use super::health::{Thresholds, next_delay};
 
@@ -53,13 +54,14 @@ impl Check {
     /// Asks one target. The time its good answer took, or in one sentence for the log why it is bad.
     pub async fn ask(&self, dialler: &Dialler, peer: &HttpPeer, authority: &HeaderValue) -> Result<Duration, String> {
         let started = Instant::now();
-        let answer = async {
+        // Connecting and TLS make a large future: it would be part of each of its callers.
+        let answer = Box::pin(async {
             match &self.question {
                 Question::Http(question) => question.ask(dialler, peer, authority).await,
                 Question::Tcp => dialler.connect(peer).await,
                 Question::Grpc(question) => question.ask(dialler, peer, authority).await,
             }
-        };
+        });
         match tokio::time::timeout(self.timeout, answer).await {
             Ok(answer) => answer.map(|()| started.elapsed()),
             Err(_) => Err(format!("it did not answer within {:?}", self.timeout)),
@@ -97,18 +99,22 @@ impl Default for Dialler {
 /// The longest cause that is worth a line of the log.
 const LONGEST_CAUSE: usize = 200;
 
-/// What the framework reports, in a sentence. An error's own text may hold all that the target sent: only the cause at
-/// its root is told.
+/// What the framework reports, in a sentence.
 fn sentence(error: Box<Error>) -> String {
+    let cause = cause(&error);
+    let cause = cause.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_CAUSE);
+    format!("{}: {}", statement(error.etype()), cause.collect::<String>())
+}
+
+/// The root's words; what stands above it may hold all that the target sent. Of TLS only the top tells the cause.
+fn cause(error: &Error) -> String {
     let root = error.root_cause();
-    let context = root.downcast_ref::<Error>().map(|root| root.context.as_ref().map_or("", |context| context.as_str()));
-    let cause: String = context.map_or_else(|| root.to_string(), str::to_owned);
-    let cause: String = cause.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_CAUSE).collect();
-    format!("{}: {cause}", statement(error.etype()))
+    let telling = if *error.etype() == TLSHandshakeFailure { Some(error) } else { root.downcast_ref() };
+    let context = telling.and_then(|error| error.context.as_ref());
+    context.map_or_else(|| root.to_string(), |context| context.as_str().to_owned())
 }
 
 fn statement(fault: &ErrorType) -> &'static str {
-    use ErrorType::*;
     match fault {
         ConnectRefused => "it refused the connection",
         ConnectTimedout | ConnectNoRoute | ConnectError | SocketError | BindError => "it can't be connected to",
