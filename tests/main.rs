@@ -27,6 +27,7 @@ mod reload;
 mod reload_load;
 mod routing;
 mod selftest;
+mod services;
 mod shields;
 mod sse;
 mod stream;

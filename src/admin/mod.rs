@@ -1,4 +1,4 @@
-//! The administration listener: health, readiness, metrics, status, reload, upgrade.
+//! The administration listener: health, readiness, metrics, status, services, reload, upgrade.
 //!
 //! It runs on a runtime of its own, so that it answers while the data plane is busy. What changes or tells more than
 //! that the process is alive needs the token from the state directory.
@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{self, Next};
@@ -24,7 +24,11 @@ use crate::listen::socket::Socket;
 use crate::upstream::gauges::gauges;
 
 mod config;
+pub mod health;
+mod input;
 mod problem;
+mod registration;
+mod services;
 pub mod status;
 pub mod upgrade;
 
@@ -32,6 +36,9 @@ use problem::Problem;
 
 /// The base of the administration API.
 pub const BASE: &str = "/api/v1/gateway";
+
+/// The largest body that is read.
+const LARGEST_BODY: usize = 64 << 10;
 
 /// The administration service on its bound socket.
 pub struct Service {
@@ -84,9 +91,16 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/status", get(status::show))
         .route("/config/reload", post(config::reload))
         .route("/upgrade", post(upgrade::upgrade))
+        .route("/services", get(services::list).post(registration::register))
+        .route("/services/{name}", get(services::show).delete(registration::deregister))
+        .route("/services/{name}/health", get(services::show))
+        .route("/services/{name}/reset", post(services::reset))
+        .route("/services/{name}/drain", post(services::drain))
+        .route("/services/{name}/undrain", post(services::undrain))
+        .route("/services/{name}/heartbeat", post(registration::heartbeat))
         .route_layer(middleware::from_fn_with_state(shared.clone(), require_token));
     Router::new()
-        .nest(BASE, guarded)
+        .nest(BASE, guarded.route("/health", get(services::health)))
         .route("/health", get(|| async { good() }))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
@@ -94,6 +108,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this resource has no such method")
         })
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .with_state(shared)
 }
 
@@ -119,12 +134,16 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 async fn require_token(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
-    if bearer(request.headers()).is_some_and(|token| is_same(token, shared.admin_token.as_bytes())) {
+    if has_token(&shared, request.headers()) {
         return next.run(request).await;
     }
     let problem =
         Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "the administration token is missing or wrong");
     ([(WWW_AUTHENTICATE, "Bearer realm=\"gatekeeper administration\"")], problem).into_response()
+}
+
+fn has_token(shared: &Shared, headers: &HeaderMap) -> bool {
+    bearer(headers).is_some_and(|token| is_same(token, shared.admin_token.as_bytes()))
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&[u8]> {

@@ -34,11 +34,17 @@ impl Problem {
 
     /// A configuration that was refused, with every fault.
     pub fn refused(faults: &Faults) -> Self {
+        Problem::of_faults("invalid_configuration", faults)
+    }
+
+    /// A request that can't be understood, with every fault.
+    pub fn invalid(faults: &Faults) -> Self {
+        Problem::of_faults("invalid_request", faults)
+    }
+
+    fn of_faults(code: &'static str, faults: &Faults) -> Self {
         let errors = faults.faults().into_iter().cloned().collect();
-        Problem {
-            errors,
-            ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_configuration", faults.to_string())
-        }
+        Problem { errors, ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, faults.to_string()) }
     }
 }
 

@@ -26,6 +26,7 @@ mod reach;
 mod reload;
 mod routes;
 mod run;
+mod services;
 mod status;
 mod upgrade;
 
@@ -85,6 +86,9 @@ enum Command {
     /// The routes of the configuration
     #[command(subcommand)]
     Routes(routes::Command),
+    /// The services of the running gateway
+    #[command(subcommand)]
+    Services(services::Command),
     /// The configuration and its format
     #[command(subcommand)]
     Config(config::Command),
@@ -125,6 +129,7 @@ pub fn main() -> ExitCode {
         Some(Command::Status) => status::run(options),
         Some(Command::Explain(args)) => explain::run(options, &args),
         Some(Command::Routes(command)) => routes::run(options, &command),
+        Some(Command::Services(command)) => services::run(options, &command),
         Some(Command::Config(command)) => config::run(options, &command),
         Some(Command::Completions(args)) => generate::completions(&args),
         Some(Command::Man) => generate::manual(),

@@ -43,7 +43,7 @@ fn destination(route: &Route) -> String {
 }
 
 /// A table with columns as wide as their widest cell.
-fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> Result<String, std::fmt::Error> {
+pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> Result<String, std::fmt::Error> {
     let mut widths = head.map(str::len);
     for row in rows {
         widths.iter_mut().zip(row).for_each(|(width, cell)| *width = cell.chars().count().max(*width));

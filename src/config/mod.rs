@@ -22,7 +22,7 @@ mod repair;
 mod yaml;
 
 pub use fault::{Fault, Faults, Lint, did_you_mean, quoted};
-pub use load::{Env, Loaded, load, load_with, parse, parse_with};
+pub use load::{Env, Loaded, load, load_with, parse, parse_with, understand};
 pub use model::Config;
 pub use origin::Origins;
 pub use place::{File, Place, Step};

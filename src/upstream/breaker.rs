@@ -40,6 +40,7 @@ use std::fmt;
 use std::time::Duration;
 
 pub use machine::{Breaker, Permit};
+use serde::{Deserialize, Serialize};
 
 /// What a breaker reads and writes at once from several threads; a test puts others in their place.
 mod sync {
@@ -101,7 +102,8 @@ pub struct Open {
 }
 
 /// Where a breaker stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum State {
     /// Requests pass.
     Closed,

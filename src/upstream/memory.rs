@@ -13,7 +13,7 @@ use tokio::sync::futures::Notified;
 use super::endpoint::Standing;
 use super::gate::Waiting;
 use super::target::{ALLOWED, Target, Url};
-use crate::config::model;
+use crate::config::{Faults, Place, model, quoted};
 
 /// What a service knows whatever its settings are.
 #[derive(Default)]
@@ -48,14 +48,42 @@ struct Registration {
 }
 
 /// A target that registers itself.
-#[derive(Clone, Debug)]
 pub struct Registering {
-    /// Its URL.
-    pub url: String,
-    /// Its share beside the others'.
-    pub weight: u32,
+    target: Target,
+    ttl: Option<Duration>,
+}
+
+/// A registration as it is told.
+pub struct Registered {
+    /// The target's URL.
+    pub url: Arc<str>,
     /// After how long it goes unless it is renewed.
     pub ttl: Option<Duration>,
+    /// How much of that is left.
+    pub left: Option<Duration>,
+}
+
+/// The longest that a registration may last without being renewed.
+const LONGEST_TTL: u64 = 30 * 86400;
+
+impl Registering {
+    /// Understands what an instance says of itself, by the names the administration has for it.
+    pub fn compile(url: &str, weight: u32, ttl_seconds: Option<u64>, faults: &mut Faults) -> Option<Self> {
+        let place = Url::parse(url);
+        if let Err(why) = place {
+            faults.push(Place::new("service_url"), format!("{} ({why})", quoted(url)), ALLOWED);
+        }
+        if !(1..=1000).contains(&weight) {
+            faults.push(Place::new("weight"), weight.to_string(), "1 to 1000");
+        }
+        if let Some(seconds) = ttl_seconds.filter(|seconds| !(1..=LONGEST_TTL).contains(seconds)) {
+            faults.push(Place::new("ttl_seconds"), seconds.to_string(), format!("1 to {LONGEST_TTL}"));
+        }
+        let place = place.ok().filter(|_| faults.is_empty())?;
+        let raw = model::WeightedTarget { url: url.into(), weight, max_in_flight: None };
+        let target = Target::new(&model::Target::Weighted(raw), place);
+        Some(Registering { target, ttl: ttl_seconds.map(Duration::from_secs) })
+    }
 }
 
 impl Memory {
@@ -131,39 +159,36 @@ impl Memory {
         self.drained.store(drained, Ordering::Relaxed);
     }
 
-    /// Says that a target gets no new requests, or does again. Whether there is such a target.
-    pub fn drain_target(&self, url: &str, drain: bool, now: Instant) -> bool {
-        let Known { standings, drained, registrations, .. } = &mut *self.known.lock();
-        let known = standings.keys().map(|(url, _)| url).chain(registrations.keys()).find(|known| ***known == *url);
-        let Some(url) = known.cloned() else { return false };
-        for (_, standing) in standings.iter().filter(|((of, _), _)| *of == url) {
+    /// Says that a target gets no new requests, or does again.
+    pub(super) fn drain_target(&self, url: &Arc<str>, drain: bool, now: Instant) {
+        let Known { standings, drained, .. } = &mut *self.known.lock();
+        for (_, standing) in standings.iter().filter(|((of, _), _)| of == url) {
             standing.drain(drain, now);
         }
         if drain {
-            drained.insert(url)
+            drained.insert(url.clone())
         } else {
-            drained.remove(&url)
+            drained.remove(url)
         };
-        true
     }
 
-    /// Adds a target, or renews it. The error says what is wrong with it.
-    pub fn register(&self, registering: &Registering, now: Instant) -> Result<(), String> {
-        let place = Url::parse(&registering.url)
-            .map_err(|why| format!("found {:?} ({why}), allowed: {ALLOWED}", registering.url))?;
-        if !(1..=1000).contains(&registering.weight) {
-            return Err(format!("found the weight {}, allowed: 1 to 1000", registering.weight));
-        }
-        let raw =
-            model::WeightedTarget { url: registering.url.clone(), weight: registering.weight, max_in_flight: None };
-        let target = Target::new(&model::Target::Weighted(raw), place);
-        let expires = registering.ttl.map(|ttl| now + ttl);
-        let registration = Registration { target, ttl: registering.ttl, expires };
+    /// A target gets no new requests.
+    pub fn is_target_drained(&self, url: &str) -> bool {
+        self.known.lock().drained.contains(url)
+    }
+
+    /// Adds a target, or renews it. Whether it is new.
+    pub fn register(&self, Registering { target, ttl }: Registering, now: Instant) -> bool {
         let known = &mut *self.known.lock();
-        known.registrations.insert(registration.target.url.clone(), registration);
-        known.version += 1;
+        let url = target.url.clone();
+        let registration = Registration { expires: ttl.map(|ttl| now + ttl), ttl, target };
+        let previous = known.registrations.get(&url).filter(|previous| previous.is_valid(now));
+        let is_new = previous.is_none();
+        known.version +=
+            u64::from(previous.is_none_or(|previous| previous.target.weight != registration.target.weight));
+        known.registrations.insert(url, registration);
         self.tell_news();
-        Ok(())
+        is_new
     }
 
     /// Renews a target that registered. Whether it is still known.
@@ -192,6 +217,16 @@ impl Memory {
         registrations.retain(|_, registration| registration.is_valid(now));
         *version += (before - registrations.len()) as u64;
         registrations.values().filter_map(|registration| registration.expires).min()
+    }
+
+    /// The registrations, as they are told.
+    pub fn registrations(&self, now: Instant) -> Vec<Registered> {
+        let registered = |registration: &Registration| Registered {
+            url: registration.target.url.clone(),
+            ttl: registration.ttl,
+            left: registration.expires.map(|expires| expires.saturating_duration_since(now)),
+        };
+        self.known.lock().registrations.values().map(registered).collect()
     }
 
     /// The targets that registered.

@@ -150,6 +150,22 @@ impl Service {
         }
     }
 
+    /// Instances of it may register.
+    pub fn takes_registrations(&self) -> bool {
+        self.source.raw.registered.0
+    }
+
+    /// Its targets: those that were written, then those that registered.
+    pub fn all_targets(&self) -> Vec<Target> {
+        self.targets.iter().cloned().chain(self.memory.registered()).collect()
+    }
+
+    /// Says that a target gets no new requests, or does again. Whether there is such a target.
+    pub fn drain_target(&self, url: &str, drain: bool, now: Instant) -> bool {
+        let target = self.all_targets().into_iter().find(|target| *target.url == *url);
+        target.inspect(|target| self.memory.drain_target(&target.url, drain, now)).is_some()
+    }
+
     /// An attempt at an endpoint succeeded, or not.
     pub fn judge(&self, endpoint: &Endpoint, succeeded: bool) {
         let conduct = &endpoint.standing.conduct;

@@ -1,0 +1,106 @@
+//! Registration: instances of a service that come and go at run time, beside the targets that are written.
+//!
+//! Only a service with `registered: true` takes them. An instance is known by its URL as it registered it. With
+//! `ttl_seconds` it goes unless it says within that time that it is there; without, it stays until it is taken back.
+//! A registration outlives a reload, but not the process.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use super::input::{Body, Parameters};
+use super::problem::Problem;
+use super::services::{find, unknown_service};
+use crate::config::{Faults, quoted};
+use crate::gateway::Shared;
+use crate::upstream::memory::Registering;
+use crate::upstream::service::Service;
+
+/// What an instance says of itself.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Registration {
+    service_name: String,
+    service_url: String,
+    #[serde(default = "default_weight")]
+    weight: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ttl_seconds: Option<u64>,
+}
+
+/// Which instance is meant.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Instance {
+    service_url: String,
+}
+
+/// Adds an instance, or renews it.
+pub async fn register(
+    State(shared): State<Arc<Shared>>,
+    Body(registration): Body<Registration>,
+) -> Result<(StatusCode, Json<Registration>), Problem> {
+    let Registration { service_name: name, service_url: url, weight, ttl_seconds } = &registration;
+    let plan = shared.live.plan();
+    let taking = plan.services.values().filter(|service| service.takes_registrations());
+    let service = plan.services.get(&**name).ok_or_else(|| unknown_service(name, taking))?;
+    may_register(service, url)?;
+    let mut faults = Faults::default();
+    let registering =
+        Registering::compile(url, *weight, *ttl_seconds, &mut faults).ok_or_else(|| Problem::invalid(&faults))?;
+    if !service.memory.register(registering, Instant::now()) {
+        return Ok((StatusCode::OK, Json(registration)));
+    }
+    log::info!("service {name}: {} registered", quoted(url));
+    Ok((StatusCode::CREATED, Json(registration)))
+}
+
+fn may_register(service: &Service, url: &str) -> Result<(), Problem> {
+    let conflict = |text: String| Err(Problem::new(StatusCode::CONFLICT, "registration_refused", text));
+    if !service.takes_registrations() {
+        let name = quoted(&service.name);
+        return conflict(format!("the service {name} takes no registrations; it would with `registered: true`"));
+    }
+    if service.targets.iter().any(|target| *target.url == *url) {
+        return conflict(format!("{} is a target of the configuration already", quoted(url)));
+    }
+    Ok(())
+}
+
+/// Renews an instance.
+pub async fn heartbeat(
+    State(shared): State<Arc<Shared>>,
+    Path(name): Path<String>,
+    Body(instance): Body<Instance>,
+) -> Result<StatusCode, Problem> {
+    let service = find(&shared, &name)?;
+    let known = service.memory.heartbeat(&instance.service_url, Instant::now());
+    if known { Ok(StatusCode::NO_CONTENT) } else { Err(unknown_instance(&service, &instance)) }
+}
+
+/// Takes an instance back.
+pub async fn deregister(
+    State(shared): State<Arc<Shared>>,
+    Path(name): Path<String>,
+    Parameters(instance): Parameters<Instance>,
+) -> Result<StatusCode, Problem> {
+    let service = find(&shared, &name)?;
+    if !service.memory.deregister(&instance.service_url) {
+        return Err(unknown_instance(&service, &instance));
+    }
+    log::info!("service {name}: {} deregistered", quoted(&instance.service_url));
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn unknown_instance(service: &Service, instance: &Instance) -> Problem {
+    let text = format!("{} is not registered at {}", quoted(&instance.service_url), quoted(&service.name));
+    Problem::new(StatusCode::NOT_FOUND, "not_registered", text)
+}
+
+fn default_weight() -> u32 {
+    1
+}

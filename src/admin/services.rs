@@ -1,0 +1,181 @@
+//! Services over the administration API: how they stand, and what is done to them by hand.
+//!
+//! What is done by hand is a line in the log that says with whose leave. A drained service or target gets no new
+//! requests, those in flight finish. To undrain a service does not undrain targets that were drained one by one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+use serde::Deserialize;
+
+use super::has_token;
+use super::health::{AggregatedHealth, Clock, ServiceHealth};
+use super::input::{Body, Parameters};
+use super::problem::Problem;
+use crate::config::{Faults, Place, did_you_mean, quoted};
+use crate::gateway::Shared;
+use crate::upstream::health::State as Health;
+use crate::upstream::service::Service;
+
+/// Which part of a list is wanted.
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Page {
+    limit: usize,
+    offset: usize,
+}
+
+/// The longest part of a list.
+const LONGEST_PAGE: usize = 1000;
+
+impl Default for Page {
+    fn default() -> Self {
+        Page { limit: 100, offset: 0 }
+    }
+}
+
+/// Which target is meant; the whole service when absent.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Whom {
+    target: Option<String>,
+}
+
+const TOTAL: HeaderName = HeaderName::from_static("x-total-count");
+/// With whose leave something is done.
+const WHO: &str = "by the admin token";
+
+/// All services, in the order of their names.
+pub async fn list(
+    State(shared): State<Arc<Shared>>,
+    Parameters(page): Parameters<Page>,
+) -> Result<([(HeaderName, String); 1], Json<Vec<ServiceHealth>>), Problem> {
+    if !(1..=LONGEST_PAGE).contains(&page.limit) {
+        let mut faults = Faults::default();
+        faults.push(Place::new("limit"), page.limit.to_string(), format!("1 to {LONGEST_PAGE}"));
+        return Err(Problem::invalid(&faults));
+    }
+    let all = all(&shared);
+    let clock = Clock::now();
+    let shown = all.iter().skip(page.offset).take(page.limit);
+    let shown = shown.map(|service| ServiceHealth::of(service, clock)).collect();
+    Ok(([(TOTAL, all.len().to_string())], Json(shown)))
+}
+
+/// One service.
+pub async fn show(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Result<Json<ServiceHealth>, Problem> {
+    find(&shared, &name).map(|service| shown(&service))
+}
+
+/// Closes a service's breaker.
+pub async fn reset(
+    State(shared): State<Arc<Shared>>,
+    Path(name): Path<String>,
+) -> Result<Json<ServiceHealth>, Problem> {
+    let service = find(&shared, &name)?;
+    let Some(breaker) = &service.breaker else {
+        let text = format!("the service {} has no circuit breaker", quoted(&name));
+        return Err(Problem::new(StatusCode::CONFLICT, "no_breaker", text));
+    };
+    log::warn!("service {name}: circuit breaker reset {WHO}");
+    breaker.reset();
+    Ok(shown(&service))
+}
+
+/// No new requests for a service, or for one of its targets.
+pub async fn drain(
+    State(shared): State<Arc<Shared>>,
+    Path(name): Path<String>,
+    Parameters(asked): Parameters<Whom>,
+    Body(whom): Body<Whom>,
+) -> Result<Json<ServiceHealth>, Problem> {
+    set_drained(&shared, &name, asked.target.or(whom.target), true)
+}
+
+/// Requests again.
+pub async fn undrain(
+    State(shared): State<Arc<Shared>>,
+    Path(name): Path<String>,
+    Parameters(asked): Parameters<Whom>,
+    Body(whom): Body<Whom>,
+) -> Result<Json<ServiceHealth>, Problem> {
+    set_drained(&shared, &name, asked.target.or(whom.target), false)
+}
+
+fn set_drained(
+    shared: &Shared,
+    name: &str,
+    target: Option<String>,
+    drained: bool,
+) -> Result<Json<ServiceHealth>, Problem> {
+    let service = find(shared, name)?;
+    let act = if drained { "drained" } else { "undrained" };
+    match target {
+        None => {
+            service.memory.drain(drained);
+            log::warn!("service {name}: {act} {WHO}");
+        }
+        Some(url) if service.drain_target(&url, drained, Instant::now()) => {
+            log::warn!("service {name}: {url} {act} {WHO}");
+        }
+        Some(url) => return Err(unknown_target(&service, &url)),
+    }
+    Ok(shown(&service))
+}
+
+/// How all services stand together; without the token no addresses are told.
+pub async fn health(
+    State(shared): State<Arc<Shared>>,
+    Parameters(query): Parameters<HashMap<String, String>>,
+    headers: HeaderMap,
+) -> (StatusCode, Json<AggregatedHealth>) {
+    let clock = Clock::now();
+    let services = all(&shared).iter().map(|service| ServiceHealth::of(service, clock)).collect();
+    let mut health = AggregatedHealth::of(&shared, services);
+    if !has_token(&shared, &headers) {
+        health.hide_addresses();
+    }
+    let strict = query.get("strict").is_some_and(|value| value != "false");
+    let fails = health.status == Health::Unhealthy || strict && health.status == Health::Degraded;
+    (if fails { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }, Json(health))
+}
+
+fn shown(service: &Service) -> Json<ServiceHealth> {
+    Json(ServiceHealth::of(service, Clock::now()))
+}
+
+fn all(shared: &Shared) -> Vec<Arc<Service>> {
+    let mut all: Vec<_> = shared.live.plan().services.values().cloned().collect();
+    all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    all
+}
+
+/// The service of this name.
+pub(super) fn find(shared: &Shared, name: &str) -> Result<Arc<Service>, Problem> {
+    let plan = shared.live.plan();
+    plan.services.get(name).cloned().ok_or_else(|| unknown_service(name, plan.services.values()))
+}
+
+/// There is no such service; these are those that might be meant.
+pub(super) fn unknown_service<'a>(name: &str, known: impl Iterator<Item = &'a Arc<Service>>) -> Problem {
+    unknown("unknown_service", "service", name, known.map(|service| service.name.clone()))
+}
+
+fn unknown_target(service: &Service, url: &str) -> Problem {
+    unknown("unknown_target", "target", url, service.all_targets().into_iter().map(|target| target.url))
+}
+
+fn unknown(code: &'static str, what: &str, name: &str, known: impl Iterator<Item = Arc<str>>) -> Problem {
+    let mut known: Vec<_> = known.collect();
+    known.sort_unstable();
+    let names = || known.iter().map(|name| &**name);
+    let hint = did_you_mean(name, names()).unwrap_or_else(|| match known.is_empty() {
+        true => format!("there is no {what}"),
+        false => format!("known: {}", names().take(20).collect::<Vec<_>>().join(", ")),
+    });
+    Problem::new(StatusCode::NOT_FOUND, code, format!("there is no {what} {}; {hint}", quoted(name)))
+}
