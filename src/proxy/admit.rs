@@ -28,7 +28,7 @@ pub async fn admit(ctx: &mut Ctx) -> Result<(), Refusal> {
         Some(room) => Some(match service.gate.try_enter(room) {
             Some(pass) => pass,
             None => {
-                let pass = Box::pin(queue(service, room)).await?;
+                let pass = Box::pin(queue(service, room.within(route.timeouts.total))).await?;
                 now = Instant::now();
                 pass
             }
@@ -39,7 +39,9 @@ pub async fn admit(ctx: &mut Ctx) -> Result<(), Refusal> {
         forward.permit = Some(breaker.admit(now).map_err(circuit_open)?);
     }
     forward.pass = pass;
-    service.budget.deposit(now);
+    if route.retry.count > 0 {
+        service.budget.deposit(now);
+    }
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use pingora_proxy::Session;
 use tokio::time::sleep;
 
 use super::admit::busy;
-use super::ctx::{Ctx, Forward};
+use super::ctx::{Ctx, Forward, Next};
 use super::deadline::{self, Watch};
 use super::{fault, headers, retry, verdict};
 use crate::plan::MOST_RETRIES;
@@ -35,7 +35,7 @@ pub async fn next_peer(session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpP
         return Err(Error::explain(ErrorType::InternalError, "a request without a route came to be forwarded"));
     };
     let end = route.timeouts.total.map(|total| ctx.began.instant + total);
-    let slot = match next_slot(forward).await {
+    let slot = match next_slot(forward, end).await {
         Ok(slot) => slot,
         Err(refusal) => return Err(fault::refused(ctx, refusal, "no target could take the request")),
     };
@@ -53,30 +53,44 @@ pub async fn next_peer(session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpP
     peer.options.read_timeout = silence(&route.timeouts, left, &peer.options.alpn, !session.is_body_empty());
     forward.attempts += 1;
     forward.tried.push(slot.endpoint.standing.id);
+    forward.judged = false;
     forward.attempt = Some(slot);
     deadline::watch(|watch| watch.connecting(end));
     Ok(peer)
 }
 
 /// The endpoint that was taken for this attempt, when its wait is over; or one whose turn it is.
-async fn next_slot(forward: &mut Forward) -> Result<Slot, Refusal> {
-    if let Some(next) = forward.next.take() {
-        if !next.wait.is_zero() {
-            Box::pin(sleep(next.wait)).await;
+async fn next_slot(forward: &mut Forward, end: Option<Instant>) -> Result<Slot, Refusal> {
+    let service = &forward.service;
+    if let Some(Next { slot, wait }) = forward.next.take() {
+        if !wait.is_zero() {
+            Box::pin(sleep(wait)).await;
         }
-        return Ok(next.slot);
+        let now = Instant::now();
+        if slot.endpoint.available(now) {
+            return Ok(slot);
+        }
+        // It went while we waited.
+        return Ok(match service.choose(forward.key, &forward.tried, now) {
+            Choice::Taken(other) => other,
+            Choice::Busy | Choice::Nobody => slot,
+        });
     }
-    match forward.service.choose(forward.key, &forward.tried, Instant::now()) {
+    let choice = match service.memory.waiting() {
+        0 => service.choose(forward.key, &forward.tried, Instant::now()),
+        _ => Choice::Busy,
+    };
+    match choice {
         Choice::Taken(slot) => Ok(slot),
-        Choice::Busy => Box::pin(queue(&forward.service, forward.key)).await,
+        Choice::Busy => Box::pin(queue(service, forward.key, end)).await,
         Choice::Nobody => Err(Kind::NO_TARGET.into()),
     }
 }
 
 /// Waits for room at an endpoint.
-async fn queue(service: &Service, key: Option<u64>) -> Result<Slot, Refusal> {
+async fn queue(service: &Service, key: Option<u64>, end: Option<Instant>) -> Result<Slot, Refusal> {
     let came = Instant::now();
-    let slot = service.room(key).await;
+    let slot = service.room(key, end.unwrap_or(came + service.settings.queue.timeout)).await;
     service.metrics.waited(came.elapsed());
     slot.map_err(|none| match none {
         NoSlot::Busy => busy(),
@@ -94,7 +108,12 @@ fn silence(timeouts: &Timeouts, left: Option<Duration>, alpn: &ALPN, has_body: b
 
 /// After a connection that could not be made.
 pub fn after_failed_connect(session: &Session, ctx: &mut Ctx, peer: &HttpPeer, error: Box<Error>) -> Box<Error> {
-    verdict::note_failure(ctx);
+    let connect = ctx.route.as_ref().map(|route| route.timeouts.connect);
+    let hurried = *error.etype() == ErrorType::ConnectTimedout && peer.options.total_connection_timeout < connect;
+    // One that had less time than it needs is not to blame.
+    if !hurried {
+        verdict::note_failure(ctx);
+    }
     let again = retry::prepare(session, ctx, Failure::Connect, None);
     told(error, peer, again)
 }

@@ -82,6 +82,8 @@ pub struct Forward {
     pub status: Option<StatusCode>,
     /// It says that the service failed.
     pub failed: bool,
+    /// The endpoint of the attempt under way was told that it failed.
+    pub judged: bool,
     /// What was asked: the method, for the log, should the request be lost.
     pub method: Method,
     /// The target, likewise.

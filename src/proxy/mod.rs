@@ -152,6 +152,7 @@ fn forward(
         upstream_time: None,
         status: None,
         failed: false,
+        judged: false,
         method: request.method.clone(),
         uri: request.uri.clone(),
         version: request.version,

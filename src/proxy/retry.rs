@@ -7,7 +7,8 @@
 //! * A retry after a failed connect costs the budget nothing: no target has had the request.
 //! * While the service's breaker is not closed there are no retries, but for a probe: it is to find out whether the
 //!   service works, and that it may do without one of its targets.
-//! * A request without a total timeout waits at most [`LONGEST_WAIT`].
+//! * `Retry-After` is the word of the target that said it: it is kept where the same one is asked again.
+//! * No request waits longer than [`LONGEST_WAIT`], or than its total timeout.
 
 use std::time::{Duration, Instant};
 
@@ -22,19 +23,26 @@ use crate::upstream::breaker::State;
 use crate::upstream::pool::Choice;
 use crate::upstream::retry::Failure;
 
-/// How long a request without a total timeout waits for its next attempt at most.
+/// How long a request waits for its next attempt at most.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Prepares another attempt, if there may be one. `asked` is the upstream's `Retry-After`.
 pub fn prepare(session: &Session, ctx: &mut Ctx, failure: Failure, asked: Option<&HeaderValue>) -> bool {
     let (Some(route), Some(forward)) = (&ctx.route, &mut ctx.forward) else { return false };
+    if !is_worth_it(session, route, forward, failure) {
+        return false;
+    }
     let end = route.timeouts.total.map(|total| ctx.began.instant + total);
     let now = Instant::now();
-    let left = end.map_or(LONGEST_WAIT, |end| end.saturating_duration_since(now));
-    let repeatable = is_worth_it(session, route, forward, failure) && may_go_again(route, forward, now);
-    let Some(next) = repeatable.then(|| next(route, forward, failure, asked, left, now)).flatten() else {
+    let left = end.map_or(LONGEST_WAIT, |end| end.saturating_duration_since(now).min(LONGEST_WAIT));
+    if !matches!(failure, Failure::Status(_)) {
+        // There is no answer that could still be passed on: its room is free.
+        forward.attempt = None;
+    }
+    if !may_go_again(route, forward, now) {
         return false;
-    };
+    }
+    let Some(next) = next(route, forward, failure, asked, left, now) else { return false };
     forward.service.metrics.count(What::Retry, failure.name());
     forward.next = Some(next);
     forward.attempt = None;
@@ -46,8 +54,8 @@ pub fn prepare(session: &Session, ctx: &mut Ctx, failure: Failure, asked: Option
 fn is_worth_it(session: &Session, route: &Route, forward: &Forward, failure: Failure) -> bool {
     let request = session.req_header();
     let keyed = || request.headers.contains_key("idempotency-key");
-    forward.attempts <= route.retry.count
-        && route.retry.conditions.allow(failure, &request.method, keyed)
+    route.retry.conditions.allow(failure, &request.method, keyed)
+        && forward.attempts <= route.retry.count
         && session.response_written().is_none()
         && !session.as_ref().retry_buffer_truncated()
 }
@@ -67,8 +75,9 @@ fn next(
     now: Instant,
 ) -> Option<Next> {
     let retries = forward.attempts.saturating_sub(1);
-    let wait = route.retry.backoff.wait(retries, fastrand::u64(..), asked, left)?;
     let Choice::Taken(slot) = forward.service.choose(forward.key, &forward.tried, now) else { return None };
+    let asked = asked.filter(|_| forward.tried.contains(&slot.endpoint.standing.id));
+    let wait = route.retry.backoff.wait(retries, fastrand::u64(..), asked, left)?;
     if failure != Failure::Connect && !forward.service.budget.take(now) {
         forward.service.metrics.count(What::BudgetExhausted, "");
         return None;

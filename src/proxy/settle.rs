@@ -69,7 +69,7 @@ fn end(ctx: &mut Ctx, late: Option<Kind>) {
 /// time was over. Its session is gone, and with it what only the session knew.
 pub fn settle_lost(ctx: &mut Ctx) {
     let late = deadline::watch(Watch::late);
-    end(ctx, late.map(|late| late.kind));
+    end(ctx, Some(late.map_or(Kind::INTERNAL, |late| late.kind)));
     let forward = ctx.forward.as_ref();
     let event = Event {
         facts: Facts {

@@ -2,7 +2,7 @@
 //!
 //! A failure is a connect or TLS error, a timeout, a reset, a malformed or truncated response, a status that the service
 //! counts as one, or a `grpc-status` that means one of those. The client's abort and our own refusals say nothing. An
-//! endpoint is judged by each attempt, at its response's head or when there will be none; the service by what its request
+//! endpoint is judged by each attempt, by a failure at once and by a success when its response is whole; the service by what its request
 //! came to after all attempts, at the end, or, if the request was a probe, as soon as the response's head is there.
 
 use std::time::Instant;
@@ -15,8 +15,8 @@ use crate::policy::refusal::Kind;
 use crate::upstream::breaker::Verdict;
 
 /// Judges the endpoint of an attempt that came to nothing.
-pub fn note_failure(ctx: &Ctx) {
-    if let Some(forward) = &ctx.forward {
+pub fn note_failure(ctx: &mut Ctx) {
+    if let Some(forward) = &mut ctx.forward {
         judge(forward, false);
     }
 }
@@ -25,7 +25,12 @@ pub fn note_failure(ctx: &Ctx) {
 pub fn note_head(response: &ResponseHeader, forward: &mut Forward) {
     let grpc = response.version == Version::HTTP_2 && says_failed(forward, &response.headers);
     forward.failed = grpc || forward.service.settings.is_failure(response.status);
-    judge(forward, !forward.failed);
+    match response.status {
+        StatusCode::SWITCHING_PROTOCOLS => judge(forward, true),
+        _ if forward.failed => judge(forward, false),
+        // What breaks off later is no success.
+        _ => {}
+    }
 }
 
 /// Tells the breaker at once what a probe found: its response goes to the client.
@@ -49,6 +54,12 @@ pub fn note_trailers(trailers: &HeaderMap, ctx: &mut Ctx) {
 pub fn conclude(ctx: &mut Ctx, late: Option<Kind>) {
     let kind = ctx.failure.as_ref().map(|failure| failure.refusal.kind).or(late);
     let Some(forward) = &mut ctx.forward else { return };
+    match (kind, forward.status) {
+        (None, Some(_)) if !forward.failed => judge(forward, true),
+        // Where the framework could not be told that time was over, it did not tell of a failure either.
+        (Some(Kind::UPSTREAM_TIMEOUT), None) if !forward.judged => judge(forward, false),
+        _ => {}
+    }
     (forward.attempt, forward.next, forward.pass) = (None, None, None);
     if let Some(permit) = forward.permit.take() {
         permit.settle(verdict(kind, forward), Instant::now());
@@ -59,6 +70,7 @@ fn verdict(kind: Option<Kind>, forward: &Forward) -> Verdict {
     match (kind, forward.status) {
         // However a websocket ends, it had begun.
         (_, Some(StatusCode::SWITCHING_PROTOCOLS)) => Verdict::Success,
+        _ if forward.attempts == 0 => Verdict::Neutral,
         (Some(Kind::UPSTREAM_FAILED | Kind::UPSTREAM_UNREACHABLE | Kind::UPSTREAM_TIMEOUT), _) => Verdict::Failure,
         (Some(_), _) | (None, None) => Verdict::Neutral,
         (None, Some(_)) if forward.failed => Verdict::Failure,
@@ -66,7 +78,8 @@ fn verdict(kind: Option<Kind>, forward: &Forward) -> Verdict {
     }
 }
 
-fn judge(forward: &Forward, succeeded: bool) {
+fn judge(forward: &mut Forward, succeeded: bool) {
+    forward.judged = !succeeded;
     if let Some(slot) = &forward.attempt {
         forward.service.judge(&slot.endpoint, succeeded);
     }

@@ -135,10 +135,15 @@ impl Endpoint {
 
     /// Room for a request, if there is any.
     pub(super) fn take(self: &Arc<Self>) -> Option<Slot> {
-        let most = self.manner.most.unwrap_or(u32::MAX);
-        let entered = self.standing.in_flight.fetch_add(1, Ordering::Relaxed) < most;
-        let slot = Slot { endpoint: Arc::clone(self) };
-        entered.then_some(slot)
+        let in_flight = &self.standing.in_flight;
+        match self.manner.most {
+            None => _ = in_flight.fetch_add(1, Ordering::Relaxed),
+            Some(most) => {
+                let more = |requests: u32| (requests < most).then(|| requests + 1);
+                in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+            }
+        }
+        Some(Slot { endpoint: Arc::clone(self) })
     }
 }
 

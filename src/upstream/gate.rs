@@ -36,6 +36,14 @@ pub struct Queue {
     pub timeout: Duration,
 }
 
+impl Room {
+    /// The same for a request that has only so much time.
+    pub fn within(self, time: Option<Duration>) -> Self {
+        let timeout = time.map_or(self.queue.timeout, |time| time.min(self.queue.timeout));
+        Room { queue: Queue { timeout, ..self.queue }, ..self }
+    }
+}
+
 /// Why there was no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoRoom {
@@ -72,15 +80,24 @@ impl Gate {
     pub async fn enter(self: &Arc<Self>, room: Room) -> Result<Pass, NoRoom> {
         let Some(_waiting) = Waiting::join(&self.waiting, room.queue.length) else { return Err(NoRoom::QueueFull) };
         let until = Instant::now() + room.queue.timeout;
+        let mut is_next = self.waiting() == 1;
         loop {
             let mut left = std::pin::pin!(self.left.notified());
             // From here on nobody leaves unheard.
             left.as_mut().enable();
-            if let Some(pass) = self.take(room.most) {
+            if let Some(pass) = is_next.then(|| self.take(room.most)).flatten() {
+                // There may be room for another.
+                self.left.notify_one();
                 return Ok(pass);
             }
             timeout_at(until, left).await.map_err(|_| NoRoom::TooLate)?;
+            is_next = true;
         }
+    }
+
+    /// Lets those who wait look again: there may be more room than there was.
+    pub fn look_again(&self) {
+        self.left.notify_waiters();
     }
 
     fn take(self: &Arc<Self>, most: u32) -> Option<Pass> {

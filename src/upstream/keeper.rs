@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use futures::future::join_all;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::{sleep, sleep_until};
 
 use super::check::{Check, Dialler};
@@ -55,8 +55,9 @@ impl Keeper {
         let is_same = |kept: &Kept, service: &Arc<Service>| {
             Arc::ptr_eq(&kept.service, service) && Arc::ptr_eq(&kept.names, &plan.edge.names)
         };
+        let alive = kept.into_iter().filter(|kept| !kept.task.is_finished());
         let (stay, gone): (Vec<_>, Vec<_>) =
-            kept.into_iter().partition(|kept| plan.services.values().any(|service| is_same(kept, service)));
+            alive.partition(|kept| plan.services.values().any(|service| is_same(kept, service)));
         gone.iter().for_each(|kept| kept.task.abort());
         let new = |service: &&Arc<Service>| !stay.iter().any(|kept| is_same(kept, service));
         let begin = |service: &Arc<Service>| {
@@ -80,7 +81,8 @@ impl BackgroundService for Keeper {
             revisions.borrow_and_update();
             kept = self.follow(&mut tasks, kept);
             tokio::select! {
-                _ = revisions.changed() => while tasks.try_join_next().is_some() {},
+                _ = revisions.changed() => {}
+                Some(ended) = tasks.join_next() => note_end(ended),
                 _ = shutdown.changed() => return,
             }
         }
@@ -88,28 +90,43 @@ impl BackgroundService for Keeper {
 }
 
 async fn keep(service: Arc<Service>, names: Arc<Names>, dialler: Arc<Dialler>) {
-    tokio::join!(discover(&service, &names), check_all(&service, &dialler));
+    service.settle_in(Instant::now());
+    tokio::join!(follow(&service), look_up(&service, &names), check_all(&service, &dialler));
 }
 
-/// Keeps the endpoints of a service what names and registrations say.
-async fn discover(service: &Service, names: &Names) {
-    let mut look_ups = LookUps::default();
+/// Keeps the endpoints of a service what is known of its names and who is registered.
+async fn follow(service: &Service) {
     loop {
         let mut news = pin!(service.memory.news());
         // From here on nothing new is missed.
         news.as_mut().enable();
         let expiry = service.memory.expire(Instant::now());
-        look_ups.run(service, names).await;
         if service.follow_memory(Instant::now()) {
             log::info!("service {}: {}", service.name, service.pool());
         }
-        let next = look_ups.due.values().copied().chain(expiry).min();
-        match next {
-            Some(next) => tokio::select! {
-                () = sleep_until(next.into()) => {}
+        match expiry {
+            Some(expiry) => tokio::select! {
+                () = sleep_until(expiry.into()) => {}
                 () = news => {}
             },
             None => news.await,
+        }
+    }
+}
+
+/// Looks the names of a service's targets up again and again.
+async fn look_up(service: &Service, names: &Names) {
+    let mut look_ups = LookUps::default();
+    loop {
+        let mut renewed = pin!(service.memory.others());
+        renewed.as_mut().enable();
+        look_ups.run(service, names).await;
+        match look_ups.due.values().min() {
+            Some(next) => tokio::select! {
+                () = sleep_until((*next).into()) => {}
+                () = renewed => {}
+            },
+            None => renewed.await,
         }
     }
 }
@@ -135,8 +152,8 @@ impl LookUps {
             let again = match answer {
                 Ok(answer) => {
                     self.missing.remove(host);
-                    service.memory.learn(host, answer.addresses);
-                    answer.fresh_for
+                    service.memory.learn(host, &answer);
+                    if answer.is_whole { answer.fresh_for } else { answer.fresh_for.min(AGAIN) }
                 }
                 Err(why) => {
                     if self.missing.insert(host.into()) {
@@ -172,8 +189,20 @@ async fn check_all(service: &Arc<Service>, dialler: &Arc<Dialler>) {
             let begin = || check_one(service.clone(), check.clone(), dialler.clone(), endpoint.clone());
             running.entry(id).or_insert_with(|| tasks.spawn(begin()));
         }
-        renewed.await;
-        while tasks.try_join_next().is_some() {}
+        tokio::select! {
+            () = renewed => {}
+            Some(ended) = tasks.join_next() => note_end(ended),
+        }
+        running.retain(|_, task| !task.is_finished());
+    }
+}
+
+/// A task ends when it is aborted, or else by a fault of ours: it is begun again.
+fn note_end(ended: Result<(), JoinError>) {
+    if let Err(error) = ended.as_ref()
+        && error.is_panic()
+    {
+        log::error!("a background task of a service failed: {error}");
     }
 }
 

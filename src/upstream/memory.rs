@@ -12,6 +12,7 @@ use tokio::sync::futures::Notified;
 
 use super::endpoint::Standing;
 use super::gate::Waiting;
+use super::names::Answer;
 use super::target::{ALLOWED, Target, Url};
 use crate::config::{Faults, Place, model, quoted};
 
@@ -21,6 +22,7 @@ pub struct Memory {
     /// Who waits for room at an endpoint.
     pub(super) room: Arc<Notify>,
     news: Notify,
+    others: Notify,
     waiting: AtomicU32,
     drained: AtomicBool,
     known: Mutex<Known>,
@@ -93,12 +95,27 @@ impl Memory {
     }
 
     /// Takes the addresses of a name that was looked up; without any it keeps its last ones.
-    pub(super) fn learn(&self, host: &str, addresses: Vec<IpAddr>) {
+    pub(super) fn learn(&self, host: &str, answer: &Answer) {
         let known = &mut *self.known.lock();
-        if !addresses.is_empty() && known.addresses.get(host) != Some(&addresses) {
+        let last = known.addresses.get(host);
+        let mut addresses = answer.addresses.clone();
+        if !answer.is_whole {
+            // Of the kind that nobody answered for, the last ones stay.
+            let is_answered = |address: &IpAddr| addresses.iter().any(|found| found.is_ipv4() == address.is_ipv4());
+            let kept: Vec<IpAddr> = last.into_iter().flatten().copied().filter(|last| !is_answered(last)).collect();
+            addresses.extend(kept);
+            addresses.sort_unstable();
+        }
+        if !addresses.is_empty() && last != Some(&addresses) {
             known.addresses.insert(host.into(), addresses);
             known.version += 1;
+            self.news.notify_one();
         }
+    }
+
+    /// Told when others may have registered, whose names are not known.
+    pub(super) fn others(&self) -> Notified<'_> {
+        self.others.notified()
     }
 
     /// Counts what changed of that which endpoints are made of.
@@ -114,6 +131,7 @@ impl Memory {
     /// Says that there may be something new to make endpoints of.
     pub(super) fn tell_news(&self) {
         self.news.notify_one();
+        self.others.notify_one();
     }
 
     /// What is known of an endpoint; `newcomer` hears of one that is new.
@@ -136,7 +154,7 @@ impl Memory {
     }
 
     pub(super) fn retain(&self, wanted: impl Fn(&Standing) -> bool) {
-        self.known.lock().standings.retain(|_, standing| wanted(standing));
+        self.known.lock().standings.retain(|_, standing| wanted(standing) || Arc::strong_count(standing) > 1);
     }
 
     /// Joins those who wait for room at an endpoint, unless there are too many already.

@@ -52,6 +52,8 @@ pub struct Answer {
     pub addresses: Vec<IpAddr>,
     /// How long they may be believed.
     pub fresh_for: Duration,
+    /// Addresses of both kinds were asked for and answered, if only by that there are none.
+    pub is_whole: bool,
 }
 
 /// How names become addresses. Two are equal if they ask in the same way.
@@ -204,7 +206,9 @@ impl Settings {
             (Ok(four), Ok(six)) => {
                 Ok(self.answer([four.addresses, six.addresses].concat(), four.fresh_for.min(six.fresh_for)))
             }
-            (Ok(answer), Err(_)) | (Err(_), Ok(answer)) => Ok(answer),
+            (Ok(answer), Err(other)) | (Err(other), Ok(answer)) => {
+                Ok(Answer { is_whole: matches!(other, Failure::NoName | Failure::NoAddress), ..answer })
+            }
             // A name that does not exist has no records of any kind.
             (Err(Failure::NoName), _) | (_, Err(Failure::NoName)) => Err(Failure::NoName),
             (Err(four), Err(six)) => Err(four.max(six)),
@@ -245,7 +249,7 @@ impl Settings {
     fn answer(&self, mut addresses: Vec<IpAddr>, ttl: Duration) -> Answer {
         addresses.sort_unstable();
         addresses.dedup();
-        Answer { addresses, fresh_for: ttl.clamp(self.min_ttl, self.max_ttl) }
+        Answer { addresses, fresh_for: ttl.clamp(self.min_ttl, self.max_ttl), is_whole: true }
     }
 }
 

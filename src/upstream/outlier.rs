@@ -9,8 +9,8 @@
 //! That half is decided under a lock, which only a target's failure that reaches the threshold takes. All else is one
 //! atomic load (the question whether it is ejected, a success after a success) or two.
 //!
-//! Targets outlive their group: when a service's targets change, a new group is made of those that stay, and lets those
-//! come back that are too many now. Known inaccuracy: a group that requests from before the change still use has a lock of
+//! Targets outlive their group: when a service's targets change, a new group is made of those that stay. As soon as it counts,
+//! those come back that are too many now. Known inaccuracy: a group that requests from before the change still use has a lock of
 //! its own, so that both may eject one at the same moment. Times are kept in milliseconds.
 
 use std::sync::Arc;
@@ -116,11 +116,16 @@ pub struct Group {
 }
 
 impl Group {
-    /// A group of these targets. Those that are ejected stay so, but for those beyond the half.
-    pub fn new(policy: Policy, targets: Vec<Arc<Conduct>>, now: Instant) -> Self {
-        let ejected = targets.iter().filter(|target| target.is_ejected(now));
-        ejected.skip(targets.len() / 2).for_each(|target| target.come_back(now));
+    /// A group of these targets. Those that are ejected stay so.
+    pub fn new(policy: Policy, targets: Vec<Arc<Conduct>>) -> Self {
         Group { policy, targets: targets.into(), ejecting: Mutex::new(()) }
+    }
+
+    /// Lets those come back that are more than half.
+    pub fn keep_to_half(&self, now: Instant) {
+        let _alone = self.ejecting.lock();
+        let ejected = self.targets.iter().filter(|target| target.is_ejected(now));
+        ejected.skip(self.targets.len() / 2).for_each(|target| target.come_back(now));
     }
 
     /// An attempt at one of its targets failed. The time of its ejection, if that is the consequence.
@@ -158,7 +163,7 @@ mod tests {
     }
 
     fn group(policy: Policy, targets: usize, start: Instant) -> Group {
-        Group::new(policy, (0..targets).map(|_| Arc::new(Conduct::new(start))).collect(), start)
+        Group::new(policy, (0..targets).map(|_| Arc::new(Conduct::new(start))).collect())
     }
 
     fn fail(group: &Group, index: usize, times: u32, now: Instant) -> Option<Duration> {
@@ -283,7 +288,9 @@ mod tests {
         let now = Instant::now();
         let before = group(Policy::default(), 4, now);
         assert!([0, 1].map(|index| fail(&before, index, 5, now)).iter().all(Option::is_some));
-        let after = Group::new(Policy::default(), before.targets[..3].to_vec(), now);
+        let after = Group::new(Policy::default(), before.targets[..3].to_vec());
+        assert_eq!(after.ejected(now), 2);
+        after.keep_to_half(now);
         assert_eq!([0, 1, 2].map(|index| after.targets[index].is_ejected(now)), [true, false, false]);
         assert_eq!((fail(&after, 1, 9, now), fail(&after, 2, 9, now)), (None, None));
     }

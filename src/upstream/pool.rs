@@ -7,9 +7,10 @@
 //! * First choice: the selector's first that is available, has room and was not tried by this request. One that has
 //!   only just come back is passed over by chance, the more the less of its share it has.
 //! * Else any that is available, has room and was not tried; else one that was: a service of one target is tried again.
+//! * When none is available, one that is only ejected.
 //! * Each endpoint has the weight of its target.
 //!
-//! Known inaccuracy: the least load is looked for among [`LOOKED_AT`] endpoints, neighbours in the list from a random one on.
+//! Known inaccuracy: the framework's list for weights has each endpoint's turns in a row. The least load is looked for among [`LOOKED_AT`] endpoints, neighbours in the list from a random one on.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -89,12 +90,7 @@ const LOOKED_AT: usize = 8;
 struct Place(usize);
 
 impl Pool {
-    pub(super) fn new(
-        endpoints: Vec<Arc<Endpoint>>,
-        balancing: &Balancing,
-        ejection: outlier::Policy,
-        now: Instant,
-    ) -> Self {
+    pub(super) fn new(endpoints: Vec<Arc<Endpoint>>, balancing: &Balancing, ejection: outlier::Policy) -> Self {
         let conducts = endpoints.iter().map(|endpoint| endpoint.standing.conduct.clone()).collect();
         let selector = match balancing {
             Balancing::RoundRobin => Selector::RoundRobin(Arc::new(BackendSelection::build(&in_order(&endpoints)))),
@@ -102,7 +98,7 @@ impl Pool {
             Balancing::LeastRequests => Selector::Least,
             Balancing::Hash(_) => Selector::Hash(Arc::new(BackendSelection::build(&by_name(&endpoints)))),
         };
-        Pool { group: Group::new(ejection, conducts, now), endpoints: endpoints.into(), selector }
+        Pool { group: Group::new(ejection, conducts), endpoints: endpoints.into(), selector }
     }
 
     /// An endpoint for a request, by the hash of what its client is recognised by and the ids of those it tried.
@@ -118,7 +114,12 @@ impl Pool {
         if let Some(slot) = any(&fresh).or_else(|| any(&|endpoint| !tried.is_empty() && endpoint.available(now))) {
             return Choice::Taken(slot);
         }
-        if self.endpoints.iter().any(|endpoint| endpoint.available(now)) { Choice::Busy } else { Choice::Nobody }
+        if self.endpoints.iter().any(|endpoint| endpoint.available(now)) {
+            return Choice::Busy;
+        }
+        // An ejection is a guess, and no better than nobody.
+        let last_resort = |endpoint: &Arc<Endpoint>| endpoint.is_well() && !endpoint.standing.is_drained();
+        any(&last_resort).map_or(Choice::Nobody, Choice::Taken)
     }
 
     fn from(&self, start: usize) -> impl Iterator<Item = &Arc<Endpoint>> {
@@ -132,13 +133,17 @@ impl Pool {
             ramp >= 1.0 || fastrand::f32() < ramp
         };
         let wanted = |endpoint: &Arc<Endpoint>| fresh(endpoint) && drawn(endpoint);
+        let place = |backend: &Backend| backend.ext.get::<Place>().copied();
+        // Each turn is drawn anew: a selector's own second choice knows no weights.
+        let few = 2 * self.endpoints.len() + 8;
         match &self.selector {
-            Selector::RoundRobin(list) => self.first(list.iter(&[]), self.endpoints.len() + 1, wanted),
-            Selector::Random(list) => self.first(list.iter(&[]), 2 * self.endpoints.len(), wanted),
+            Selector::RoundRobin(list) => self.first(|| list.iter(&[]).next().and_then(place), few, wanted),
+            Selector::Random(list) => self.first(|| list.iter(&[]).next().and_then(place), few, wanted),
             Selector::Hash(ring) => {
                 let key = key.unwrap_or_else(|| fastrand::u64(..));
                 // Neighbours on the ring are often the same one's.
-                self.first(ring.iter(&key.to_le_bytes()), 8 * self.endpoints.len() + 32, wanted)
+                let mut turns = ring.iter(&key.to_le_bytes());
+                self.first(|| turns.next().and_then(place), 4 * few, wanted)
             }
             Selector::Least => {
                 let start = fastrand::usize(..self.endpoints.len().max(1));
@@ -149,10 +154,14 @@ impl Pool {
     }
 
     /// The first one that is wanted and has room. A selector goes round for ever, so it ends after so many turns.
-    fn first(&self, mut turns: impl BackendIter, most: usize, wanted: impl Fn(&Arc<Endpoint>) -> bool) -> Option<Slot> {
+    fn first(
+        &self,
+        mut turn: impl FnMut() -> Option<Place>,
+        most: usize,
+        wanted: impl Fn(&Arc<Endpoint>) -> bool,
+    ) -> Option<Slot> {
         for _ in 0..most {
-            let place = turns.next()?.ext.get::<Place>()?;
-            let endpoint = self.endpoints.get(place.0)?;
+            let endpoint = self.endpoints.get(turn()?.0)?;
             if wanted(endpoint)
                 && let Some(slot) = endpoint.take()
             {

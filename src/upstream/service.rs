@@ -95,7 +95,7 @@ impl Service {
         let kept_breaker = kept.map(|service| service.breaker.clone());
         let budget = previous.filter(|service| service.settings.allowance == settings.allowance);
         let speech = Speech { protocol: raw.protocol, tls, idle_timeout };
-        let pool = Pool::new(Vec::new(), &settings.balancing, settings.ejection, now);
+        let pool = Pool::new(Vec::new(), &settings.balancing, settings.ejection);
         let service = Service {
             name: name.into(),
             breaker: kept_breaker
@@ -134,19 +134,28 @@ impl Service {
         self.pool.load().choose(key, tried, now)
     }
 
-    /// An endpoint as soon as one has room.
-    pub async fn room(&self, key: Option<u64>) -> Result<Slot, NoSlot> {
+    /// An endpoint as soon as one has room, which must be before that time.
+    pub async fn room(&self, key: Option<u64>, before: Instant) -> Result<Slot, NoSlot> {
         let Some(_waiting) = self.memory.join_queue(self.settings.queue.length) else { return Err(NoSlot::Busy) };
-        let until = tokio::time::Instant::now() + self.settings.queue.timeout;
+        let until = before.min(Instant::now() + self.settings.queue.timeout);
+        let mut is_next = self.memory.waiting() == 1;
         loop {
             let mut left = std::pin::pin!(self.memory.room.notified());
             // From here on no room is made unheard.
             left.as_mut().enable();
-            match self.choose(key, &[], Instant::now()) {
-                Choice::Taken(slot) => return Ok(slot),
-                Choice::Nobody => return Err(NoSlot::Nobody),
-                Choice::Busy => timeout_at(until, left).await.map_err(|_| NoSlot::Busy)?,
+            if is_next {
+                match self.choose(key, &[], Instant::now()) {
+                    Choice::Taken(slot) => {
+                        // There may be room for another.
+                        self.memory.room.notify_one();
+                        return Ok(slot);
+                    }
+                    Choice::Nobody => return Err(NoSlot::Nobody),
+                    Choice::Busy => {}
+                }
             }
+            timeout_at(until.into(), left).await.map_err(|_| NoSlot::Busy)?;
+            is_next = true;
         }
     }
 
@@ -195,6 +204,7 @@ impl Service {
         let Some(Transition { from, to }) = standing.health.observe(outcome, thresholds, now) else { return };
         if from == State::Unhealthy {
             standing.came_back(now);
+            self.memory.room.notify_waiters();
         }
         let why = answer.err().map(|why| format!(": {why}")).unwrap_or_default();
         let address = &endpoint.peer._address;
@@ -206,6 +216,7 @@ impl Service {
         let news = self.memory.version() != self.made_of.load(Ordering::Relaxed);
         if news {
             self.renew(true, now);
+            self.settle_in(now);
             self.forget();
         }
         news
@@ -224,12 +235,21 @@ impl Service {
                 standing.came_back(now);
             }
         };
-        let registered = self.memory.registered();
-        let all = self.targets.iter().chain(&registered).filter(|target| target.weight > 0);
+        let registered = if self.source.raw.registered.0 { self.memory.registered() } else { Vec::new() };
+        let is_written = |target: &Target| self.targets.iter().any(|written| written.url == target.url);
+        let others = registered.iter().filter(|target| !is_written(target));
+        let all = self.targets.iter().chain(others).filter(|target| target.weight > 0);
         let endpoints = all.flat_map(|target| self.endpoints(target, newcomer, now));
-        let pool = Pool::new(endpoints.collect(), &self.settings.balancing, self.settings.ejection, now);
+        let pool = Pool::new(endpoints.collect(), &self.settings.balancing, self.settings.ejection);
         self.pool.store(Arc::new(pool));
         self.renewals.notify_one();
+        self.memory.room.notify_waiters();
+    }
+
+    /// Counts from now on: no more than half of the endpoints stay ejected.
+    pub(super) fn settle_in(&self, now: Instant) {
+        self.pool.load().group.keep_to_half(now);
+        self.gate.look_again();
     }
 
     /// Forgets the endpoints that are no more.
@@ -296,7 +316,7 @@ impl BuildContext<'_> {
     fn look_up(&self, targets: &[Target], memory: &Memory) {
         for host in targets.iter().filter_map(Target::name) {
             if let Some(answer) = self.addresses.get(host) {
-                memory.learn(host, answer.addresses.clone());
+                memory.learn(host, answer);
             }
         }
     }
@@ -317,6 +337,10 @@ fn understand(raw: &model::Service, at: &Place<'_>, faults: &mut Faults) -> Opti
         let here = at.key("targets").index(index);
         if target.weight() > 1000 {
             faults.push(here.key("weight"), target.weight().to_string(), "0 to 1000");
+        }
+        if let Some(first) = raw.targets.iter().take(index).position(|other| other.url() == target.url()) {
+            let fault = format!("the same as targets[{first}]");
+            faults.add(Fault::saying(here.clone(), fault).with_hint("give one of them a weight"));
         }
         match Url::parse(target.url()) {
             Ok(place) => targets.push(Target::new(target, place)),
