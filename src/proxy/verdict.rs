@@ -2,17 +2,20 @@
 //!
 //! A failure is a connect or TLS error, a timeout, a reset, a malformed or truncated response, a status that the service
 //! counts as one, or a `grpc-status` that means one of those. The client's abort and our own refusals say nothing. An
-//! endpoint is judged by each attempt, at its response's head or when there will be none; the service by what its request
+//! endpoint is judged by each attempt, at its response's head (gRPC's at the trailers) or when there will be none; the service by what its request
 //! came to after all attempts, at the end, or, if the request was a probe, as soon as the response's head is there.
 
 use std::time::Instant;
 
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode, Version};
 use pingora::http::ResponseHeader;
 
 use super::ctx::{Ctx, Forward};
 use crate::policy::refusal::Kind;
 use crate::upstream::breaker::Verdict;
+
+const GRPC_STATUS: &str = "grpc-status";
 
 /// Judges the endpoint of an attempt that came to nothing.
 pub fn note_failure(ctx: &Ctx) {
@@ -25,7 +28,18 @@ pub fn note_failure(ctx: &Ctx) {
 pub fn note_head(response: &ResponseHeader, forward: &mut Forward) {
     let grpc = response.version == Version::HTTP_2 && says_failed(forward, &response.headers);
     forward.failed = grpc || forward.service.settings.is_failure(response.status);
-    judge(forward, !forward.failed);
+    if forward.failed || !status_follows(response) {
+        judge(forward, !forward.failed);
+    }
+}
+
+/// Whether a response of gRPC says what came of it in its trailers. (Were its head a success, no failures would ever stand
+/// in a row.)
+fn status_follows(response: &ResponseHeader) -> bool {
+    let content_type = response.headers.get(CONTENT_TYPE).map(|value| value.as_bytes());
+    content_type.is_some_and(|value| value.starts_with(b"application/grpc"))
+        && response.version == Version::HTTP_2
+        && !response.headers.contains_key(GRPC_STATUS)
 }
 
 /// Tells the breaker at once what a probe found: its response goes to the client.
@@ -36,11 +50,12 @@ pub fn tell_early(forward: &mut Forward) {
     }
 }
 
-/// Judges an endpoint anew by what its response's trailers say.
+/// Judges an endpoint by what its response's trailers say.
 pub fn note_trailers(trailers: &HeaderMap, ctx: &mut Ctx) {
-    if let Some(forward) = ctx.forward.as_mut().filter(|forward| says_failed(forward, trailers)) {
-        forward.failed = true;
-        judge(forward, false);
+    if let Some(forward) = ctx.forward.as_mut().filter(|forward| !forward.failed && trailers.contains_key(GRPC_STATUS))
+    {
+        forward.failed = says_failed(forward, trailers);
+        judge(forward, !forward.failed);
     }
 }
 
@@ -74,7 +89,7 @@ fn judge(forward: &Forward, succeeded: bool) {
 
 /// Whether a `grpc-status` stands for an HTTP status that is a failure.
 fn says_failed(forward: &Forward, headers: &HeaderMap) -> bool {
-    let status = match headers.get("grpc-status").map(|value| value.as_bytes()) {
+    let status = match headers.get(GRPC_STATUS).map(|value| value.as_bytes()) {
         // Unknown, internal, data loss.
         Some(b"2" | b"13" | b"15") => StatusCode::INTERNAL_SERVER_ERROR,
         Some(b"4") => StatusCode::GATEWAY_TIMEOUT,
