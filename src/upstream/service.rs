@@ -302,6 +302,9 @@ fn understand(raw: &model::Service, at: &Place<'_>, faults: &mut Faults) -> Opti
         if target.weight() > 1000 {
             faults.push(here.key("weight"), target.weight().to_string(), "0 to 1000");
         }
+        if target.max_in_flight() == Some(0) {
+            faults.push(here.key("max_in_flight"), "0", "1 or more");
+        }
         match Url::parse(target.url()) {
             Ok(place) => targets.push(Target::new(target, place)),
             Err(why) => faults.push(here, format!("{:?} ({why})", target.url()), ALLOWED),
