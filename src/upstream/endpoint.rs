@@ -136,9 +136,10 @@ impl Endpoint {
     /// Room for a request, if there is any.
     pub(super) fn take(self: &Arc<Self>) -> Option<Slot> {
         let most = self.manner.most.unwrap_or(u32::MAX);
-        let entered = self.standing.in_flight.fetch_add(1, Ordering::Relaxed) < most;
-        let slot = Slot { endpoint: Arc::clone(self) };
-        entered.then_some(slot)
+        let more = |inside: u32| (inside < most).then(|| inside + 1);
+        // A slot that was not had must not be given back: that would wake who waits, for nothing and for ever.
+        let entered = self.standing.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        entered.ok().map(|_| Slot { endpoint: Arc::clone(self) })
     }
 }
 
@@ -155,5 +156,64 @@ impl Drop for Slot {
         if self.endpoint.manner.most.is_some() {
             self.endpoint.manner.room.notify_one();
         }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use futures::FutureExt;
+
+    /// An endpoint of this weight that takes so many requests.
+    pub fn endpoint(
+        id: u32,
+        weight: u32,
+        most: Option<u32>,
+        slow_start: Option<Duration>,
+        now: Instant,
+    ) -> Arc<Endpoint> {
+        let port = u16::try_from(id).unwrap();
+        Arc::new(Endpoint {
+            url: format!("http://127.0.0.1:{port}").into(),
+            authority: HeaderValue::from_static("localhost"),
+            peer: HttpPeer::new(("127.0.0.1", port), false, String::new()),
+            weight,
+            standing: Arc::new(Standing::new(id, now)),
+            manner: Manner { checked: false, slow_start, most, room: Arc::default() },
+        })
+    }
+
+    #[test]
+    fn room_is_given_back_and_only_then_is_it_told() {
+        let endpoint = endpoint(1, 1, Some(2), None, Instant::now());
+        let told = || endpoint.manner.room.notified().now_or_never().is_some();
+        let (first, _second) = (endpoint.take().unwrap(), endpoint.take().unwrap());
+        for _ in 0..3 {
+            assert!(endpoint.take().is_none());
+        }
+        assert_eq!(endpoint.standing.in_flight(), 2);
+        assert!(!told());
+        drop(first);
+        assert!(told() && !told());
+        assert!(endpoint.take().is_some());
+    }
+
+    #[test]
+    fn who_comes_back_gets_ever_more_of_its_share() {
+        let (start, slow) = (Instant::now(), Duration::from_secs(10));
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let endpoint = endpoint(1, 2, None, Some(slow), start);
+        assert_eq!((endpoint.ramp(at(0)), endpoint.load(at(0))), (1.0, 0.5));
+        endpoint.standing.drain(true, at(1));
+        assert!(!endpoint.available(at(1)));
+        endpoint.standing.drain(false, at(20));
+        assert!(endpoint.available(at(20)));
+        let ramps = [20, 21, 25, 30, 99].map(|seconds| endpoint.ramp(at(seconds)));
+        assert_eq!(ramps, [0.1, 0.1, 0.5, 1.0, 1.0]);
+        // With a fifth of its share it is as busy with one as with five.
+        assert_eq!(endpoint.load(at(22)), 2.5);
+        // That it is told again that it is there changes nothing.
+        endpoint.standing.drain(false, at(50));
+        assert_eq!(endpoint.ramp(at(50)), 1.0);
     }
 }
