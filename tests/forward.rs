@@ -17,9 +17,7 @@ use crate::support::{Answer, Gateway, Origin, Raw, RawOrigin, Recorder, Request,
 fn by_protocol(url: &str) -> String {
     let mut config = String::from("services:\n");
     for protocol in ["http1", "h2"] {
-        config += &format!(
-            "  {protocol}: {{ targets: [\"{url}\"], protocol: {protocol}, circuit_breaker: {{ enabled: false }} }}\n"
-        );
+        config += &format!("  {protocol}: {{ targets: [\"{url}\"], protocol: {protocol}, circuit_breaker: {{ enabled: false }} }}\n");
     }
     config += "routes:\n";
     for protocol in ["http1", "h2"] {
