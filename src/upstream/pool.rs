@@ -6,7 +6,9 @@
 //!
 //! * First choice: the selector's first that is available, has room and was not tried by this request. One that has
 //!   only just come back is passed over by chance, the more the less of its share it has.
-//! * Else any that is available, has room and was not tried; else one that was: a service of one target is tried again.
+//! * Else any that is available, has room and was not tried.
+//! * Else, for a request that others failed already, one that is ejected: it may be back while those are not.
+//! * Else one that was tried: a service of one target is tried again.
 //! * Each endpoint has the weight of its target.
 //!
 //! Known inaccuracy: the least load is looked for among [`LOOKED_AT`] endpoints, neighbours in the list from a random one on.
@@ -116,7 +118,11 @@ impl Pool {
         let any = |wanted: &dyn Fn(&Arc<Endpoint>) -> bool| {
             self.from(start).filter(|endpoint| wanted(endpoint)).find_map(Endpoint::take)
         };
-        if let Some(slot) = any(&fresh).or_else(|| any(&|endpoint| !tried.is_empty() && endpoint.available(now))) {
+        let is_retry = !tried.is_empty();
+        let untried = |endpoint: &Arc<Endpoint>| !tried.contains(&endpoint.standing.id);
+        let ejected = |endpoint: &Arc<Endpoint>| is_retry && endpoint.is_in_service() && untried(endpoint);
+        let again = |endpoint: &Arc<Endpoint>| is_retry && endpoint.available(now);
+        if let Some(slot) = any(&fresh).or_else(|| any(&ejected)).or_else(|| any(&again)) {
             return Choice::Taken(slot);
         }
         if self.endpoints.iter().any(|endpoint| endpoint.available(now)) { Choice::Busy } else { Choice::Nobody }
@@ -261,15 +267,20 @@ mod tests {
                 with_room.map(|endpoint| endpoint.standing.id).filter(|id| wanted(*id)).collect()
             };
             let (fresh, any) = (ids(&|id| !tried.contains(&id)), ids(&|_| true));
+            let ejected = endpoints.iter().map(|endpoint| &endpoint.standing).filter(|standing| {
+                let is_spare = !tried.is_empty() && !tried.contains(&standing.id);
+                is_spare && standing.conduct.is_ejected(now) && standing.in_flight() == 0
+            });
+            let ejected: Vec<_> = ejected.map(|standing| standing.id).collect();
             match pool.choose(key, &tried, now) {
                 Choice::Taken(slot) => {
                     let id = slot.endpoint.standing.id;
-                    let wanted = if fresh.is_empty() { &any } else { &fresh };
+                    let wanted = [&fresh, &ejected].into_iter().find(|ids| !ids.is_empty()).unwrap_or(&any);
                     prop_assert!(wanted.contains(&id), "{id} of {wanted:?}");
                     prop_assert_eq!(slot.endpoint.standing.in_flight(), 1);
                 }
-                Choice::Busy => prop_assert!(any.is_empty() && !available.is_empty()),
-                Choice::Nobody => prop_assert!(available.is_empty()),
+                Choice::Busy => prop_assert!(any.is_empty() && ejected.is_empty() && !available.is_empty()),
+                Choice::Nobody => prop_assert!(available.is_empty() && ejected.is_empty()),
             }
             prop_assert_eq!(endpoints.iter().map(|one| one.standing.in_flight() as usize).sum::<usize>(), held.len());
         }
