@@ -312,6 +312,8 @@ async fn room_is_given_back_however_a_request_ends() {
             for mut rest in [first, second].into_iter().flatten() {
                 assert_eq!(rest.response().await.status(), 200);
             }
+            // Who went while it waited keeps its place until its turn comes.
+            waiting(&gateway, 0.0).await;
             is_free("a client went").await;
         }
     }

@@ -72,7 +72,11 @@ async fn run(address: SocketAddr, mut state: watch::Receiver<State>, counts: Cou
         let mut dead = state.clone();
         tokio::select! {
             () = accept(&listener, &state, &counts) => {}
-            _ = dead.wait_for(|state| !listens(state)) => {}
+            ended = async { dead.wait_for(|state| !listens(state)).await.is_err() } => {
+                if ended {
+                    return;
+                }
+            }
         }
     }
 }

@@ -158,7 +158,8 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn compile(json: Value) -> (Option<Settings>, Vec<String>) {
+    fn compile(mut json: Value) -> (Option<Settings>, Vec<String>) {
+        json["targets"] = json!([]);
         let raw = serde_json::from_value(json).unwrap();
         let mut faults = Faults::default();
         let settings = Settings::compile(&raw, &Place::new("app"), &mut faults);
