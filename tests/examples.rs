@@ -8,7 +8,6 @@ use std::process::Command;
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::dns::DnsServer;
 use crate::support::grpc::{Caller, Number};
 use crate::support::tls::{Authority, Files};
 use crate::support::websocket::Socket;
@@ -29,24 +28,18 @@ macro_rules! examples {
 
 examples! {
     access_log: "access-log.yaml",
-    caps: "caps.yaml",
-    circuit_breaker: "circuit-breaker.yaml",
     client_certificates: "client-certificates.yaml",
     compression: "compression.yaml",
-    discovery: "discovery.yaml",
     drain: "drain.yaml",
     engadi: "engadi.yaml",
     grpc: "grpc.yaml",
-    health_checks: "health-checks.yaml",
     hosts: "hosts.yaml",
     https: "https.yaml",
     limits: "limits.yaml",
-    load_balancing: "load-balancing.yaml",
     methods_headers_query: "methods-headers-query.yaml",
     path_patterns: "path-patterns.yaml",
     proxy_protocol: "proxy-protocol.yaml",
     redirect_and_respond: "redirect-and-respond.yaml",
-    retries: "retries.yaml",
     rewrite: "rewrite.yaml",
     several_files: "several-files/gatekeeper.yaml",
     shields: "shields.yaml",

@@ -7,12 +7,14 @@
 mod support;
 
 mod answers;
+mod balancing;
 mod checks;
 mod cli;
 mod compression;
 mod connections;
 mod deadlines;
 mod examples;
+mod faults;
 mod forward;
 mod fuzz;
 mod grpc;
@@ -22,9 +24,11 @@ mod headers;
 mod life;
 mod log;
 mod malformed;
+mod posts;
 mod proxy_protocol;
 mod reload;
 mod reload_load;
+mod retries;
 mod routing;
 mod selftest;
 mod services;

@@ -131,14 +131,15 @@ pub fn after_failed_exchange(session: &Session, ctx: &mut Ctx, peer: &HttpPeer, 
     told(error, peer, given_up || again)
 }
 
-/// How an attempt failed, if it was the upstream that did.
+/// How an attempt failed, if it was the upstream that did. When time is over the client's side may break off first, because
+/// it is no longer read then: whose fault that is says the watch, not the error.
 fn failure(error: &Error) -> Option<Failure> {
-    let late = deadline::watch(Watch::late);
-    if *error.esource() != ErrorSource::Upstream || late.is_some_and(|late| late.kind != Kind::UPSTREAM_TIMEOUT) {
-        return None;
+    if let Some(late) = deadline::watch(Watch::late) {
+        return (late.kind == Kind::UPSTREAM_TIMEOUT).then_some(Failure::Timeout);
     }
-    let timeout = late.is_some() || matches!(error.etype(), ErrorType::ReadTimedout | ErrorType::WriteTimedout);
-    Some(if timeout { Failure::Timeout } else { Failure::Reset })
+    let timeout = matches!(error.etype(), ErrorType::ReadTimedout | ErrorType::WriteTimedout);
+    let failure = if timeout { Failure::Timeout } else { Failure::Reset };
+    (*error.esource() == ErrorSource::Upstream).then_some(failure)
 }
 
 fn told(error: Box<Error>, peer: &HttpPeer, again: bool) -> Box<Error> {

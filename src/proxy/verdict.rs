@@ -41,7 +41,7 @@ pub fn tell_early(forward: &mut Forward) {
     }
 }
 
-/// Judges an endpoint anew by what its response's trailers say.
+/// Judges an endpoint by what its response's trailers say.
 pub fn note_trailers(trailers: &HeaderMap, ctx: &mut Ctx) {
     if let Some(forward) = ctx.forward.as_mut().filter(|forward| says_failed(forward, trailers)) {
         forward.failed = true;

@@ -108,7 +108,12 @@ impl Standing {
 impl Endpoint {
     /// Whether it may get a request now: the one question that decides, but for whether there is room.
     pub fn available(&self, now: Instant) -> bool {
-        !self.standing.is_drained() && self.is_well() && !self.standing.conduct.is_ejected(now)
+        self.is_in_service() && !self.standing.conduct.is_ejected(now)
+    }
+
+    /// Whether it may get a request at all, however its attempts went.
+    pub(super) fn is_in_service(&self) -> bool {
+        !self.standing.is_drained() && self.is_well()
     }
 
     /// Whether its checks, if there are any, find it well.
@@ -160,5 +165,64 @@ impl Drop for Slot {
         if self.endpoint.manner.most.is_some() {
             self.endpoint.manner.room.notify_one();
         }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use futures::FutureExt;
+
+    /// An endpoint of this weight that takes so many requests.
+    pub fn endpoint(
+        id: u32,
+        weight: u32,
+        most: Option<u32>,
+        slow_start: Option<Duration>,
+        now: Instant,
+    ) -> Arc<Endpoint> {
+        let port = u16::try_from(id).unwrap();
+        Arc::new(Endpoint {
+            url: format!("http://127.0.0.1:{port}").into(),
+            authority: HeaderValue::from_static("localhost"),
+            peer: HttpPeer::new(("127.0.0.1", port), false, String::new()),
+            weight,
+            standing: Arc::new(Standing::new(id, now)),
+            manner: Manner { checked: false, slow_start, most, room: Arc::default() },
+        })
+    }
+
+    #[test]
+    fn room_is_given_back_and_only_then_is_it_told() {
+        let endpoint = endpoint(1, 1, Some(2), None, Instant::now());
+        let told = || endpoint.manner.room.notified().now_or_never().is_some();
+        let (first, _second) = (endpoint.take().unwrap(), endpoint.take().unwrap());
+        for _ in 0..3 {
+            assert!(endpoint.take().is_none());
+        }
+        assert_eq!(endpoint.standing.in_flight(), 2);
+        assert!(!told());
+        drop(first);
+        assert!(told() && !told());
+        assert!(endpoint.take().is_some());
+    }
+
+    #[test]
+    fn who_comes_back_gets_ever_more_of_its_share() {
+        let (start, slow) = (Instant::now(), Duration::from_secs(10));
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let endpoint = endpoint(1, 2, None, Some(slow), start);
+        assert_eq!((endpoint.ramp(at(0)), endpoint.load(at(0))), (1.0, 0.5));
+        endpoint.standing.drain(true, at(1));
+        assert!(!endpoint.available(at(1)));
+        endpoint.standing.drain(false, at(20));
+        assert!(endpoint.available(at(20)));
+        let ramps = [20, 21, 25, 30, 99].map(|seconds| endpoint.ramp(at(seconds)));
+        assert_eq!(ramps, [0.1, 0.1, 0.5, 1.0, 1.0]);
+        // With a fifth of its share it is as busy with one as with five.
+        assert_eq!(endpoint.load(at(22)), 2.5);
+        // That it is told again that it is there changes nothing.
+        endpoint.standing.drain(false, at(50));
+        assert_eq!(endpoint.ramp(at(50)), 1.0);
     }
 }

@@ -342,6 +342,9 @@ fn understand(raw: &model::Service, at: &Place<'_>, faults: &mut Faults) -> Opti
             let fault = format!("the same as targets[{first}]");
             faults.add(Fault::saying(here.clone(), fault).with_hint("give one of them a weight"));
         }
+        if target.max_in_flight() == Some(0) {
+            faults.push(here.key("max_in_flight"), "0", "1 or more");
+        }
         match Url::parse(target.url()) {
             Ok(place) => targets.push(Target::new(target, place)),
             Err(why) => faults.push(here, format!("{:?} ({why})", target.url()), ALLOWED),

@@ -43,7 +43,10 @@ impl Settings {
             faults.push(at.key("load_balancing"), format!("{:?}", raw.load_balancing), pool::ALLOWED);
         }
         check_numbers(raw, at, faults);
-        let check = raw.health_check.as_ref().map(|check| Check::compile(check, &at.key("health_check"), faults));
+        let check = match &raw.health_check {
+            Some(check) => Some(Check::compile(check, &at.key("health_check"), faults)),
+            None => None,
+        };
         let breaker = &at.key("circuit_breaker");
         let failures = failures(&raw.circuit_breaker, breaker, faults);
         let failure_statuses = failure_statuses(&raw.circuit_breaker, breaker, faults);
@@ -148,4 +151,90 @@ fn failure_statuses(raw: &CircuitBreaker, at: &Place, faults: &mut Faults) -> Bo
 fn ejection(raw: &model::Ejection) -> outlier::Policy {
     let failures = if raw.enabled.0 { raw.failures } else { u32::MAX };
     outlier::Policy { failures, base: raw.base.0, cap: raw.max.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn compile(mut json: Value) -> (Option<Settings>, Vec<String>) {
+        json["targets"] = json!([]);
+        let raw = serde_json::from_value(json).unwrap();
+        let mut faults = Faults::default();
+        let settings = Settings::compile(&raw, &Place::new("app"), &mut faults);
+        (settings, faults.faults().into_iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn what_is_written_is_what_holds() {
+        let (settings, faults) = compile(json!({
+            "load_balancing": "hash:cookie:sid", "slow_start": "10s", "max_in_flight": 7,
+            "queue": { "length": 3, "timeout": "2s" },
+            "circuit_breaker": { "failure_threshold": 9, "failure_statuses": [404, 500] },
+            "ejection": { "failures": 4, "base": "1s", "max": "3s" },
+            "retry_budget": { "share": 0.5, "per_second": 1, "saved": "4s" },
+        }));
+        let settings = settings.unwrap();
+        assert!(faults.is_empty(), "{faults:?}");
+        let seconds = Duration::from_secs;
+        let queue = Queue { length: 3, timeout: seconds(2) };
+        assert_eq!(settings.slow_start, Some(seconds(10)));
+        assert_eq!((settings.room, settings.queue), (Some(Room { most: 7, queue }), queue));
+        assert_eq!(settings.breaker.map(|breaker| breaker.failures), Some(Failures::Consecutive(9)));
+        assert_eq!(settings.ejection, outlier::Policy { failures: 4, base: seconds(1), cap: seconds(3) });
+        assert_eq!(settings.allowance, Allowance { share: 0.5, floor: 1, saved: seconds(4) });
+        let failures = [404, 500, 502].map(|status| settings.is_failure(StatusCode::from_u16(status).unwrap()));
+        assert_eq!(failures, [true, true, false]);
+    }
+
+    #[test]
+    fn what_is_not_written_is_as_documented_and_what_is_switched_off_never_happens() {
+        let settings = compile(json!({})).0.unwrap();
+        assert_eq!(settings.breaker, Some(breaker::Policy::default()));
+        assert_eq!((settings.ejection, settings.allowance), (outlier::Policy::default(), Allowance::default()));
+        assert_eq!((settings.balancing, settings.room), (Balancing::RoundRobin, None));
+        let off = json!({ "circuit_breaker": { "enabled": false }, "ejection": { "enabled": false, "failures": 1 } });
+        let settings = compile(off).0.unwrap();
+        assert_eq!((settings.breaker, settings.ejection.failures), (None, u32::MAX));
+    }
+
+    #[test]
+    fn every_fault_names_its_place_and_what_is_allowed() {
+        let cases = [
+            (json!({ "load_balancing": "best" }), r#"app.load_balancing: found "best", allowed: round_robin, random"#),
+            (json!({ "load_balancing": "hash:header:" }), r#"app.load_balancing: found "hash:header:""#),
+            (json!({ "max_in_flight": 0 }), "app.max_in_flight: found 0, allowed: 1 to 10000000"),
+            (json!({ "queue": { "length": 1_000_001 } }), "app.queue.length: found 1000001, allowed: 0 to 1000000"),
+            (json!({ "ejection": { "failures": 0 } }), "app.ejection.failures: found 0, allowed: 1 to 10000"),
+            (json!({ "ejection": { "base": "10s", "max": "9s" } }), "app.ejection.max: found 9s, allowed: 10s (base)"),
+            (json!({ "retry_budget": { "share": 1.1 } }), "app.retry_budget.share: found 1.1, allowed: 0 to 1"),
+            (json!({ "retry_budget": { "share": -0.1 } }), "app.retry_budget.share: found -0.1"),
+            (json!({ "retry_budget": { "per_second": 100_001 } }), "app.retry_budget.per_second: found 100001"),
+            (
+                json!({ "circuit_breaker": { "failure_threshold": 0 } }),
+                "app.circuit_breaker.failure_threshold: found 0",
+            ),
+            (
+                json!({ "circuit_breaker": { "success_threshold": 0 } }),
+                "app.circuit_breaker.success_threshold: found 0",
+            ),
+            (json!({ "circuit_breaker": { "timeout": "2s", "max_timeout": "1s" } }), "app.circuit_breaker.max_timeout"),
+            (json!({ "circuit_breaker": { "ratio": { "rate": 0.0 } } }), "app.circuit_breaker.ratio.rate: found 0"),
+            (json!({ "circuit_breaker": { "ratio": { "rate": 1.01 } } }), "app.circuit_breaker.ratio.rate: found 1.01"),
+            (
+                json!({ "circuit_breaker": { "ratio": { "min_requests": 0 } } }),
+                "app.circuit_breaker.ratio.min_requests",
+            ),
+            (json!({ "circuit_breaker": { "ratio": {}, "failure_threshold": 3 } }), "app.circuit_breaker.ratio: "),
+            (
+                json!({ "circuit_breaker": { "failure_statuses": [500, 200] } }),
+                "app.circuit_breaker.failure_statuses[1]: found 200, allowed: 400 to 599",
+            ),
+        ];
+        for (json, fault) in cases {
+            let faults = compile(json.clone()).1;
+            assert!(faults.len() == 1 && faults[0].contains(fault), "{json}: {faults:?}, not {fault:?}");
+        }
+    }
 }

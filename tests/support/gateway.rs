@@ -262,6 +262,13 @@ impl Gateway {
         self.admin("/metrics").await.text().to_owned()
     }
 
+    /// What a metric stands at; 0 when it is not there. The series is as in the text format: `name{label="value"}`.
+    pub async fn metric(&self, series: &str) -> f64 {
+        let metrics = self.metrics().await;
+        let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().unwrap())
+    }
+
     /// The access log so far, without a line that is being written.
     pub fn log_lines(&self) -> Vec<String> {
         let log = fs::read_to_string(self.file("access.log")).unwrap_or_default();

@@ -38,6 +38,8 @@ pub async fn answer(request: http::Request<Incoming>) -> http::Response<Body> {
         "Double" => server.unary(service_fn(double), request).await,
         "Count" => server.server_streaming(service_fn(count), request).await,
         "Sum" => server.client_streaming(service_fn(sum), request).await,
+        "Fail" => server.unary(service_fn(fail), request).await,
+        "FailLate" => server.server_streaming(service_fn(fail_late), request).await,
         "RunningSum" => server.streaming(service_fn(running_sum), request).await,
         _ => Status::unimplemented(method).into_http(),
     };
@@ -66,6 +68,17 @@ async fn count(request: Request<Number>) -> Result<Response<Numbers>, Status> {
     let numbers = stream::iter((1..=last.abs()).map(|value| Ok(number(value))));
     let failure = stream::iter((last < 0).then(|| Err(Status::data_loss("broken off"))));
     Ok(Response::new(numbers.chain(failure).boxed()))
+}
+
+/// Fails with the code that the number is, at once.
+async fn fail(request: Request<Number>) -> Result<Response<Number>, Status> {
+    Err(Status::new(Code::from(request.into_inner().value as i32), "as asked"))
+}
+
+/// The same after a message.
+async fn fail_late(request: Request<Number>) -> Result<Response<Numbers>, Status> {
+    let failure = Status::new(Code::from(request.into_inner().value as i32), "as asked");
+    Ok(Response::new(stream::iter([Ok(number(1)), Err(failure)]).boxed()))
 }
 
 async fn sum(request: Request<Streaming<Number>>) -> Result<Response<Number>, Status> {

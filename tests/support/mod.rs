@@ -11,6 +11,7 @@ pub mod origin;
 pub mod pattern;
 pub mod raw;
 pub mod recorder;
+pub mod script;
 pub mod tls;
 pub mod websocket;
 
@@ -22,6 +23,7 @@ pub use http::Request;
 pub use origin::{Origin, Seen};
 pub use raw::{Raw, RawOrigin};
 pub use recorder::Recorder;
+pub use script::{Act, Fleet, Refusing};
 
 /// How long anything that should happen at once may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
