@@ -35,5 +35,6 @@ mod supervision;
 mod systemd;
 mod tls;
 mod upgrade;
+mod upheaval;
 mod upstream_tls;
 mod websocket;
