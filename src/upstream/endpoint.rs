@@ -108,7 +108,12 @@ impl Standing {
 impl Endpoint {
     /// Whether it may get a request now: the one question that decides, but for whether there is room.
     pub fn available(&self, now: Instant) -> bool {
-        !self.standing.is_drained() && self.is_well() && !self.standing.conduct.is_ejected(now)
+        self.is_willing() && !self.standing.conduct.is_ejected(now)
+    }
+
+    /// Whether it may get a request, if only for want of another: nobody drained it, and its checks find it well.
+    pub(super) fn is_willing(&self) -> bool {
+        !self.standing.is_drained() && self.is_well()
     }
 
     /// Whether its checks, if there are any, find it well.

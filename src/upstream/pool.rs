@@ -6,7 +6,9 @@
 //!
 //! * First choice: the selector's first that is available, has room and was not tried by this request. One that has
 //!   only just come back is passed over by chance, the more the less of its share it has.
-//! * Else any that is available, has room and was not tried; else one that was: a service of one target is tried again.
+//! * Else any that is available, has room and was not tried. For a request that tried one in vain, else any that was not
+//!   tried though it is ejected (the only one that works may be among them); else one that was: a service of one target
+//!   is tried again.
 //! * Each endpoint has the weight of its target.
 //!
 //! Known inaccuracy: the least load is looked for among [`LOOKED_AT`] endpoints, neighbours in the list from a random one on.
@@ -115,7 +117,10 @@ impl Pool {
         let any = |wanted: &dyn Fn(&Arc<Endpoint>) -> bool| {
             self.from(start).filter(|endpoint| wanted(endpoint)).find_map(Endpoint::take)
         };
-        if let Some(slot) = any(&fresh).or_else(|| any(&|endpoint| !tried.is_empty() && endpoint.available(now))) {
+        let again = !tried.is_empty();
+        let spare = |endpoint: &Arc<Endpoint>| again && endpoint.is_willing() && !tried.contains(&endpoint.standing.id);
+        let any_again = || any(&spare).or_else(|| any(&|endpoint| again && endpoint.available(now)));
+        if let Some(slot) = any(&fresh).or_else(any_again) {
             return Choice::Taken(slot);
         }
         if self.endpoints.iter().any(|endpoint| endpoint.available(now)) { Choice::Busy } else { Choice::Nobody }
