@@ -12,7 +12,7 @@ TEST_TOOLS := h2load:nghttp2-client systemd-analyze:systemd openssl:openssl
 BENCH_TOOLS := wrk:wrk python3:python3
 
 # Tests that measure time: alone, one after the other.
-TIMED := balancing:: connections:: deadlines:: h2_abuse:: life:: posts:: proxy_protocol:: retries:: shields::
+TIMED := balancing:: connections:: deadlines:: h2_abuse:: life:: posts:: proxy_protocol:: retries:: shields:: upheaval::
 
 PREFIX ?= /usr/local
 BINARY ?= target/release/gatekeeper

@@ -39,5 +39,6 @@ mod supervision;
 mod systemd;
 mod tls;
 mod upgrade;
+mod upheaval;
 mod upstream_tls;
 mod websocket;

@@ -233,7 +233,7 @@ mod tests {
 
     fn pool(endpoints: Vec<Arc<Endpoint>>, balancing: &str, now: Instant) -> Pool {
         let ejection = outlier::Policy { failures: 1, ..outlier::Policy::default() };
-        Pool::new(endpoints, &Balancing::parse(balancing).unwrap(), ejection, now)
+        Pool::new(endpoints, &Balancing::parse(balancing).unwrap(), ejection)
     }
 
     fn states() -> impl Strategy<Value = Vec<(State, u32, bool)>> {

@@ -349,7 +349,9 @@ impl Drop for Gateway {
         self.stop();
         if std::thread::panicking() {
             eprintln!("--- the gateway's standard error\n{}", self.said());
-            eprintln!("--- its access log\n{}", self.log_lines().join("\n"));
+            let lines = self.log_lines();
+            let last = lines.split_at(lines.len().saturating_sub(100)).1;
+            eprintln!("--- the end of its access log\n{}", last.join("\n"));
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Nothing here sleeps for a guess: whatever takes time is polled with a deadline, and every read has one.
 
 pub mod client;
+pub mod crowd;
 pub mod dns;
 pub mod gateway;
 pub mod grpc;
@@ -12,6 +13,7 @@ pub mod pattern;
 pub mod raw;
 pub mod recorder;
 pub mod script;
+pub mod target;
 pub mod tls;
 pub mod websocket;
 
