@@ -8,6 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::support::dns::DnsServer;
 use crate::support::grpc::{Caller, Number};
 use crate::support::tls::{Authority, Files};
 use crate::support::websocket::Socket;
@@ -28,18 +29,24 @@ macro_rules! examples {
 
 examples! {
     access_log: "access-log.yaml",
+    caps: "caps.yaml",
+    circuit_breaker: "circuit-breaker.yaml",
     client_certificates: "client-certificates.yaml",
     compression: "compression.yaml",
+    discovery: "discovery.yaml",
     drain: "drain.yaml",
     engadi: "engadi.yaml",
     grpc: "grpc.yaml",
+    health_checks: "health-checks.yaml",
     hosts: "hosts.yaml",
     https: "https.yaml",
     limits: "limits.yaml",
+    load_balancing: "load-balancing.yaml",
     methods_headers_query: "methods-headers-query.yaml",
     path_patterns: "path-patterns.yaml",
     proxy_protocol: "proxy-protocol.yaml",
     redirect_and_respond: "redirect-and-respond.yaml",
+    retries: "retries.yaml",
     rewrite: "rewrite.yaml",
     several_files: "several-files/gatekeeper.yaml",
     shields: "shields.yaml",
@@ -117,6 +124,127 @@ fn seen_by(answer: &Answer, origin: &str) -> Seen {
     let seen = answer.seen();
     assert_eq!(seen.connection.origin, origin, "{seen:?}");
     seen
+}
+
+async fn caps(example: Example) {
+    let (small, large) = (Origin::named("small").await, Origin::named("large").await);
+    let gateway = example.run(&[("SMALL_URL", small.url()), ("LARGE_URL", large.url())]).await;
+    // Three at once, two that wait for half a second, one that finds the queue full.
+    let asked = (0..6).map(|_| gateway.get("/slow/800"));
+    let answers = futures::future::join_all(asked).await;
+    let refused = answers.iter().filter(|answer| answer.status == 503).collect::<Vec<_>>();
+    assert_eq!(refused.len(), 3);
+    for answer in refused {
+        assert_eq!(
+            (answer.header("x-gatekeeper-error"), answer.header("retry-after")),
+            (Some("service_busy"), Some("1"))
+        );
+    }
+    assert_eq!((small.requests(), large.requests()), (1, 2));
+}
+
+async fn circuit_breaker(example: Example) {
+    let origin = Origin::start().await;
+    let variables =
+        [("ORDERS_URL", origin.url()), ("SEARCH_URL", origin.url()), ("REPORTS_URL", origin.url()), ("OPEN_FOR", "1s")];
+    let gateway = example.run(&variables).await;
+    for _ in 0..3 {
+        assert_eq!(gateway.get("/orders/status/500").await.header("x-gatekeeper-error"), None);
+    }
+    let refused = gateway.get("/orders/1").await;
+    assert_eq!((refused.status.as_u16(), refused.header("x-gatekeeper-error")), (503, Some("circuit_open")));
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert_eq!(gateway.get("/rescue/1").await.status, 200);
+    eventually("a probe closes it", async || (gateway.get("/orders/1").await.status == 200).then_some(())).await;
+    for _ in 0..30 {
+        assert_eq!(gateway.get("/reports/1").await.status, 200);
+    }
+}
+
+async fn discovery(example: Example) {
+    let (dns, origin) = (DnsServer::start(), Origin::start().await);
+    dns.addresses("content.service.internal.", 1, &["127.0.0.2"]);
+    let (server, port) = (dns.address.to_string(), origin.address().port().to_string());
+    let gateway = example.run(&[("DNS_SERVER", &server), ("CONTENT_PORT", &port)]).await;
+    assert_eq!(gateway.get("/content/1").await.status, 502);
+    dns.addresses("content.service.internal.", 1, &["127.0.0.1"]);
+    let moved = format!("address=\"127.0.0.1:{port}\"");
+    eventually("its new address", async || gateway.metrics().await.contains(&moved).then_some(())).await;
+    assert_eq!(gateway.get("/content/1").await.status, 200);
+    assert_eq!(gateway.get("/workers/1").await.header("x-gatekeeper-error"), Some("no_target"));
+}
+
+async fn health_checks(example: Example) {
+    let origin = Origin::start().await;
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let spare = format!("http://{}", dead.local_addr().unwrap());
+    drop(dead);
+    let variables = [
+        ("CONTENT_URL", origin.url()),
+        ("SPARE_URL", &spare),
+        ("CACHE_URL", origin.url()),
+        ("NUMBERS_URL", origin.url()),
+        ("HEALTH_PATH", "/status/204"),
+        ("INTERVAL", "50ms"),
+    ];
+    let gateway = example.run(&variables).await;
+    let health = async |target: &str, state: &str| {
+        let line = format!("gatekeeper_target_health{{service=\"{target}\"");
+        eventually("the checks have found out", async || {
+            let metrics = gateway.metrics().await;
+            let states =
+                metrics.lines().filter(|text| text.starts_with(&line)).map(|text| text.rsplit(' ').next().unwrap());
+            let mut states: Vec<_> = states.collect();
+            states.sort();
+            (states.join(" ") == state).then_some(())
+        })
+        .await;
+    };
+    health("content", "1 3").await;
+    health("cache", "1").await;
+    health("numbers", "3").await;
+    for _ in 0..10 {
+        let answer = gateway.get("/content/1").await;
+        assert_eq!((answer.status.as_u16(), answer.seen().header("x-gatekeeper-attempt")), (200, Some("1")));
+    }
+    assert_eq!(gateway.get("/cache/1").await.status, 200);
+    assert_eq!(gateway.ask(Request::post("/Numbers/Double")).await.header("x-gatekeeper-error"), Some("no_target"));
+}
+
+async fn load_balancing(example: Example) {
+    let (first, second) = (Origin::named("first").await, Origin::named("second").await);
+    let gateway = example.run(&[("FIRST_URL", first.url()), ("SECOND_URL", second.url())]).await;
+    for _ in 0..40 {
+        assert_eq!(gateway.get("/turns/1").await.status, 200);
+    }
+    assert_eq!((first.requests(), second.requests()), (10, 30));
+    let at = async |tenant: &str| {
+        let answer = gateway.ask(Request::get("/tenants/1").header("x-tenant", tenant)).await;
+        answer.seen().connection.origin
+    };
+    let mut places = std::collections::BTreeSet::new();
+    for tenant in (0..20).map(|tenant| tenant.to_string()) {
+        let place = at(&tenant).await;
+        assert_eq!(at(&tenant).await, place);
+        places.insert(place);
+    }
+    assert_eq!(places.len(), 2);
+    assert_eq!(gateway.get("/least/1").await.status, 200);
+}
+
+async fn retries(example: Example) {
+    let (content, spare) = (Origin::named("content").await, Origin::named("spare").await);
+    let gateway = example.run(&[("CONTENT_URL", content.url()), ("SPARE_URL", spare.url())]).await;
+    let answer = gateway.get("/status/503").await;
+    assert_eq!((answer.status.as_u16(), answer.header("x-gatekeeper-error")), (503, None));
+    assert_eq!(content.requests() + spare.requests(), 3);
+    let paid = |key: Option<&'static str>| {
+        let request = Request::post("/payments/1").header("answer-x", "y");
+        key.into_iter().fold(request, |request, key| request.header("idempotency-key", key))
+    };
+    for key in [None, Some("1")] {
+        assert_eq!(gateway.ask(paid(key)).await.status, 200);
+    }
 }
 
 async fn access_log(example: Example) {

@@ -318,7 +318,7 @@ mod tests {
             conf.d/x.yaml: routes[1].hosts: found \"x\", allowed: a list; write [x]\n\
             conf.d/x.yaml: routes[1].path_pattern: found x, allowed: y\n\
             conf.d/x.yaml: services.s: the service name \"s\" is claimed twice; first at gatekeeper.yaml: services.s\n\
-            conf.d/x.yaml: services.t: found 1, allowed: a map with targets, protocol, tls, idle_timeout\n\
+            conf.d/x.yaml: services.t: found 1, allowed: a map with targets, protocol, tls, idle_timeout, load_balancing, slow_start, health_check, circuit_breaker, ejection, retry_budget, max_in_flight, queue, …\n\
             conf.d/y.yaml: paths: found 1, allowed: a map with merge_slashes\n\
             conf.d/y.yaml: rotes: unknown key; did you mean \"routes\"?\n\
             conf.d/y.yaml: routes: this is set twice; first at gatekeeper.yaml: routes\n";

@@ -184,7 +184,7 @@ routes[4].timeout: the environment variable TIMEOUT is not set; set it, or give 
 services.ai.targets: missing; this key is required
 services.content.targets[1].wieght: unknown key; did you mean "weight"?
 services.content.targets[2]: found 8004, allowed: a text such as http://10.0.0.5:8003, or a map with url, weight, max_in_flight; put it in quotes
-services.users: found "http://10.0.0.7", allowed: a map with targets, protocol, tls, idle_timeout
+services.users: found "http://10.0.0.7", allowed: a map with targets, protocol, tls, idle_timeout, load_balancing, slow_start, health_check, circuit_breaker, ejection, retry_budget, max_in_flight, queue, …
 tests[0].expect.rout: unknown key; did you mean "route"?
 threads: found "8", allowed: a whole number, 0 or more; write it without quotes
 trusted_proxies: found "10.0.0.0/8", allowed: a list; write [10.0.0.0/8]

@@ -118,9 +118,6 @@ fn build(file: &std::path::Path, previous: Option<&Plan>, metrics: &Metrics, rev
     let hosts = hosts(&loaded.config);
     let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
     let addresses = names.as_ref().map(|names| names.look_up_all(&hosts, LOOK_UPS)).unwrap_or_default();
-    for host in hosts.iter().filter(|host| !addresses.contains_key(**host)) {
-        log::warn!("the target {host:?} has no address now");
-    }
     let context = BuildContext {
         addresses,
         names,

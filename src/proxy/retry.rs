@@ -31,7 +31,7 @@ pub fn prepare(session: &Session, ctx: &mut Ctx, failure: Failure, asked: Option
     let end = route.timeouts.total.map(|total| ctx.began.instant + total);
     let now = Instant::now();
     let left = end.map_or(LONGEST_WAIT, |end| end.saturating_duration_since(now));
-    let repeatable = is_worth_it(session, route, forward, failure) && may_go_again(forward, now);
+    let repeatable = is_worth_it(session, route, forward, failure) && may_go_again(route, forward, now);
     let Some(next) = repeatable.then(|| next(route, forward, failure, asked, left, now)).flatten() else {
         return false;
     };
@@ -52,8 +52,9 @@ fn is_worth_it(session: &Session, route: &Route, forward: &Forward, failure: Fai
         && !session.as_ref().retry_buffer_truncated()
 }
 
-fn may_go_again(forward: &Forward, now: Instant) -> bool {
-    forward.permit.as_ref().is_some_and(|permit| permit.is_probe())
+fn may_go_again(route: &Route, forward: &Forward, now: Instant) -> bool {
+    !route.breaks
+        || forward.permit.as_ref().is_some_and(|permit| permit.is_probe())
         || forward.service.breaker.as_ref().is_none_or(|breaker| breaker.state(now) == State::Closed)
 }
 

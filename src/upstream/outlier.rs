@@ -56,7 +56,8 @@ impl Conduct {
 
     /// Whether it gets no requests.
     pub fn is_ejected(&self, now: Instant) -> bool {
-        self.until.load(Ordering::Relaxed) > self.millis(now)
+        let until = self.until.load(Ordering::Relaxed);
+        until != 0 && until > self.millis(now)
     }
 
     /// The end of its ejection, if it is ejected.

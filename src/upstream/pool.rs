@@ -133,11 +133,12 @@ impl Pool {
         };
         let wanted = |endpoint: &Arc<Endpoint>| fresh(endpoint) && drawn(endpoint);
         match &self.selector {
-            Selector::RoundRobin(list) => self.first(list.iter(&[]), wanted),
-            Selector::Random(list) => self.first(list.iter(&[]), wanted),
+            Selector::RoundRobin(list) => self.first(list.iter(&[]), self.endpoints.len() + 1, wanted),
+            Selector::Random(list) => self.first(list.iter(&[]), 2 * self.endpoints.len(), wanted),
             Selector::Hash(ring) => {
                 let key = key.unwrap_or_else(|| fastrand::u64(..));
-                self.first(ring.iter(&key.to_le_bytes()), wanted)
+                // Neighbours on the ring are often the same one's.
+                self.first(ring.iter(&key.to_le_bytes()), 8 * self.endpoints.len() + 32, wanted)
             }
             Selector::Least => {
                 let start = fastrand::usize(..self.endpoints.len().max(1));
@@ -147,9 +148,9 @@ impl Pool {
         }
     }
 
-    fn first(&self, mut turns: impl BackendIter, wanted: impl Fn(&Arc<Endpoint>) -> bool) -> Option<Slot> {
-        // A selector goes round for ever, and may name one several times before it names another.
-        for _ in 0..=2 * self.endpoints.len() {
+    /// The first one that is wanted and has room. A selector goes round for ever, so it ends after so many turns.
+    fn first(&self, mut turns: impl BackendIter, most: usize, wanted: impl Fn(&Arc<Endpoint>) -> bool) -> Option<Slot> {
+        for _ in 0..most {
             let place = turns.next()?.ext.get::<Place>()?;
             let endpoint = self.endpoints.get(place.0)?;
             if wanted(endpoint)
