@@ -8,6 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::support::dns::DnsServer;
 use crate::support::grpc::{Caller, Number};
 use crate::support::tls::{Authority, Files};
 use crate::support::websocket::Socket;

@@ -35,7 +35,8 @@ impl Scene {
         let record = folder.path().join("record");
         let targets = ["a", "b", "c"].map(|name| Target::start(name, &record));
         let urls = targets.each_ref().map(|target| format!("\"{}\"", target.url())).join(", ");
-        let route = if route.is_empty() { "timeouts: { connect: 300ms, first_byte: 500ms }, timeout: 5s" } else { route };
+        let route =
+            if route.is_empty() { "timeouts: { connect: 300ms, first_byte: 500ms }, timeout: 5s" } else { route };
         let config = format!(
             "services:\n  app: {{ targets: [{urls}], {service} }}\nroutes:\n  \
              - {{ name: all, path_pattern: /*, target_service: app, {route} }}\n"

@@ -122,8 +122,7 @@ impl Target {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "support::target::serve", "--include-ignored", "--nocapture", "--test-threads=1"]);
         command.env(ORDERS, serde_json::to_string(&self.orders).unwrap());
-        let mut process =
-            command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut said = BufReader::new(process.stderr.take().unwrap());
         acknowledged(&mut said);
         self.process = Some((process, said));
