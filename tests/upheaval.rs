@@ -74,9 +74,9 @@ async fn nobody_notices(what: &str, fate: fn(&mut Target)) {
     for run in 1..=10 {
         let mut scene = Scene::set().await;
         let crowd = Crowd::at_rate(scene.gateway.address, 2000);
-        sleep(SECOND * 3 / 2).await;
+        sleep(SECOND * 6 / 5).await;
         fate(&mut scene.targets[run % 3]);
-        sleep(2 * SECOND).await;
+        sleep(SECOND * 9 / 5).await;
         let tally = crowd.finish().await;
         let (retries, ejections) =
             (scene.metric("gatekeeper_retries_total", "").await, scene.metric("gatekeeper_ejections_total", "").await);
@@ -150,7 +150,7 @@ async fn a_probe_finds_the_target_that_is_back_even_if_that_was_ejected() {
 }
 
 /// All targets answer 503 from one moment on.
-async fn storm(clients: usize, breaker: &str) -> (Tally, usize, f64) {
+async fn storm(clients: usize, breaker: &str) -> (Tally, usize) {
     let mut scene = Scene::with(breaker, "").await;
     scene.each(|target| target.behave(SICK));
     let crowd = scene.of_clients(clients, 0);
@@ -167,13 +167,13 @@ async fn storm(clients: usize, breaker: &str) -> (Tally, usize, f64) {
     );
     assert_eq!(tally.of(503), tally.requests(), "{:#?}", tally.failures);
     assert!(beyond < 1.25, "{beyond}");
-    (tally, reached, floor)
+    (tally, reached)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_storm_of_503s_is_not_made_worse_by_retries() {
     for clients in [1, 8, 256] {
-        let (tally, reached, _) = storm(clients, "circuit_breaker: { enabled: false }").await;
+        let (tally, reached) = storm(clients, "circuit_breaker: { enabled: false }").await;
         assert!(reached > tally.requests(), "nothing is tried again");
     }
 }
@@ -181,7 +181,7 @@ async fn a_storm_of_503s_is_not_made_worse_by_retries() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_storm_of_503s_opens_the_breaker() {
     for clients in [1, 8, 256] {
-        let (tally, reached, _) = storm(clients, "").await;
+        let (tally, reached) = storm(clients, "").await;
         // What was under way when the breaker opened ends as it would have.
         assert!(reached <= 3 * (5 + clients), "{reached} of {} reached targets", tally.requests());
     }
@@ -200,6 +200,17 @@ struct Holdings {
 }
 
 impl Scene {
+    /// What it holds when nothing happens: not the connection that asked for it last.
+    async fn at_rest(&self) -> Holdings {
+        eventually("nothing changes", async || {
+            let before = self.holdings().await;
+            sleep(MOMENT).await;
+            let after = self.holdings().await;
+            (before == after).then_some(after)
+        })
+        .await
+    }
+
     async fn holdings(&self) -> Holdings {
         let metrics = self.gateway.metrics().await;
         let sum = |name| sum(&metrics, name, "");
@@ -219,7 +230,7 @@ impl Scene {
 async fn nothing_is_left(what: &str, service: &str, route: &str, play: impl AsyncFnOnce(&mut Scene)) {
     let service = format!("idle_timeout: 500ms, {service}");
     let mut scene = Scene::with(&service, route).await;
-    let before = scene.holdings().await;
+    let before = scene.at_rest().await;
     play(&mut scene).await;
     let (ended, at_end) = (Instant::now(), scene.holdings().await);
     let mut after = at_end.clone();
@@ -296,7 +307,9 @@ async fn nothing_is_left_of_clients_that_go_while_a_target_is_silent() {
         leave(scene, crowd, 50).await;
     })
     .await;
-    nothing_is_left("gone from targets that are cut off", "", PATIENT, async |scene| {
+    // Who goes while there is no connection yet is not noticed before there is one, or none.
+    let route = "timeouts: { connect: 1s, first_byte: 30s }";
+    nothing_is_left("gone from targets that are cut off", "", route, async |scene| {
         scene.each(Target::cut_off);
         let crowd = scene.of_clients(50, 0);
         leave(scene, crowd, 50).await;
@@ -332,6 +345,7 @@ async fn one_probe_at_a_time_reaches_a_target_whoever_asks() {
     let closed = async || (scene.metric("gatekeeper_breaker_state", "").await == 0).then_some(());
     eventually("the breaker closes", closed).await;
     let refused = crowd.tally();
+    sleep(MOMENT).await;
     let tally = crowd.finish().await;
     let happened = target::record(&scene.record).split_off(before);
     let probes = happened.chunks_exact(2).take_while(|pair| match pair {
@@ -339,7 +353,10 @@ async fn one_probe_at_a_time_reaches_a_target_whoever_asks() {
         _ => false,
     });
     let probes = probes.count();
-    println!("{probes} probes one after the other, then all: {:?}; refused until then: {refused:?}", tally.statuses);
+    println!(
+        "{probes} probes one after the other, then all: {:?}; refused until then: {:?}",
+        tally.statuses, refused.statuses
+    );
     assert!(probes >= PROBES, "{:?}", &happened[..2 * PROBES]);
     assert!(happened.len() > 4 * PROBES, "all pass when it is closed");
     assert_eq!(tally.unexplained, 0, "a 503 without Retry-After");

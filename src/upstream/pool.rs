@@ -231,7 +231,7 @@ mod tests {
         New,
     }
 
-    fn pool(endpoints: Vec<Arc<Endpoint>>, balancing: &str) -> Pool {
+    fn pool(endpoints: Vec<Arc<Endpoint>>, balancing: &str, now: Instant) -> Pool {
         let ejection = outlier::Policy { failures: 1, ..outlier::Policy::default() };
         Pool::new(endpoints, &Balancing::parse(balancing).unwrap(), ejection)
     }
@@ -254,7 +254,7 @@ mod tests {
             let slow_start = Some(Duration::from_secs(100));
             let endpoints: Vec<_> =
                 numbered().map(|(id, (_, weight, _))| endpoint(id, *weight, Some(1), slow_start, now)).collect();
-            let pool = pool(endpoints.clone(), balancing);
+            let pool = pool(endpoints.clone(), balancing, now);
             let mut held = Vec::new();
             for (endpoint, (state, ..)) in endpoints.iter().zip(&states) {
                 match state {
@@ -296,7 +296,7 @@ mod tests {
         let now = Instant::now();
         let weights = [7, 2, 1];
         let endpoints = (1..).zip(weights).map(|(id, weight)| endpoint(id, weight * 50, None, None, now)).collect();
-        let pool = pool(endpoints, "round_robin");
+        let pool = pool(endpoints, "round_robin", now);
         for _ in 0..5 {
             let mut counts = [0; 3];
             for _ in 0..10 {
@@ -311,7 +311,7 @@ mod tests {
     fn the_least_load_counts_by_weight() {
         let now = Instant::now();
         let endpoints = vec![endpoint(1, 3, None, None, now), endpoint(2, 1, None, None, now)];
-        let pool = pool(endpoints.clone(), "least_requests");
+        let pool = pool(endpoints.clone(), "least_requests", now);
         let _held: Vec<_> = (0..8).map(|_| pool.choose(None, &[], now)).collect();
         assert_eq!([endpoints[0].standing.in_flight(), endpoints[1].standing.in_flight()], [6, 2]);
     }

@@ -76,7 +76,8 @@ impl Tally {
         self.unexplained +=
             usize::from(answer.is_some_and(|answer| answer.status() == 503 && answer.header("retry-after").is_none()));
         if status != Some(200) && self.failures.len() < 10 {
-            self.failures.push(format!("{path} after {took:?}: {answer:?}"));
+            let code = answer.and_then(|answer| answer.header("x-gatekeeper-error"));
+            self.failures.push(format!("{path} after {took:?}: {status:?}, {code:?}"));
         }
     }
 }
