@@ -67,8 +67,7 @@ impl Fault {
     }
 
     fn truncated(self) -> Fault {
-        // A target is judged by its response's head.
-        Fault { truncated: true, counts: (true, false), ..self }
+        Fault { truncated: true, ..self }
     }
 
     fn harmless(self) -> Fault {

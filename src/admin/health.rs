@@ -279,3 +279,68 @@ fn mean(times: impl Iterator<Item = f64>) -> Option<f64> {
     let (count, sum) = times.fold((0.0, 0.0), |(count, sum), time| (count + 1.0, sum + time));
     (count > 0.0).then(|| sum / count)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::State::{Degraded, Healthy, Unhealthy, Unknown};
+    use super::*;
+
+    /// One letter a target: healthy, slow, unknown; in capitals if it gets no requests; `d`rained, or of no weight (`0`).
+    fn targets(letters: &str) -> Vec<TargetHealth> {
+        let target = |letter: char| {
+            let status = match letter.to_ascii_lowercase() {
+                'h' => Healthy,
+                's' => Degraded,
+                _ => Unknown,
+            };
+            let (available, drained) = (matches!(letter, 'h' | 's' | 'u'), letter == 'd');
+            let json = serde_json::json!({
+                "url": "", "address": null, "weight": u32::from(letter != '0'), "status": status, "available": available,
+                "drained": drained, "ejected_for": null, "in_flight": 0, "last_check_at": null, "response_time": null,
+                "error_count": 0, "success_count": 0, "registered": false,
+            });
+            serde_json::from_value(json).unwrap()
+        };
+        letters.chars().map(target).collect()
+    }
+
+    #[test]
+    fn a_service_is_what_its_targets_breaker_and_drain_make_it() {
+        use breaker::State::{Closed, HalfOpen, Open};
+        let table = [
+            ("", None, false, Unhealthy),
+            ("UH", Some(Closed), false, Unhealthy),
+            ("dd0", Some(Closed), false, Unhealthy),
+            ("hh", Some(Open), false, Unhealthy),
+            ("hh", Some(Closed), true, Unhealthy),
+            ("hs", Some(Closed), false, Degraded),
+            ("hU", Some(Closed), false, Degraded),
+            ("uU", None, false, Degraded),
+            ("hh", Some(HalfOpen), false, Degraded),
+            ("hh", Some(Closed), false, Healthy),
+            ("hu", None, false, Healthy),
+            ("hd0", None, false, Healthy),
+            ("u", None, false, Unknown),
+            ("ud", Some(Closed), false, Unknown),
+        ];
+        for (letters, circuit, draining, wanted) in table {
+            assert_eq!(status(&targets(letters), circuit, draining), wanted, "{letters} {circuit:?} {draining}");
+        }
+    }
+
+    #[test]
+    fn all_services_together_are_as_the_worst_but_one_that_still_works() {
+        let table: [(&[State], State); 7] = [
+            (&[], Healthy),
+            (&[Unhealthy, Unhealthy], Unhealthy),
+            (&[Unhealthy, Healthy], Degraded),
+            (&[Unhealthy, Unknown], Degraded),
+            (&[Degraded, Healthy], Degraded),
+            (&[Healthy, Unknown], Healthy),
+            (&[Unknown], Unknown),
+        ];
+        for (services, wanted) in table {
+            assert_eq!(together(services), wanted, "{services:?}");
+        }
+    }
+}

@@ -126,7 +126,12 @@ fn build(file: &std::path::Path, previous: Option<&Plan>, metrics: &Metrics, rev
         metrics,
     };
     match compile(&loaded.config, &context, revision, &mut faults) {
-        Some(plan) => Ok((loaded, plan, faults)),
+        Some(plan) => {
+            for host in hosts.iter().filter(|host| !context.addresses.contains_key(**host)) {
+                log::warn!("the target {host:?} has no address now");
+            }
+            Ok((loaded, plan, faults))
+        }
         None => Err(faults),
     }
 }

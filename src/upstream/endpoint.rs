@@ -116,6 +116,11 @@ impl Endpoint {
         !self.standing.is_drained() && self.is_well()
     }
 
+    /// Whether it would take a request now.
+    pub(super) fn has_room(&self, now: Instant) -> bool {
+        self.available(now) && self.manner.most.is_none_or(|most| self.standing.in_flight() < most)
+    }
+
     /// Whether its checks, if there are any, find it well.
     pub fn is_well(&self) -> bool {
         !self.manner.checked || self.standing.health.is_available()

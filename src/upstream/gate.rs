@@ -86,8 +86,9 @@ impl Gate {
             // From here on nobody leaves unheard.
             left.as_mut().enable();
             if let Some(pass) = is_next.then(|| self.take(room.most)).flatten() {
-                // There may be room for another.
-                self.left.notify_one();
+                if self.inside() < room.most {
+                    self.left.notify_one();
+                }
                 return Ok(pass);
             }
             timeout_at(until, left).await.map_err(|_| NoRoom::TooLate)?;

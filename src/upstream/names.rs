@@ -150,7 +150,7 @@ impl Names {
         while let Some(ended) = look_ups.join_next().await {
             match ended {
                 Ok((host, Ok(answer))) => drop(known.insert(host, answer)),
-                Ok((host, Err(why))) => log::warn!("{host} cannot be looked up: {why}"),
+                Ok((host, Err(why))) => log::debug!("{host} cannot be looked up: {why}"),
                 Err(why) => log::error!("a look-up of a name broke: {why}"),
             }
         }

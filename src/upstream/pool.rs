@@ -231,7 +231,7 @@ mod tests {
         New,
     }
 
-    fn pool(endpoints: Vec<Arc<Endpoint>>, balancing: &str, now: Instant) -> Pool {
+    fn pool(endpoints: Vec<Arc<Endpoint>>, balancing: &str) -> Pool {
         let ejection = outlier::Policy { failures: 1, ..outlier::Policy::default() };
         Pool::new(endpoints, &Balancing::parse(balancing).unwrap(), ejection)
     }
@@ -254,7 +254,7 @@ mod tests {
             let slow_start = Some(Duration::from_secs(100));
             let endpoints: Vec<_> =
                 numbered().map(|(id, (_, weight, _))| endpoint(id, *weight, Some(1), slow_start, now)).collect();
-            let pool = pool(endpoints.clone(), balancing, now);
+            let pool = pool(endpoints.clone(), balancing);
             let mut held = Vec::new();
             for (endpoint, (state, ..)) in endpoints.iter().zip(&states) {
                 match state {
@@ -277,15 +277,18 @@ mod tests {
                 is_spare && standing.conduct.is_ejected(now) && standing.in_flight() == 0
             });
             let ejected: Vec<_> = ejected.map(|standing| standing.id).collect();
+            let in_service = endpoints.iter().filter(|endpoint| available.is_empty() && endpoint.is_in_service());
+            let with_room = in_service.map(|endpoint| &endpoint.standing).filter(|standing| standing.in_flight() == 0);
+            let last: Vec<_> = with_room.map(|standing| standing.id).collect();
             match pool.choose(key, &tried, now) {
                 Choice::Taken(slot) => {
                     let id = slot.endpoint.standing.id;
-                    let wanted = [&fresh, &ejected].into_iter().find(|ids| !ids.is_empty()).unwrap_or(&any);
+                    let wanted = [&fresh, &ejected, &any].into_iter().find(|ids| !ids.is_empty()).unwrap_or(&last);
                     prop_assert!(wanted.contains(&id), "{id} of {wanted:?}");
                     prop_assert_eq!(slot.endpoint.standing.in_flight(), 1);
                 }
                 Choice::Busy => prop_assert!(any.is_empty() && ejected.is_empty() && !available.is_empty()),
-                Choice::Nobody => prop_assert!(available.is_empty() && ejected.is_empty()),
+                Choice::Nobody => prop_assert!(available.is_empty() && ejected.is_empty() && last.is_empty()),
             }
             prop_assert_eq!(endpoints.iter().map(|one| one.standing.in_flight() as usize).sum::<usize>(), held.len());
         }
@@ -296,7 +299,7 @@ mod tests {
         let now = Instant::now();
         let weights = [7, 2, 1];
         let endpoints = (1..).zip(weights).map(|(id, weight)| endpoint(id, weight * 50, None, None, now)).collect();
-        let pool = pool(endpoints, "round_robin", now);
+        let pool = pool(endpoints, "round_robin");
         for _ in 0..5 {
             let mut counts = [0; 3];
             for _ in 0..10 {
@@ -311,7 +314,7 @@ mod tests {
     fn the_least_load_counts_by_weight() {
         let now = Instant::now();
         let endpoints = vec![endpoint(1, 3, None, None, now), endpoint(2, 1, None, None, now)];
-        let pool = pool(endpoints.clone(), "least_requests", now);
+        let pool = pool(endpoints.clone(), "least_requests");
         let _held: Vec<_> = (0..8).map(|_| pool.choose(None, &[], now)).collect();
         assert_eq!([endpoints[0].standing.in_flight(), endpoints[1].standing.in_flight()], [6, 2]);
     }

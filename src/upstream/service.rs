@@ -146,8 +146,9 @@ impl Service {
             if is_next {
                 match self.choose(key, &[], Instant::now()) {
                     Choice::Taken(slot) => {
-                        // There may be room for another.
-                        self.memory.room.notify_one();
+                        if self.pool().endpoints.iter().any(|endpoint| endpoint.has_room(Instant::now())) {
+                            self.memory.room.notify_one();
+                        }
                         return Ok(slot);
                     }
                     Choice::Nobody => return Err(NoSlot::Nobody),
