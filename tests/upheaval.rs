@@ -69,8 +69,11 @@ fn sum(metrics: &str, name: &str, labels: &str) -> u64 {
     wanted.map(|(_, value)| value.parse::<u64>().unwrap()).sum()
 }
 
+/// What becomes of a target.
+type Fate = fn(&mut Target);
+
 /// Ten times one of three targets meets its fate under 2,000 requests per second, and no client hears of it.
-async fn nobody_notices(what: &str, fate: fn(&mut Target)) {
+async fn nobody_notices(what: &str, fate: Fate) {
     for run in 1..=10 {
         let mut scene = Scene::set().await;
         let crowd = Crowd::at_rate(scene.gateway.address, 2000);
@@ -244,7 +247,7 @@ async fn nothing_is_left(what: &str, service: &str, route: &str, play: impl Asyn
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_left_of_a_killed_frozen_or_cut_off_target() {
-    let fates: [(&str, fn(&mut Target)); 3] =
+    let fates: [(&str, Fate); 3] =
         [("killed", Target::kill), ("frozen", |target| target.freeze()), ("cut off", Target::cut_off)];
     for (what, fate) in fates {
         nothing_is_left(what, "", "", async |scene| {
