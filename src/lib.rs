@@ -7,10 +7,13 @@
 //!  2 inspect       plan::walk            malformed Host or target: 400 and close
 //!  3 canonicalise  route::path           one canonical path for everything after; client address; request id
 //!  4 route         route::table          host, path, method, headers, query, priority; 404, 405
-//!  5 balance       upstream::service     a service, and a target of it
-//!  6 forward       proxy::headers        header hygiene on the upstream's copy, rewrite, timeouts
-//!  7 respond       proxy::headers        response headers, request id, compression (compress)
-//!  8 settle        proxy::settle         where every request ends: metrics, log record
+//!  5 admit         proxy::admit          the service's breaker, its cap and queue; 503
+//!  6 balance       upstream::pool        an endpoint of the service; a retry (proxy::retry) picks another
+//!  7 forward       proxy::headers        header hygiene on the upstream's copy, rewrite, timeouts
+//!  8 respond       proxy::headers        response headers, request id, compression (compress)
+//!  9 settle        proxy::settle         where every request ends: verdicts (proxy::verdict), metrics, log record
+//!
+//!   meanwhile      upstream::keeper      names are looked up again, targets are asked whether they are well
 //! ```
 //!
 //! From the file to that walk: `config` (what a person may write) is compiled by `plan::compile` into a `plan::Plan`

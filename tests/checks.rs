@@ -251,7 +251,7 @@ async fn watch(stream: TcpStream, beginning: &'static [u8], tell: mpsc::Sender<&
     let mut peer = Raw::new(stream);
     peer.send(beginning).await;
     let mut bytes = [0; 1024];
-    peer.stream.read(&mut bytes).await.unwrap();
+    assert!(peer.stream.read(&mut bytes).await.unwrap() > 0);
     tell.send("asked").await.unwrap();
     while peer.stream.read(&mut bytes).await.is_ok_and(|length| length > 0) {}
     tell.send("closed").await.unwrap();
@@ -365,7 +365,8 @@ const SERVING: &[u8] = &[0, 0, 0, 0, 2, 8, 1];
 #[tokio::test(flavor = "multi_thread")]
 async fn a_grpc_answer_is_judged_to_its_end() {
     type Fields = &'static [(&'static str, &'static str)];
-    let cases: [(u16, Fields, &'static [u8], Option<Fields>, &str); 14] = [
+    type Case = (u16, Fields, &'static [u8], Option<Fields>, &'static str);
+    let cases: [Case; 14] = [
         (200, &[GRPC], SERVING, Some(&[("grpc-status", "0")]), ""),
         (200, &[("content-type", "application/grpc")], SERVING, Some(&[("grpc-status", "0")]), ""),
         (200, &[GRPC], SERVING, Some(&[("grpc-status", "2"), ("grpc-message", "no")]), "gRPC status \"2\", \"no\""),

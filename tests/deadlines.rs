@@ -239,8 +239,10 @@ async fn run(cases: &[Case]) {
             let protocol = if case.0 == H1 { "http1" } else { "h2" };
             let url = upstream.url();
             config.0 += &format!("  {name}: {{ targets: [\"{url}\"], protocol: {protocol} }}\n");
-            config.1 +=
-                &format!("  - {{ name: {name}, path_pattern: \"/{name}/*\", target_service: {name}, {} }}\n", case.2);
+            config.1 += &format!(
+                "  - {{ name: {name}, path_pattern: \"/{name}/*\", target_service: {name}, retry_count: 0, {} }}\n",
+                case.2
+            );
             upstreams.push(upstream);
             runs.push((case, format!("/{name}"), client));
         }

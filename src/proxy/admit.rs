@@ -4,8 +4,11 @@ use std::time::Instant;
 
 use http::HeaderValue;
 use http::header::RETRY_AFTER;
+use pingora_proxy::Session;
 
-use super::ctx::Ctx;
+use super::ctx::{Ctx, Forward};
+use super::patience::wait;
+use crate::plan::route::Route;
 use crate::policy::refusal::{Kind, Refusal};
 use crate::upstream::breaker::Open;
 use crate::upstream::gate::{Pass, Room};
@@ -13,43 +16,48 @@ use crate::upstream::service::Service;
 
 /// Takes all that a request needs to reach its service, or nothing: the breaker is looked at first, room is taken or
 /// waited for, and a probe's leave comes last, since it must not wait.
-pub async fn admit(ctx: &mut Ctx) -> Result<(), Refusal> {
-    let (Some(route), Some(forward)) = (&ctx.route, &mut ctx.forward) else { return Ok(()) };
-    let service = &forward.service;
+///
+/// An error is the client's, which went while it waited.
+pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> pingora::Result<Result<(), Refusal>> {
+    let (Some(route), Some(forward)) = (&ctx.route, &mut ctx.forward) else { return Ok(Ok(())) };
+    let began = ctx.began.instant;
+    if let Err(refusal) = look(route, &forward.service, began) {
+        return Ok(Err(refusal));
+    }
+    let Some(room) = forward.service.settings.room else { return Ok(enter(route, forward, None, began)) };
+    if let Some(pass) = forward.service.gate.try_enter(room) {
+        return Ok(enter(route, forward, Some(pass), began));
+    }
+    let pass = Box::pin(queue(session, &forward.service, room.within(route.timeouts.total))).await?;
+    Ok(pass.and_then(|pass| enter(route, forward, Some(pass), Instant::now())))
+}
+
+fn look(route: &Route, service: &Service, now: Instant) -> Result<(), Refusal> {
     if service.memory.is_drained() {
         return Err(Refusal::new(Kind::NO_TARGET, "the service takes no new requests"));
     }
-    let breaker = service.breaker.as_ref().filter(|_| route.breaks);
-    let mut now = ctx.began.instant;
-    if let Some(breaker) = breaker {
-        breaker.look(now).map_err(circuit_open)?;
+    match service.breaker.as_ref().filter(|_| route.breaks) {
+        Some(breaker) => breaker.look(now).map_err(circuit_open),
+        None => Ok(()),
     }
-    let pass = match service.settings.room {
-        Some(room) => Some(match service.gate.try_enter(room) {
-            Some(pass) => pass,
-            None => {
-                let pass = Box::pin(queue(service, room.within(route.timeouts.total))).await?;
-                now = Instant::now();
-                pass
-            }
-        }),
-        None => None,
-    };
-    if let Some(breaker) = breaker {
+}
+
+fn enter(route: &Route, forward: &mut Forward, pass: Option<Pass>, now: Instant) -> Result<(), Refusal> {
+    if let Some(breaker) = forward.service.breaker.as_ref().filter(|_| route.breaks) {
         forward.permit = Some(breaker.admit(now).map_err(circuit_open)?);
     }
     forward.pass = pass;
     if route.retry.count > 0 {
-        service.budget.deposit(now);
+        forward.service.budget.deposit(now);
     }
     Ok(())
 }
 
-async fn queue(service: &Service, room: Room) -> Result<Pass, Refusal> {
+async fn queue(session: &mut Session, service: &Service, room: Room) -> pingora::Result<Result<Pass, Refusal>> {
     let came = Instant::now();
-    let entered = service.gate.enter(room).await;
+    let entered = wait(session, service.gate.enter(room)).await;
     service.metrics.waited(came.elapsed());
-    entered.map_err(|_| busy())
+    Ok(entered?.map_err(|_| busy()))
 }
 
 /// The refusal of a request for which there is no room.

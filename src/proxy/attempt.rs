@@ -17,6 +17,7 @@ use tokio::time::sleep;
 use super::admit::busy;
 use super::ctx::{Ctx, Forward, Next};
 use super::deadline::{self, Watch};
+use super::patience::wait;
 use super::{fault, headers, retry, verdict};
 use crate::plan::MOST_RETRIES;
 use crate::plan::route::Timeouts;
@@ -35,7 +36,7 @@ pub async fn next_peer(session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpP
         return Err(Error::explain(ErrorType::InternalError, "a request without a route came to be forwarded"));
     };
     let end = route.timeouts.total.map(|total| ctx.began.instant + total);
-    let slot = match next_slot(forward, end).await {
+    let slot = match next_slot(session, forward, end).await? {
         Ok(slot) => slot,
         Err(refusal) => return Err(fault::refused(ctx, refusal, "no target could take the request")),
     };
@@ -60,35 +61,38 @@ pub async fn next_peer(session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpP
 }
 
 /// The endpoint that was taken for this attempt, when its wait is over; or one whose turn it is.
-async fn next_slot(forward: &mut Forward, end: Option<Instant>) -> Result<Slot, Refusal> {
+async fn next_slot(
+    session: &mut Session,
+    forward: &mut Forward,
+    end: Option<Instant>,
+) -> Result<std::result::Result<Slot, Refusal>> {
     let service = &forward.service;
-    if let Some(Next { slot, wait }) = forward.next.take() {
-        if !wait.is_zero() {
-            Box::pin(sleep(wait)).await;
+    if let Some(Next { slot, wait: time }) = forward.next.take() {
+        if !time.is_zero() {
+            Box::pin(wait(session, sleep(time))).await?;
         }
-        let now = Instant::now();
-        if slot.endpoint.available(now) {
-            return Ok(slot);
+        if slot.endpoint.is_in_service() {
+            return Ok(Ok(slot));
         }
         // It went while we waited.
-        return Ok(match service.choose(forward.key, &forward.tried, now) {
+        return Ok(Ok(match service.choose(forward.key, &forward.tried, Instant::now()) {
             Choice::Taken(other) => other,
             Choice::Busy | Choice::Nobody => slot,
-        });
+        }));
     }
     let choice = match service.memory.waiting() {
         0 => service.choose(forward.key, &forward.tried, Instant::now()),
         _ => Choice::Busy,
     };
     match choice {
-        Choice::Taken(slot) => Ok(slot),
-        Choice::Busy => Box::pin(queue(service, forward.key, end)).await,
-        Choice::Nobody => Err(Kind::NO_TARGET.into()),
+        Choice::Taken(slot) => Ok(Ok(slot)),
+        Choice::Busy => Box::pin(wait(session, queue(service, forward.key, end))).await,
+        Choice::Nobody => Ok(Err(Kind::NO_TARGET.into())),
     }
 }
 
 /// Waits for room at an endpoint.
-async fn queue(service: &Service, key: Option<u64>, end: Option<Instant>) -> Result<Slot, Refusal> {
+async fn queue(service: &Service, key: Option<u64>, end: Option<Instant>) -> std::result::Result<Slot, Refusal> {
     let came = Instant::now();
     let slot = service.room(key, end.unwrap_or(came + service.settings.queue.timeout)).await;
     service.metrics.waited(came.elapsed());

@@ -38,6 +38,7 @@ pub mod deadline;
 mod entrance;
 mod fault;
 mod headers;
+mod patience;
 mod reply;
 pub mod request_id;
 mod retry;
@@ -203,7 +204,7 @@ impl ProxyHttp for Proxy {
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
         session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
         let answer = match self.begin(session, ctx) {
-            Ok(Next::Forward) => match admit::admit(ctx).await {
+            Ok(Next::Forward) => match admit::admit(session, ctx).await? {
                 Ok(()) => return Ok(false),
                 Err(refusal) => Err(refusal),
             },

@@ -112,7 +112,7 @@ impl Endpoint {
     }
 
     /// Whether it may get a request at all, however its attempts went.
-    pub(super) fn is_in_service(&self) -> bool {
+    pub fn is_in_service(&self) -> bool {
         !self.standing.is_drained() && self.is_well()
     }
 

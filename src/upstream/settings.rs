@@ -43,10 +43,8 @@ impl Settings {
             faults.push(at.key("load_balancing"), format!("{:?}", raw.load_balancing), pool::ALLOWED);
         }
         check_numbers(raw, at, faults);
-        let check = match &raw.health_check {
-            Some(check) => Some(Check::compile(check, &at.key("health_check"), faults)),
-            None => None,
-        };
+        let check = raw.health_check.as_ref();
+        let check = check.map(|check| Check::compile(check, &at.key("health_check"), faults));
         let breaker = &at.key("circuit_breaker");
         let failures = failures(&raw.circuit_breaker, breaker, faults);
         let failure_statuses = failure_statuses(&raw.circuit_breaker, breaker, faults);

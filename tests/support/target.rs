@@ -102,6 +102,11 @@ impl Target {
     /// It stops in whatever it does; the kernel still takes connections for it.
     pub fn freeze(&self) {
         self.signal(Signal::SIGSTOP);
+        let (process, _) = self.process.as_ref().expect("a target that lives");
+        // The signal is taken a moment after it was sent.
+        while !stands_still(process.id()) {
+            std::thread::yield_now();
+        }
     }
 
     /// Frozen, and beyond that the kernel drops whatever asks for a new connection.
@@ -132,6 +137,13 @@ impl Target {
         let (process, _) = self.process.as_ref().expect("a target that lives");
         kill(Pid::from_raw(process.id().cast_signed()), signal).unwrap();
     }
+}
+
+/// All threads of a process are stopped.
+fn stands_still(process: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let states = threads.map(|thread| std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap_or_default());
+    states.into_iter().all(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')))
 }
 
 impl Drop for Target {
