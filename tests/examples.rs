@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::dns::DnsServer;
+use crate::support::dns::{DnsServer, records};
 use crate::support::grpc::{Caller, Number};
 use crate::support::tls::{Authority, Files};
 use crate::support::websocket::Socket;
@@ -173,6 +173,11 @@ async fn discovery(example: Example) {
     dns.addresses("content.service.internal.", 1, &["127.0.0.1"]);
     let moved = format!("address=\"127.0.0.1:{port}\"");
     eventually("its new address", async || gateway.metrics().await.contains(&moved).then_some(())).await;
+    assert_eq!(gateway.get("/content/1").await.status, 200);
+    // A name that is no more keeps its last addresses.
+    dns.reply_to_all("content.service.internal.", records([]));
+    let asked = dns.asked_in_all();
+    eventually("it is asked for again", async || (dns.asked_in_all() > asked + 2).then_some(())).await;
     assert_eq!(gateway.get("/content/1").await.status, 200);
     assert_eq!(gateway.get("/workers/1").await.header("x-gatekeeper-error"), Some("no_target"));
 }

@@ -157,7 +157,7 @@ impl ServiceHealth {
             circuit_state,
             draining,
             in_flight: targets.iter().map(|target| u64::from(target.in_flight)).sum(),
-            waiting: (service.gate.waiting() + service.memory.waiting()).into(),
+            waiting: (service.gate.line.waiting() + service.memory.line.waiting()).into(),
             registered: service.takes_registrations(),
             source: "file".into(),
             targets: Some(targets),

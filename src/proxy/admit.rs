@@ -28,7 +28,9 @@ pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> pingora::Result<Resu
     if let Some(pass) = forward.service.gate.try_enter(room) {
         return Ok(enter(route, forward, Some(pass), began));
     }
-    let pass = Box::pin(queue(session, &forward.service, room.within(route.timeouts.total))).await?;
+    let pass =
+        Box::pin(queue(session, &forward.service, Room { queue: room.queue.within(route.timeouts.total), ..room }))
+            .await?;
     Ok(pass.and_then(|pass| enter(route, forward, Some(pass), Instant::now())))
 }
 

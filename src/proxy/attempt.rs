@@ -80,7 +80,7 @@ async fn next_slot(
             Choice::Busy | Choice::Nobody => slot,
         }));
     }
-    let choice = match service.memory.waiting() {
+    let choice = match service.memory.line.waiting() {
         0 => service.choose(forward.key, &forward.tried, Instant::now()),
         _ => Choice::Busy,
     };
@@ -94,7 +94,7 @@ async fn next_slot(
 /// Waits for room at an endpoint.
 async fn queue(service: &Service, key: Option<u64>, end: Option<Instant>) -> std::result::Result<Slot, Refusal> {
     let came = Instant::now();
-    let slot = service.room(key, end.unwrap_or(came + service.settings.queue.timeout)).await;
+    let slot = service.room(key, end.map(|end| end.saturating_duration_since(came))).await;
     service.metrics.waited(came.elapsed());
     slot.map_err(|none| match none {
         NoSlot::Busy => busy(),

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 use pingora::upstreams::peer::HttpPeer;
-use tokio::sync::Notify;
 
 use super::health::Health;
+use super::line::Line;
 use super::outlier::Conduct;
 
 /// An address of a target.
@@ -39,7 +39,7 @@ pub(super) struct Manner {
     /// The most requests in flight.
     pub most: Option<u32>,
     /// Who waits for room at an endpoint.
-    pub room: Arc<Notify>,
+    pub line: Arc<Line>,
 }
 
 /// What is known of an endpoint.
@@ -168,7 +168,7 @@ impl Drop for Slot {
     fn drop(&mut self) {
         self.endpoint.standing.in_flight.fetch_sub(1, Ordering::Relaxed);
         if self.endpoint.manner.most.is_some() {
-            self.endpoint.manner.room.notify_one();
+            self.endpoint.manner.line.call_next();
         }
     }
 }
@@ -193,14 +193,14 @@ pub(super) mod tests {
             peer: HttpPeer::new(("127.0.0.1", port), false, String::new()),
             weight,
             standing: Arc::new(Standing::new(id, now)),
-            manner: Manner { checked: false, slow_start, most, room: Arc::default() },
+            manner: Manner { checked: false, slow_start, most, line: Arc::default() },
         })
     }
 
     #[test]
     fn room_is_given_back_and_only_then_is_it_told() {
         let endpoint = endpoint(1, 1, Some(2), None, Instant::now());
-        let told = || endpoint.manner.room.notified().now_or_never().is_some();
+        let told = || endpoint.manner.line.called.notified().now_or_never().is_some();
         let (first, _second) = (endpoint.take().unwrap(), endpoint.take().unwrap());
         for _ in 0..3 {
             assert!(endpoint.take().is_none());

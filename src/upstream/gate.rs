@@ -1,21 +1,16 @@
-//! The most requests in flight to a service, and the queue of those that find no room.
-//!
-//! Whoever comes while others wait waits too, so nobody is overtaken who came in first; known inaccuracy: two that come at
-//! the very moment when room is made may change places.
+//! The most requests in flight to a service, and the line of those that find no room.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
-use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
+use super::line::{Line, NoRoom, Queue};
 
 /// Counts the requests in a service.
 #[derive(Default)]
 pub struct Gate {
     inside: AtomicU32,
-    waiting: AtomicU32,
-    left: Notify,
+    /// Those that wait before it.
+    pub line: Line,
 }
 
 /// How many there may be.
@@ -27,38 +22,9 @@ pub struct Room {
     pub queue: Queue,
 }
 
-/// How many may wait, and how long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Queue {
-    /// How many.
-    pub length: u32,
-    /// How long.
-    pub timeout: Duration,
-}
-
-impl Room {
-    /// The same for a request that has only so much time.
-    pub fn within(self, time: Option<Duration>) -> Self {
-        let timeout = time.map_or(self.queue.timeout, |time| time.min(self.queue.timeout));
-        Room { queue: Queue { timeout, ..self.queue }, ..self }
-    }
-}
-
-/// Why there was no room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoRoom {
-    /// As many wait as may.
-    QueueFull,
-    /// It waited as long as it may.
-    TooLate,
-}
-
 /// A request in the service.
 #[must_use]
 pub struct Pass(Arc<Gate>);
-
-/// A request in a queue.
-pub(super) struct Waiting<'a>(&'a AtomicU32);
 
 impl Gate {
     /// Requests in the service that were let in.
@@ -66,39 +32,14 @@ impl Gate {
         self.inside.load(Ordering::Relaxed)
     }
 
-    /// Requests in its queue.
-    pub fn waiting(&self) -> u32 {
-        self.waiting.load(Ordering::Relaxed)
-    }
-
     /// Lets a request in at once, if there is room and nobody waits.
     pub fn try_enter(self: &Arc<Self>, room: Room) -> Option<Pass> {
-        if self.waiting() == 0 { self.take(room.most) } else { None }
+        if self.line.waiting() == 0 { self.take(room.most) } else { None }
     }
 
     /// Lets a request in as soon as there is room.
     pub async fn enter(self: &Arc<Self>, room: Room) -> Result<Pass, NoRoom> {
-        let Some(_waiting) = Waiting::join(&self.waiting, room.queue.length) else { return Err(NoRoom::QueueFull) };
-        let until = Instant::now() + room.queue.timeout;
-        let mut is_next = self.waiting() == 1;
-        loop {
-            let mut left = std::pin::pin!(self.left.notified());
-            // From here on nobody leaves unheard.
-            left.as_mut().enable();
-            if let Some(pass) = is_next.then(|| self.take(room.most)).flatten() {
-                if self.inside() < room.most {
-                    self.left.notify_one();
-                }
-                return Ok(pass);
-            }
-            timeout_at(until, left).await.map_err(|_| NoRoom::TooLate)?;
-            is_next = true;
-        }
-    }
-
-    /// Lets those who wait look again: there may be more room than there was.
-    pub fn look_again(&self) {
-        self.left.notify_waiters();
+        self.line.wait(room.queue, || self.take(room.most), || self.inside() < room.most).await
     }
 
     fn take(self: &Arc<Self>, most: u32) -> Option<Pass> {
@@ -111,22 +52,7 @@ impl Gate {
 impl Drop for Pass {
     fn drop(&mut self) {
         self.0.inside.fetch_sub(1, Ordering::Relaxed);
-        // Without someone who waits it would be remembered, and wake the next one for nothing: that does no harm.
-        self.0.left.notify_one();
-    }
-}
-
-impl<'a> Waiting<'a> {
-    /// Joins a queue, unless it is full.
-    pub fn join(waiting: &'a AtomicU32, most: u32) -> Option<Self> {
-        let more = |waiting: u32| (waiting < most).then(|| waiting + 1);
-        waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok().map(|_| Waiting(waiting))
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.line.call_next();
     }
 }
 
@@ -135,6 +61,7 @@ mod tests {
     use super::*;
     use futures::FutureExt;
     use std::sync::atomic::AtomicUsize;
+    use std::time::Duration;
 
     fn room(most: u32, length: u32, millis: u64) -> Room {
         Room { most, queue: Queue { length, timeout: Duration::from_millis(millis) } }
@@ -151,13 +78,13 @@ mod tests {
         assert_eq!(gate.enter(room(1, 1, 10)).await.err(), Some(NoRoom::TooLate));
         let mut second = Box::pin(gate.enter(room(1, 1, PATIENT)));
         assert!(second.as_mut().now_or_never().is_none());
-        assert_eq!((gate.inside(), gate.waiting()), (1, 1));
+        assert_eq!((gate.inside(), gate.line.waiting()), (1, 1));
         assert_eq!(gate.enter(room(1, 1, PATIENT)).await.err(), Some(NoRoom::QueueFull));
         drop(first);
         // There is room, but not for one who comes while another waits.
         assert!(gate.try_enter(room(1, 1, PATIENT)).is_none());
         let second = second.await.unwrap();
-        assert_eq!((gate.inside(), gate.waiting()), (1, 0));
+        assert_eq!((gate.inside(), gate.line.waiting()), (1, 0));
         drop(second);
         assert_eq!(gate.inside(), 0);
     }
@@ -172,7 +99,7 @@ mod tests {
         }
         // One leaves before its turn; another when it was told and had not yet moved.
         drop(queue.remove(2));
-        assert_eq!(gate.waiting(), 5);
+        assert_eq!(gate.line.waiting(), 5);
         drop(inside.take());
         drop(queue.remove(0));
         while !queue.is_empty() {
@@ -181,7 +108,7 @@ mod tests {
             assert_eq!(gate.inside(), 1);
             drop(inside.take());
         }
-        assert_eq!((gate.inside(), gate.waiting()), (0, 0));
+        assert_eq!((gate.inside(), gate.line.waiting()), (0, 0));
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -213,6 +140,6 @@ mod tests {
             task.unwrap();
         }
         assert!(entered.load(Ordering::SeqCst) >= 16 * 160);
-        assert_eq!((gate.inside(), gate.waiting()), (0, 0));
+        assert_eq!((gate.inside(), gate.line.waiting()), (0, 0));
     }
 }

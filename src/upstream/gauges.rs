@@ -28,7 +28,7 @@ const SERVICES: [OfService; 4] = [
         s.gate.inside().into()
     }),
     ("gatekeeper_queue_length", "Requests that wait for room in a service or at its targets.", |s, _| {
-        (s.gate.waiting() + s.memory.waiting()).into()
+        (s.gate.line.waiting() + s.memory.line.waiting()).into()
     }),
     ("gatekeeper_targets_ejected", "Addresses of a service's targets that are ejected.", |s, now| {
         s.pool().group.ejected(now) as f64

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 use super::endpoint::Standing;
-use super::gate::Waiting;
+use super::line::Line;
 use super::names::Answer;
 use super::target::{ALLOWED, Target, Url};
 use crate::config::{Faults, Place, model, quoted};
@@ -20,10 +20,9 @@ use crate::config::{Faults, Place, model, quoted};
 #[derive(Default)]
 pub struct Memory {
     /// Who waits for room at an endpoint.
-    pub(super) room: Arc<Notify>,
+    pub line: Arc<Line>,
     news: Notify,
     others: Notify,
-    waiting: AtomicU32,
     drained: AtomicBool,
     known: Mutex<Known>,
 }
@@ -155,16 +154,6 @@ impl Memory {
 
     pub(super) fn retain(&self, wanted: impl Fn(&Standing) -> bool) {
         self.known.lock().standings.retain(|_, standing| wanted(standing) || Arc::strong_count(standing) > 1);
-    }
-
-    /// Joins those who wait for room at an endpoint, unless there are too many already.
-    pub(super) fn join_queue(&self, most: u32) -> Option<Waiting<'_>> {
-        Waiting::join(&self.waiting, most)
-    }
-
-    /// Requests that wait for room at an endpoint.
-    pub fn waiting(&self) -> u32 {
-        self.waiting.load(Ordering::Relaxed)
     }
 
     /// The whole service gets no new requests.

@@ -14,7 +14,6 @@ use arc_swap::{ArcSwap, Guard};
 use http::request::Parts;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
-use tokio::time::timeout_at;
 
 use super::breaker::{self, Breaker};
 use super::endpoint::{Endpoint, Manner, Slot, Standing};
@@ -134,30 +133,16 @@ impl Service {
         self.pool.load().choose(key, tried, now)
     }
 
-    /// An endpoint as soon as one has room, which must be before that time.
-    pub async fn room(&self, key: Option<u64>, before: Instant) -> Result<Slot, NoSlot> {
-        let Some(_waiting) = self.memory.join_queue(self.settings.queue.length) else { return Err(NoSlot::Busy) };
-        let until = before.min(Instant::now() + self.settings.queue.timeout);
-        let mut is_next = self.memory.waiting() == 1;
-        loop {
-            let mut left = std::pin::pin!(self.memory.room.notified());
-            // From here on no room is made unheard.
-            left.as_mut().enable();
-            if is_next {
-                match self.choose(key, &[], Instant::now()) {
-                    Choice::Taken(slot) => {
-                        if self.pool().endpoints.iter().any(|endpoint| endpoint.has_room(Instant::now())) {
-                            self.memory.room.notify_one();
-                        }
-                        return Ok(slot);
-                    }
-                    Choice::Nobody => return Err(NoSlot::Nobody),
-                    Choice::Busy => {}
-                }
-            }
-            timeout_at(until.into(), left).await.map_err(|_| NoSlot::Busy)?;
-            is_next = true;
-        }
+    /// An endpoint for a request that has only so much time, as soon as there is room.
+    pub async fn room(&self, key: Option<u64>, time: Option<Duration>) -> Result<Slot, NoSlot> {
+        let take = || match self.choose(key, &[], Instant::now()) {
+            Choice::Taken(slot) => Some(Ok(slot)),
+            Choice::Nobody => Some(Err(NoSlot::Nobody)),
+            Choice::Busy => None,
+        };
+        let more = || self.pool().endpoints.iter().any(|endpoint| endpoint.has_room(Instant::now()));
+        let waited = self.memory.line.wait(self.settings.queue.within(time), take, more).await;
+        waited.unwrap_or(Err(NoSlot::Busy))
     }
 
     /// Instances of it may register.
@@ -205,7 +190,7 @@ impl Service {
         let Some(Transition { from, to }) = standing.health.observe(outcome, thresholds, now) else { return };
         if from == State::Unhealthy {
             standing.came_back(now);
-            self.memory.room.notify_waiters();
+            self.memory.line.call_all();
         }
         let why = answer.err().map(|why| format!(": {why}")).unwrap_or_default();
         let address = &endpoint.peer._address;
@@ -236,7 +221,7 @@ impl Service {
                 standing.came_back(now);
             }
         };
-        let registered = if self.source.raw.registered.0 { self.memory.registered() } else { Vec::new() };
+        let registered = if self.takes_registrations() { self.memory.registered() } else { Vec::new() };
         let is_written = |target: &Target| self.targets.iter().any(|written| written.url == target.url);
         let others = registered.iter().filter(|target| !is_written(target));
         let all = self.targets.iter().chain(others).filter(|target| target.weight > 0);
@@ -244,13 +229,13 @@ impl Service {
         let pool = Pool::new(endpoints.collect(), &self.settings.balancing, self.settings.ejection);
         self.pool.store(Arc::new(pool));
         self.renewals.notify_one();
-        self.memory.room.notify_waiters();
+        self.memory.line.call_all();
     }
 
     /// Counts from now on: no more than half of the endpoints stay ejected.
     pub(super) fn settle_in(&self, now: Instant) {
         self.pool.load().group.keep_to_half(now);
-        self.gate.look_again();
+        self.gate.line.call_all();
     }
 
     /// Forgets the endpoints that are no more.
@@ -265,7 +250,7 @@ impl Service {
             checked: self.settings.check.is_some(),
             slow_start: self.settings.slow_start,
             most: target.most,
-            room: self.memory.room.clone(),
+            line: self.memory.line.clone(),
         };
         let endpoint = |peer: pingora::upstreams::peer::HttpPeer| {
             let address = peer._address.as_inet().map(|address| address.ip());

@@ -7,7 +7,8 @@ use http::StatusCode;
 
 use super::breaker::{self, Failures, Rate};
 use super::check::Check;
-use super::gate::{Queue, Room};
+use super::gate::Room;
+use super::line::Queue;
 use super::outlier;
 use super::pool::{self, Balancing};
 use super::retry::Allowance;
