@@ -2,8 +2,9 @@
 //!
 //! A failure is a connect or TLS error, a timeout, a reset, a malformed or truncated response, a status that the service
 //! counts as one, or a `grpc-status` that means one of those. The client's abort and our own refusals say nothing. An
-//! endpoint is judged by each attempt, by a failure at once and by a success when its response is whole; the service by what its request
-//! came to after all attempts, at the end, or, if the request was a probe, as soon as the response's head is there.
+//! endpoint is judged by each attempt, by a failure at once and by a success when its response is whole; the service by what
+//! its request came to after all attempts, at the end, or, if the request was a probe, as soon as the response's head is
+//! there.
 
 use std::time::Instant;
 

@@ -118,15 +118,15 @@ async fn follow(service: &Service) {
 async fn look_up(service: &Service, names: &Names) {
     let mut look_ups = LookUps::default();
     loop {
-        let mut renewed = pin!(service.memory.others());
-        renewed.as_mut().enable();
+        let mut others = pin!(service.memory.others());
+        others.as_mut().enable();
         look_ups.run(service, names).await;
         match look_ups.due.values().min() {
             Some(next) => tokio::select! {
                 () = sleep_until((*next).into()) => {}
-                () = renewed => {}
+                () = others => {}
             },
-            None => renewed.await,
+            None => others.await,
         }
     }
 }
@@ -141,9 +141,8 @@ struct LookUps {
 
 impl LookUps {
     async fn run(&mut self, service: &Service, names: &Names) {
-        let registered = service.memory.registered();
-        let targets = service.targets.iter().chain(&registered);
-        let hosts: BTreeSet<&str> = targets.filter_map(Target::name).collect();
+        let targets = service.all_targets();
+        let hosts: BTreeSet<&str> = targets.iter().filter_map(Target::name).collect();
         self.due.retain(|host, _| hosts.contains(&**host));
         let now = Instant::now();
         let stale = hosts.into_iter().filter(|host| self.due.get(*host).is_none_or(|due| *due <= now));
@@ -157,7 +156,7 @@ impl LookUps {
                 }
                 Err(why) => {
                     if self.missing.insert(host.into()) {
-                        log::warn!("service {}: {why}; its last addresses stay", service.name);
+                        log::warn!("service {}: {host} keeps its last addresses: {why}", service.name);
                     }
                     AGAIN
                 }

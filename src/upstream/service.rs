@@ -152,7 +152,9 @@ impl Service {
 
     /// Its targets: those that were written, then those that registered.
     pub fn all_targets(&self) -> Vec<Target> {
-        self.targets.iter().cloned().chain(self.memory.registered()).collect()
+        let registered = if self.takes_registrations() { self.memory.registered() } else { Vec::new() };
+        let is_new = |target: &Target| !self.targets.iter().any(|written| written.url == target.url);
+        self.targets.iter().cloned().chain(registered.into_iter().filter(is_new)).collect()
     }
 
     /// Says that a target gets no new requests, or does again. Whether there is such a target.
@@ -221,11 +223,9 @@ impl Service {
                 standing.came_back(now);
             }
         };
-        let registered = if self.takes_registrations() { self.memory.registered() } else { Vec::new() };
-        let is_written = |target: &Target| self.targets.iter().any(|written| written.url == target.url);
-        let others = registered.iter().filter(|target| !is_written(target));
-        let all = self.targets.iter().chain(others).filter(|target| target.weight > 0);
-        let endpoints = all.flat_map(|target| self.endpoints(target, newcomer, now));
+        let targets = self.all_targets();
+        let endpoints =
+            targets.iter().filter(|target| target.weight > 0).flat_map(|target| self.endpoints(target, newcomer, now));
         let pool = Pool::new(endpoints.collect(), &self.settings.balancing, self.settings.ejection);
         self.pool.store(Arc::new(pool));
         self.renewals.notify_one();
