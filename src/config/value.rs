@@ -11,7 +11,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::model::{Condition, ConditionForm, Target, WeightedTarget};
+use super::model::{ClaimCondition, ClaimForm, Condition, ConditionForm, Target, WeightedTarget};
 
 /// The forms of a period, for people.
 pub const PERIOD_FORMS: &str =
@@ -264,6 +264,19 @@ impl<'de> TextOrMap<'de> for Condition {
     }
 }
 
+impl<'de> TextOrMap<'de> for ClaimCondition {
+    type Map = ClaimForm;
+    const ALLOWED: &'static str = "a text it must equal, or a map with one of one_of, contains, captured";
+
+    fn of_text(text: String) -> Self {
+        ClaimCondition::Equals(text)
+    }
+
+    fn of_map(map: ClaimForm) -> Self {
+        ClaimCondition::Form(map)
+    }
+}
+
 struct TextOrMapVisitor<T>(PhantomData<T>);
 
 impl<'de, T: TextOrMap<'de>> Visitor<'de> for TextOrMapVisitor<T> {
@@ -283,6 +296,12 @@ impl<'de, T: TextOrMap<'de>> Visitor<'de> for TextOrMapVisitor<T> {
 }
 
 impl<'de> Deserialize<'de> for Target {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TextOrMapVisitor(PhantomData))
+    }
+}
+
+impl<'de> Deserialize<'de> for ClaimCondition {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(TextOrMapVisitor(PhantomData))
     }

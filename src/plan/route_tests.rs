@@ -90,7 +90,7 @@ fn outcome(plan: &Plan, request: &Parts, from: Option<IpAddr>) -> Outcome {
 }
 
 fn compare(test: &RouteTest, outcome: &Outcome, place: &Place, faults: &mut Faults) {
-    let Expectation { route, service, path, status } = &test.expect;
+    let Expectation { route, service, path, status, .. } = &test.expect;
     let mut differ = |key: &str, wanted: String, found: Option<String>| {
         let found = found.unwrap_or("none".into());
         let text = format!("{}: expected {key} {wanted}, it is {found}", test.request);

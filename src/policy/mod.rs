@@ -1,6 +1,8 @@
 //! What may refuse a request, and how a refusal is said.
 
+pub mod auth;
 pub mod flood;
+pub mod limit;
 pub mod problem;
 pub mod refusal;
 pub mod shield;

@@ -10,30 +10,43 @@ use serde::{Deserialize, Serialize};
 
 use super::value::{Period, Setting};
 
+mod access;
+mod auth;
+mod cors;
 mod dns;
 mod drain;
 mod health_check;
 mod http2;
 mod listen;
 mod log;
+mod rate_limit;
 mod resilience;
 mod route;
 mod service;
+mod shadow;
 mod shield;
 
+pub use access::{Access, ClaimCondition, ClaimForm};
+pub use auth::{
+    ApiKey, ApiKeys, Auth, CertificateSubject, Certificates, Failures, ForwardAuth, Introspection, IntrospectionStyle,
+    Issuer,
+};
+pub use cors::{Cors, RouteCors};
 pub use dns::Dns;
 pub use drain::Drain;
 pub use health_check::{CheckKind, HealthCheck};
 pub use http2::Http2;
 pub use listen::{CertificateFiles, ClientAuth, Limits, Listen, Tls, TlsVersion};
 pub use log::{AccessLog, ClientAddress, LogFormat};
+pub use rate_limit::{Algorithm, RateLimitHeaders, RateLimitRule, Reset};
 pub use resilience::{CircuitBreaker, Ejection, FailureRatio, Queue, RetryBudget};
 pub use route::{
-    Backoff, Condition, ConditionForm, EncodedReserved, Expectation, NonIdempotent, Redirect, Respond, Retry, Route,
-    RouteTest, Split, SplitShare, Timeouts, Websocket,
+    Backoff, Condition, ConditionForm, EncodedReserved, Expectation, ExpectedAuth, NonIdempotent, Redirect, Respond,
+    Retry, Route, RouteTest, Split, SplitShare, Timeouts, Websocket,
 };
 pub use service::{Protocol, Service, Target, UpstreamTls, WeightedTarget};
-pub use shield::{Flood, RouteShields, Shields};
+pub use shadow::{Mode, Policy};
+pub use shield::{Flood, RouteShields, SecurityHeaders, Shields};
 
 /// The configuration of a gatekeeper.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -86,6 +99,18 @@ pub struct Config {
     /// Whom the gateway turns away before it chooses a route.
     #[serde(default)]
     pub shields: Shields,
+    /// How clients show who they are. Without it everyone may take every route.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
+    /// Which web pages may read the answers, where a route does not say otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Cors>,
+    /// Limits on how often clients may come.
+    #[serde(default)]
+    pub rate_limits: Vec<RateLimitRule>,
+    /// What responses tell of limits.
+    #[serde(default)]
+    pub rate_limit_headers: RateLimitHeaders,
     /// Compression of responses.
     #[serde(default)]
     pub compression: Compression,

@@ -7,7 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::value::{Period, Setting, Word};
+use super::access::Access;
+use super::cors::RouteCors;
 use super::service::default_weight;
+use super::shadow::Policy;
 use super::shield::RouteShields;
 
 /// A route: what a request must look like, and what happens to it.
@@ -78,6 +81,32 @@ pub struct Route {
     /// false: requests of this route pass, and count for nothing, whatever the service's circuit breaker says.
     #[serde(default)]
     pub circuit_breaker_enabled: Setting<true>,
+    /// true: nobody has to show who they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is_public: Option<bool>,
+    /// Methods by which a client may show who it is: `jwt`, `introspection`, `api_key`, `certificate`, `forward`. The first one
+    /// whose credential is there decides. All that `auth` sets up when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub auth: Vec<String>,
+    /// Where else the token may be, if not in Authorization: `cookie:NAME`, or `subprotocol` for websockets (`bearer` and the token
+    /// as two of the protocols asked for).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_from: Option<String>,
+    /// What the user must be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
+    /// Limits that hold here, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rate_limits: Vec<String>,
+    /// What is different from the gateway's `cors`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cors: Option<RouteCors>,
+    /// Policies that tell what they would refuse, and refuse nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shadow: Vec<Policy>,
+    /// Close responses and websockets when the token ends by which they were let in.
+    #[serde(default)]
+    pub close_at_expiry: Setting<false>,
     /// Whom and what the route turns away.
     #[serde(default)]
     pub shields: RouteShields,
@@ -271,9 +300,25 @@ pub struct Expectation {
     /// The path sent upstream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// Whether the route asks who the client is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<ExpectedAuth>,
+    /// The limits that hold, in any order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Vec<String>>,
     /// The status the gateway itself answers with (404, 405, 400, 403, 413, 415, a redirect's, a fixed response's).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
+}
+
+/// Whether a route asks who the client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ExpectedAuth {
+    /// It does.
+    Required,
+    /// It does not.
+    Public,
 }
 
 impl Default for Timeouts {

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::size::Size;
-use super::super::value::Period;
+use super::super::value::{Period, Setting};
 
 /// Whom the gateway turns away before it chooses a route.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -20,6 +20,12 @@ pub struct Shields {
     /// when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_body: Option<Size>,
+    /// Methods that are taken at all. Any when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<String>,
+    /// What browsers are told to be careful with, where a response does not say it itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub security_headers: Option<SecurityHeaders>,
     /// How many requests one client may make in a short time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flood: Option<Flood>,
@@ -52,6 +58,39 @@ pub struct RouteShields {
     /// The longest body of a request, instead of `shields.max_body`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_body: Option<Size>,
+    /// Instead of `shields.security_headers`, as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub security_headers: Option<SecurityHeaders>,
+}
+
+/// What browsers are told to be careful with. An empty text leaves a header out.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SecurityHeaders {
+    /// Strict-Transport-Security, on TLS listeners.
+    #[serde(default = "default_hsts")]
+    pub hsts: String,
+    /// X-Content-Type-Options: nosniff.
+    #[serde(default)]
+    pub nosniff: Setting<true>,
+    /// X-Frame-Options: DENY or SAMEORIGIN.
+    #[serde(default = "default_frame")]
+    pub frame: String,
+    /// Referrer-Policy.
+    #[serde(default = "default_referrer")]
+    pub referrer: String,
+}
+
+fn default_hsts() -> String {
+    "max-age=31536000".into()
+}
+
+fn default_frame() -> String {
+    "DENY".into()
+}
+
+fn default_referrer() -> String {
+    "strict-origin-when-cross-origin".into()
 }
 
 fn default_window() -> Period {

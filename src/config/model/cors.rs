@@ -1,0 +1,65 @@
+//! Which web pages may read the answers, as it may be written.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::super::value::{Period, Setting};
+
+/// Which web pages may read the answers (the Fetch standard's CORS protocol). The gateway answers preflights itself and
+/// replaces what upstreams say.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cors {
+    /// `https://app.example.org`, `https://*.example.org` (one level or more), `null`, or `*` for any.
+    pub allow_origins: Vec<String>,
+    /// `*` for any. The route's methods, else GET, HEAD, POST, PUT, PATCH and DELETE when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow_methods: Vec<String>,
+    /// `*` for any but Authorization.
+    #[serde(default = "default_headers")]
+    pub allow_headers: Vec<String>,
+    /// Response headers that pages may read, beside those that the gateway itself sets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expose_headers: Vec<String>,
+    /// Pages may send cookies.
+    #[serde(default)]
+    pub allow_credentials: Setting<false>,
+    /// How long a browser may remember a preflight's answer (at most 24h).
+    #[serde(default = "default_max_age")]
+    pub max_age: Period,
+}
+
+/// What a route says otherwise; what is absent is the gateway's.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RouteCors {
+    /// false: the gateway keeps out of it, and the upstream answers for itself.
+    #[serde(default)]
+    pub enabled: Setting<true>,
+    /// Instead of `cors.allow_origins`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_origins: Option<Vec<String>>,
+    /// Instead of `cors.allow_methods`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_methods: Option<Vec<String>>,
+    /// Instead of `cors.allow_headers`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_headers: Option<Vec<String>>,
+    /// Instead of `cors.expose_headers`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expose_headers: Option<Vec<String>>,
+    /// Instead of `cors.allow_credentials`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_credentials: Option<bool>,
+    /// Instead of `cors.max_age`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<Period>,
+}
+
+fn default_headers() -> Vec<String> {
+    ["Authorization", "Content-Type"].map(String::from).into()
+}
+
+fn default_max_age() -> Period {
+    Period::from_secs(600)
+}

@@ -1,0 +1,3 @@
+//! Who a client is (SEMANTICS 4).
+
+pub mod identity;
