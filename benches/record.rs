@@ -34,7 +34,9 @@ fn event(headers: &HeaderMap) -> Event<'_> {
         host: "api.example",
         route: Some("content"),
         service: Some("content"),
+        user: None,
         error_message: None,
+        would_refuse: None,
         headers,
         logged_headers: &[],
     }

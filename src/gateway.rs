@@ -31,7 +31,7 @@ use crate::plan::live::{Live, Report};
 use crate::proxy::deadline::Guarded;
 use crate::proxy::{Proxy, attempt};
 use crate::record::metrics::Metrics;
-use crate::record::{AccessLog, RouteMetrics};
+use crate::record::{AccessLog, Refusals, RouteMetrics};
 use crate::state::{State, remember_admin_address};
 use crate::succession::Succession;
 use crate::supervision::{self, Supervisor};
@@ -47,6 +47,8 @@ pub struct Shared {
     pub unrouted: RouteMetrics,
     /// The access log.
     pub log: AccessLog,
+    /// The last refusals.
+    pub refusals: Refusals,
     /// What opens the administration API.
     pub admin_token: String,
     /// Where clients connect, as it came to be.
@@ -174,6 +176,7 @@ impl Gateway {
             unrouted: metrics.unrouted(),
             metrics,
             log,
+            refusals: Refusals::default(),
             admin_token: state.admin_token,
             listeners,
             started: Instant::now(),

@@ -212,7 +212,7 @@ fn compile_file(options: &Options) -> Result<(Loaded, Plan, Faults), Failure> {
         addresses: Default::default(),
         names: None,
         previous: &Default::default(),
-        flood: None,
+        edge: None,
         metrics: &metrics,
     };
     match compile(&loaded.config, &context, 0, &mut faults) {

@@ -67,7 +67,9 @@ fn record(shared: &Shared, connection: &Connection, fault: Fault, id: &str, bega
         host: "",
         route: None,
         service: None,
+        user: None,
         error_message: Some(fault.text),
+        would_refuse: None,
         headers: &HeaderMap::new(),
         logged_headers: &[],
     };

@@ -1,6 +1,6 @@
 //! Who a client is: the peer, or what trusted proxies say of it (SEMANTICS 2.4); and sets of addresses.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use http::HeaderMap;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -85,6 +85,14 @@ impl Networks {
             }
         }
         client
+    }
+}
+
+/// What one client has all of: an IPv4 address, or an IPv6 network of 64 bits.
+pub fn network(client: IpAddr) -> IpAddr {
+    match client {
+        IpAddr::V4(_) => client,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
     }
 }
 

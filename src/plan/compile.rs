@@ -7,12 +7,14 @@ use std::sync::Arc;
 use super::address::{self, Networks};
 use super::names::{self, HeaderNames};
 use super::route::Route;
-use super::{Edge, OwnPath, Plan, lint, route_parts, route_tests, shield};
+use super::{Edge, OwnPath, Plan, auth, cors, limits, lint, route_parts, route_tests, shield};
 use crate::config::model::{self, Config};
 use crate::config::{Fault, Faults, Place};
 use crate::listen::entrance::Entrance;
 use crate::listen::http2::Http2;
 use crate::listen::limits::Limits;
+use crate::policy::limit::Local;
+use crate::policy::security_headers::SecurityHeaders;
 use crate::record::is_credential_header;
 use crate::route::{Clash, Conditions, HeaderCondition, HostPattern, PathPattern, QueryCondition, Table};
 use crate::upstream::names::Names;
@@ -57,6 +59,15 @@ fn compile_edge(config: &Config, context: &BuildContext, faults: &mut Faults) ->
         address::ALLOWED,
         faults,
     );
+    let metrics = context.metrics;
+    let rates = limits::compile(config, context.edge.map(|edge| &edge.rates), metrics, faults);
+    let previous = context.edge.and_then(|edge| edge.auth.as_deref());
+    let auth = config.auth.as_ref().map(|raw| auth::compile(raw, &rates, previous, metrics, faults));
+    let cors_defaults = cors::Defaults::compile(config.cors.as_ref(), faults);
+    let cors = cors_defaults.of_route(None, &[], &Place::new("cors"), faults);
+    let security = config.shields.security_headers.as_ref();
+    let place = Place::new("shields").key("security_headers");
+    let security = security.map(|raw| SecurityHeaders::compile(raw, &place, faults));
     let identity = HeaderNames::parse(&config.identity_headers);
     wrong_items(
         &Place::new("identity_headers"),
@@ -65,20 +76,44 @@ fn compile_edge(config: &Config, context: &BuildContext, faults: &mut Faults) ->
         names::ALLOWED,
         faults,
     );
-    let shields = shield::front(config, context.flood, faults);
+    let flood = context.edge.and_then(|edge| edge.shields.flood.as_ref());
+    let shields = shield::front(config, flood, faults);
     let names = context.names.clone().or_else(|| Names::compile(&config.dns, &Place::new("dns"), faults).map(Arc::new));
     Some(Edge {
         merge_slashes: config.paths.merge_slashes.0,
         own_paths,
         shields: shields?,
         trusted: trusted.ok()?,
-        identity: identity.ok()?,
+        identity: identity.ok()?.and(told(config)),
         limits: Limits::compile(&config.limits, faults),
         http2: Http2::compile(&config.http2, faults),
+        auth: flatten(auth)?,
+        cors: cors?.map(Arc::new),
+        cors_defaults,
+        security: flatten(security)?.map(Arc::new),
+        rates,
+        ledger: Arc::new(Local),
+        limit_headers: config.rate_limit_headers.enabled.0.then_some(config.rate_limit_headers.reset),
         names: names?,
         acme_webroot: config.acme_webroot.as_ref().map(PathBuf::from),
         logged_headers,
     })
+}
+
+/// What is there and has no fault, or is not there.
+fn flatten<T>(compiled: Option<Option<T>>) -> Option<Option<T>> {
+    match compiled {
+        Some(compiled) => compiled.map(Some),
+        None => Some(None),
+    }
+}
+
+/// The headers that upstreams are told of users in: clients must not be able to send them.
+fn told(config: &Config) -> impl Iterator<Item = String> {
+    let auth = config.auth.iter();
+    let names = auth.clone().flat_map(|auth| auth.headers.keys().cloned());
+    let forward = auth.filter_map(|auth| auth.forward.as_ref());
+    names.chain(forward.flat_map(|forward| forward.response_headers.iter().cloned()))
 }
 
 fn compile_entrances(config: &Config, faults: &mut Faults) -> Vec<Entrance> {
@@ -156,7 +191,7 @@ fn compile_logged_headers(config: &Config, faults: &mut Faults) -> Box<[http::He
     for (index, text) in config.access_log.request_headers.iter().enumerate() {
         let place = Place::new("access_log").key("request_headers").index(index);
         match http::HeaderName::from_bytes(text.as_bytes()) {
-            Ok(name) if is_credential_header(name.as_str()) => {
+            Ok(name) if is_credential_header(name.as_str()) || is_key_header(config, &name) => {
                 faults.add(Fault::saying(place, format!("{text:?} carries credentials, which are never logged")));
             }
             Ok(name) => names.push(name),
@@ -164,6 +199,11 @@ fn compile_logged_headers(config: &Config, faults: &mut Faults) -> Box<[http::He
         }
     }
     names.into()
+}
+
+fn is_key_header(config: &Config, name: &http::HeaderName) -> bool {
+    let keys = config.auth.as_ref().and_then(|auth| auth.api_keys.as_ref());
+    keys.is_some_and(|keys| keys.header.eq_ignore_ascii_case(name.as_str()))
 }
 
 fn compile_services(config: &Config, context: &BuildContext, faults: &mut Faults) -> Services {
@@ -226,7 +266,7 @@ fn compile_conditions(raw: &model::Route, place: &Place, faults: &mut Faults) ->
     Some(Conditions { name: raw.name.clone(), hosts, path, methods, headers, query, priority: raw.priority })
 }
 
-fn parse_method(text: &str) -> Result<http::Method, String> {
+pub(super) fn parse_method(text: &str) -> Result<http::Method, String> {
     let wrong = || format!("found {text:?}, allowed: a method in capital letters, such as GET or POST");
     let method = http::Method::from_bytes(text.as_bytes()).map_err(|_| wrong())?;
     if method == http::Method::CONNECT {

@@ -122,7 +122,7 @@ fn build(file: &std::path::Path, previous: Option<&Plan>, metrics: &Metrics, rev
         addresses,
         names,
         previous: previous.map_or(&none, |plan| &plan.services),
-        flood: previous.and_then(|plan| plan.edge.shields.flood.as_ref()),
+        edge: previous.map(|plan| &*plan.edge),
         metrics,
     };
     match compile(&loaded.config, &context, revision, &mut faults) {

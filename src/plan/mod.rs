@@ -7,17 +7,26 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::config::model::Reset;
 use crate::listen::entrance::Entrance;
 use crate::listen::http2::Http2;
 use crate::listen::limits::Limits;
+use crate::policy::auth::Auth;
+use crate::policy::cors::Cors;
+use crate::policy::limit::Ledger;
+use crate::policy::security_headers::SecurityHeaders;
 use crate::policy::shield::Front;
 use crate::route::Table;
 use crate::upstream::names::Names;
 use crate::upstream::service::Service;
 
+mod access;
 pub mod address;
+mod auth;
 pub mod compile;
+mod cors;
 pub mod explain;
+pub mod limits;
 pub mod lint;
 pub mod live;
 pub mod names;
@@ -61,6 +70,20 @@ pub struct Edge {
     pub limits: Limits,
     /// What they may do with HTTP/2.
     pub http2: Http2,
+    /// How clients show who they are.
+    pub auth: Option<Arc<Auth>>,
+    /// Which pages may read what the gateway answers before a route is known.
+    pub cors: Option<Arc<Cors>>,
+    /// What routes that do not say otherwise have of it.
+    pub(crate) cors_defaults: cors::Defaults,
+    /// What browsers are to be careful with, likewise.
+    pub security: Option<Arc<SecurityHeaders>>,
+    /// How often clients may come.
+    pub rates: limits::Limits,
+    /// Where that is counted.
+    pub ledger: Arc<dyn Ledger>,
+    /// How responses tell of limits, if they do.
+    pub limit_headers: Option<Reset>,
     /// How the names of targets become addresses.
     pub names: Arc<Names>,
     /// Where an ACME client writes its challenges.

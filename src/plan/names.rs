@@ -27,6 +27,14 @@ impl HeaderNames {
         if wrong.is_empty() { Ok(HeaderNames { exact: exact.into(), prefixes: prefixes.into() }) } else { Err(wrong) }
     }
 
+    /// With these names, as far as they are some.
+    pub fn and(mut self, names: impl Iterator<Item = String>) -> Self {
+        let names = names.map(|name| name.to_ascii_lowercase());
+        let exact = std::mem::take(&mut self.exact).into_vec();
+        self.exact = exact.into_iter().chain(names).collect();
+        self
+    }
+
     /// Whether a name (in lower case) belongs to the set.
     pub fn contains(&self, name: &str) -> bool {
         self.prefixes.iter().any(|prefix| name.starts_with(prefix.as_str())) || self.exact.iter().any(|n| n == name)

@@ -9,9 +9,15 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::plan::Edge;
+use crate::plan::limits::RouteLimits;
 use crate::plan::walk::Asked;
+use crate::policy::access::Access;
+use crate::policy::auth::RouteAuth;
+use crate::policy::cors::Cors;
 use crate::policy::refusal::{Kind, Refusal};
+use crate::policy::security_headers::SecurityHeaders;
 use crate::policy::shield::Shield;
+use crate::record::PolicyMetrics;
 use crate::record::metrics::RouteMetrics;
 use crate::route::path::{canonicalise_derived, strip_prefix};
 use crate::route::{PathPattern, Template};
@@ -38,6 +44,18 @@ pub struct Route {
     pub rejects_encoded: bool,
     /// Whom and what it turns away.
     pub shield: Shield,
+    /// Which pages may read its answers.
+    pub cors: Option<Arc<Cors>>,
+    /// What browsers are to be careful with.
+    pub security: Option<Arc<SecurityHeaders>>,
+    /// How clients show who they are; nobody has to if absent.
+    pub auth: Option<RouteAuth>,
+    /// What the user must be.
+    pub access: Option<RouteAccess>,
+    /// A response ends with the credential by which its request was let in.
+    pub close_at_expiry: bool,
+    /// How often clients may come.
+    pub limits: RouteLimits,
     /// Timeouts.
     pub timeouts: Timeouts,
     /// When a request is tried once more.
@@ -60,6 +78,16 @@ pub enum Action {
     Redirect(StatusCode, Template),
     /// It is answered at once.
     Respond(Box<Respond>),
+}
+
+/// What a user must be to take a route.
+pub struct RouteAccess {
+    /// This.
+    pub access: Access,
+    /// What is missing is told and passes.
+    pub shadow: bool,
+    /// What was decided.
+    pub metrics: PolicyMetrics,
 }
 
 /// A weighted choice of services.

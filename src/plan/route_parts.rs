@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 use super::compile::Services;
-use super::route::{Action, HostSent, PathSent, Respond, Retry, Route, Split, Timeouts};
-use super::{Edge, shield};
-use crate::config::model::{self, Config, EncodedReserved, NonIdempotent};
+use super::route::{Action, HostSent, PathSent, Respond, Retry, Route, RouteAccess, Split, Timeouts};
+use super::{Edge, access, auth, shield};
+use crate::config::model::{self, Config, EncodedReserved, NonIdempotent, Policy};
 use crate::config::{Fault, Faults, Place, did_you_mean};
+use crate::policy::cors::Cors;
+use crate::policy::security_headers::SecurityHeaders;
 use crate::route::path::canonicalise;
 use crate::route::{PathPattern, Template};
 use crate::upstream::retry::{Backoff, Conditions, Repeatable};
@@ -31,9 +33,18 @@ pub fn compile<'a>(
     let action = compiler.action();
     let path = compiler.path();
     let host = compiler.host();
-    let shield = shield::of_route(config, &raw.shields, &place.key("shields"), compiler.faults);
+    let shield = shield::of_route(config, raw, &place.key("shields"), compiler.faults);
     let retry = retry(raw, place, compiler.faults);
     let pattern = PathPattern::parse(&raw.path_pattern).ok();
+    let cors = edge.and_then(|edge| compiler.cors(edge));
+    let security = compiler.security(edge);
+    let auth = auth::of_route(raw, edge.and_then(|edge| edge.auth.as_ref()), place, compiler.faults);
+    let access = raw.access.as_ref().map(|raw| RouteAccess {
+        access: access::compile(raw, pattern.as_ref(), &place.key("access"), compiler.faults),
+        shadow: compiler.raw.shadow.contains(&Policy::Access),
+        metrics: context.metrics.policy("access", ""),
+    });
+    let limits = edge.map(|edge| edge.rates.of_route(raw, place, compiler.faults));
     let compress = raw.compress.map_or(config.compression.enabled.0, |setting| setting.0);
     Some(Route {
         name: raw.name.as_str().into(),
@@ -44,6 +55,12 @@ pub fn compile<'a>(
         host: host?,
         rejects_encoded: raw.encoded_reserved == EncodedReserved::Reject,
         shield: shield?,
+        cors: cors?,
+        security,
+        auth,
+        access,
+        close_at_expiry: raw.close_at_expiry.0,
+        limits: limits?,
         timeouts: timeouts(raw),
         retry: retry?,
         breaks: raw.circuit_breaker_enabled.0,
@@ -142,6 +159,20 @@ impl<'a> Compiler<'a, '_> {
             return self.redirect(redirect);
         }
         raw.respond.as_ref().and_then(|respond| self.respond(respond))
+    }
+
+    /// `None` has faults.
+    fn cors(&mut self, edge: &Edge) -> Option<Option<Arc<Cors>>> {
+        let methods: Vec<Method> = self.raw.methods.iter().filter_map(|text| text.parse().ok()).collect();
+        let cors = edge.cors_defaults.of_route(self.raw.cors.as_ref(), &methods, &self.place.key("cors"), self.faults)?;
+        Some(cors.map(Arc::new))
+    }
+
+    fn security(&mut self, edge: Option<&Arc<Edge>>) -> Option<Arc<SecurityHeaders>> {
+        let common = || edge.and_then(|edge| edge.security.clone());
+        let Some(raw) = &self.raw.shields.security_headers else { return common() };
+        let place = self.place.key("shields").key("security_headers");
+        SecurityHeaders::compile(raw, &place, self.faults).map(Arc::new)
     }
 
     fn service(&mut self, name: &str, place: Place) -> Option<Arc<Service>> {

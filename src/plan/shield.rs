@@ -5,22 +5,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::address::{self, Networks};
-use super::compile::wrong_items;
-use crate::config::model::{self, Config};
-use crate::config::{Faults, Place};
+use super::compile::{parse_method, wrong_items};
+use crate::config::model::{self, Config, Mode, Policy};
+use crate::config::{Fault, Faults, Place};
 use crate::policy::flood::Flood;
-use crate::policy::shield::{Addresses, Front, MEDIA_TYPES, MediaTypes, Shield};
+use crate::policy::shield::{Addresses, Front, MEDIA_TYPES, MediaTypes, Methods, Shield};
 
 /// Compiles what stands before the choice of a route. A flood guard that did not change keeps its counts.
 pub fn front(config: &Config, previous: Option<&Arc<Flood>>, faults: &mut Faults) -> Option<Front> {
     let (raw, place) = (&config.shields, Place::new("shields"));
     let addresses = addresses(&raw.allow, &raw.deny, &place, faults);
     let flood = raw.flood.as_ref().map(|raw| flood(raw, previous, &place.key("flood"), faults));
-    Some(Front { addresses: addresses?, flood })
+    let methods = methods(&raw.methods, &place.key("methods"), faults);
+    Some(Front { addresses: addresses?, methods, flood, shadow: raw.mode == Mode::Shadow })
 }
 
 /// Compiles what stands before a route.
-pub fn of_route(config: &Config, raw: &model::RouteShields, place: &Place, faults: &mut Faults) -> Option<Shield> {
+pub fn of_route(config: &Config, route: &model::Route, place: &Place, faults: &mut Faults) -> Option<Shield> {
+    let (raw, shadow) = (&route.shields, route.shadow.contains(&Policy::Shields));
     let addresses = addresses(&raw.allow, &raw.deny, place, faults);
     let types = MediaTypes::parse(&raw.content_types);
     wrong_items(&place.key("content_types"), &raw.content_types, types.as_ref().err(), MEDIA_TYPES, faults);
@@ -28,6 +30,7 @@ pub fn of_route(config: &Config, raw: &model::RouteShields, place: &Place, fault
         addresses: addresses?,
         types: Some(types.ok()?).filter(|_| !raw.content_types.is_empty()),
         max_body: raw.max_body.or(config.shields.max_body).map(|size| size.0),
+        shadow,
     })
 }
 
@@ -39,6 +42,15 @@ fn addresses(allow: &[String], deny: &[String], place: &Place, faults: &mut Faul
     };
     let (allowed, denied) = (networks("allow", allow), networks("deny", deny));
     Some(Addresses { allow: Some(allowed?).filter(|_| !allow.is_empty()), deny: denied? })
+}
+
+fn methods(texts: &[String], place: &Place, faults: &mut Faults) -> Option<Methods> {
+    let mut methods = Vec::new();
+    for (index, text) in texts.iter().enumerate() {
+        let parsed = parse_method(text).map(|method| methods.push(method));
+        parsed.unwrap_or_else(|fault| faults.add(Fault::saying(place.index(index), fault)));
+    }
+    if methods.is_empty() { None } else { Methods::new(methods) }
 }
 
 const REQUESTS: RangeInclusive<u32> = 1..=1_000_000;

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue, Method, Version};
 
 use super::route::Route;
 use super::{Edge, OwnPath, Plan};
+use crate::policy::cors::preflight_method;
 use crate::policy::refusal::{Kind, Refusal};
 use crate::route::path::{canonicalise, has_encoded_reserved};
 use crate::route::{Found, Lookup, canonical_host};
@@ -56,6 +57,9 @@ impl Plan {
                 _ => Err(method_not_allowed("GET, HEAD")),
             };
         }
+        if let Some(route) = self.preflight(asked, request) {
+            return Ok(Decision::Preflight(route));
+        }
         let route = match self.table.find(&lookup(asked, request)) {
             Found::Route(index) => self.routes.get(index),
             Found::MethodNotAllowed(allowed) => return Err(method_not_allowed(&allowed.to_string())),
@@ -70,6 +74,17 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// The route that a preflight asks about, if the gateway speaks for it (SEMANTICS 3.1).
+    fn preflight(&self, asked: &Asked, request: &Parts) -> Option<&Arc<Route>> {
+        let method = preflight_method(&request.method, &request.headers)?;
+        match self.table.find(&Lookup { method: &method, ..lookup(asked, request) }) {
+            Found::Route(index) => self.routes.get(index).filter(|route| route.cors.is_some()),
+            _ => None,
+        }
+    }
+}
+
 impl Edge {
     /// Which of the gateway's own paths is asked for.
     pub fn own_path(&self, asked: &Asked) -> Option<OwnPath> {
@@ -81,6 +96,8 @@ impl Edge {
 pub enum Decision<'p> {
     /// The gateway answers for itself.
     Own(OwnPath),
+    /// It asks whether a request to this route may be sent.
+    Preflight(&'p Arc<Route>),
     /// It takes this route.
     Route(&'p Arc<Route>),
 }

@@ -7,13 +7,14 @@
 //! counted in a sketch of a fixed size (1 MiB), where they may share counters: a client is never counted too low, but too
 //! high by about the window's requests of all clients divided by 16384.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use http::header::RETRY_AFTER;
 use pingora_limits::rate::Rate;
 
 use super::refusal::{Kind, Refusal};
+use crate::plan::address::network;
 
 /// The flood guard.
 pub struct Flood {
@@ -47,13 +48,6 @@ impl Flood {
         let seconds = self.window.mul_f64(left).as_secs_f64().ceil().max(1.0);
         let refusal = Refusal::new(Kind::FLOOD, "too many requests from this address in a short time");
         Err(refusal.with_header(RETRY_AFTER, (seconds as u64).into()))
-    }
-}
-
-fn network(client: IpAddr) -> IpAddr {
-    match client {
-        IpAddr::V4(_) => client,
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
     }
 }
 

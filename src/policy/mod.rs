@@ -1,5 +1,6 @@
 //! What may refuse a request, and how a refusal is said.
 
+pub mod access;
 pub mod auth;
 pub mod flood;
 pub mod limit;

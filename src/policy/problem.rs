@@ -1,5 +1,6 @@
 //! The document an error is told in (RFC 9457).
 
+use http::header::RETRY_AFTER;
 use serde::Serialize;
 
 use super::refusal::Refusal;
@@ -17,6 +18,10 @@ struct Problem<'a> {
     instance: Option<&'a str>,
     code: &'a str,
     request_id: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    violated_policies: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<u64>,
 }
 
 /// The document of a refusal; the instance is the path that was asked for, where there is one.
@@ -30,6 +35,14 @@ pub fn document(refusal: &Refusal, instance: Option<&str>, request_id: &str) -> 
         instance,
         code: kind.code,
         request_id,
+        violated_policies: refusal.rules.iter().map(|rule| &**rule).collect(),
+        retry_after: retry_after(refusal),
     };
     serde_json::to_vec(&problem).unwrap_or_default()
+}
+
+/// The seconds after which it may be tried again.
+pub fn retry_after(refusal: &Refusal) -> Option<u64> {
+    let (_, value) = refusal.headers.iter().find(|(name, _)| name == RETRY_AFTER)?;
+    value.to_str().ok()?.parse().ok()
 }

@@ -4,6 +4,7 @@
 //! into a response in one place, `proxy::reply`.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
@@ -16,6 +17,8 @@ pub struct Refusal {
     pub detail: Cow<'static, str>,
     /// Headers the answer needs (`Allow`, `Retry-After`).
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The rules it is for, by name, where a policy has several.
+    pub rules: Vec<Arc<str>>,
     /// The connection can't be trusted with another request.
     pub close: bool,
 }
@@ -45,6 +48,14 @@ macro_rules! kinds {
 kinds! {
     /// The request's target or Host is not what RFC 9110 allows.
     BAD_REQUEST = 400 "bad_request" "The request is malformed" grpc 3;
+    /// A protected route, and nothing that shows who the client is.
+    CREDENTIALS_MISSING = 401 "credentials_missing" "The request does not show whose it is" grpc 16;
+    /// A credential that is not good, or no longer.
+    CREDENTIALS_INVALID = 401 "credentials_invalid" "The credentials are not valid" grpc 16;
+    /// The user is not what the route asks for.
+    ACCESS_DENIED = 403 "access_denied" "The user may not do this" grpc 7;
+    /// A page of another origin tries to use a credential that browsers send by themselves.
+    ORIGIN_DENIED = 403 "origin_denied" "Pages of this origin may not do this" grpc 7;
     /// Requests from the client's address are not taken.
     ADDRESS_DENIED = 403 "address_denied" "Requests from this address are not taken" grpc 7;
     /// No route matches.
@@ -59,6 +70,10 @@ kinds! {
     URI_TOO_LONG = 414 "uri_too_long" "The request's target is too long" grpc 3;
     /// The route takes no body of this media type.
     MEDIA_TYPE = 415 "media_type" "The body's media type is not taken" grpc 3;
+    /// A limit is used up.
+    RATE_LIMITED = 429 "rate_limited" "Too many requests" grpc 8;
+    /// Too many wrong credentials came from the client's address.
+    AUTH_FAILURES = 429 "auth_failures" "Too many wrong credentials" grpc 8;
     /// The client made too many requests in a short time.
     FLOOD = 429 "flood" "Too many requests in a short time" grpc 8;
     /// The client went away before it had its answer: nobody is told, the log says so.
@@ -67,6 +82,8 @@ kinds! {
     UPSTREAM_FAILED = 502 "upstream_failed" "The upstream failed" grpc 14;
     /// The upstream could not be reached.
     UPSTREAM_UNREACHABLE = 502 "upstream_unreachable" "The upstream could not be reached" grpc 14;
+    /// Who could tell whether the credentials are good does not answer.
+    AUTH_UNAVAILABLE = 503 "auth_unavailable" "The credentials can't be checked now" grpc 14;
     /// The service fails, and its circuit breaker is open.
     CIRCUIT_OPEN = 503 "circuit_open" "The service is not available now" grpc 14;
     /// As many requests as may are in the service or wait for it.
@@ -84,12 +101,26 @@ kinds! {
 impl Refusal {
     /// A refusal of a kind, with what a client may read about this one.
     pub fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
-        Refusal { kind, detail: detail.into(), headers: Vec::new(), close: false }
+        Refusal { kind, detail: detail.into(), headers: Vec::new(), rules: Vec::new(), close: false }
     }
 
     /// A malformed request, with the reason as its code: what follows it on the connection can't be trusted.
     pub fn malformed(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
         Refusal { close: true, ..Refusal::new(Kind { code, ..Kind::BAD_REQUEST }, detail) }
+    }
+
+    /// The same for these rules.
+    pub fn for_rules(mut self, rules: Vec<Arc<str>>) -> Self {
+        self.rules = rules;
+        self
+    }
+
+    /// Its code, and the rules it is for: `rate_limited:login,users`.
+    pub fn name(&self) -> Cow<'static, str> {
+        match self.rules.as_slice() {
+            [] => self.kind.code.into(),
+            rules => format!("{}:{}", self.kind.code, rules.join(",")).into(),
+        }
     }
 
     /// The same with a header its answer needs.

@@ -12,8 +12,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{ACCEPT, ALLOW, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::flood::Flood;
 use super::refusal::{Kind, Refusal};
@@ -24,8 +24,37 @@ use crate::plan::address::Networks;
 pub struct Front {
     /// Whose requests are taken.
     pub addresses: Addresses,
+    /// Which methods are taken; all when absent.
+    pub methods: Option<Methods>,
     /// How many of them.
     pub flood: Option<Arc<Flood>>,
+    /// What is wrong is told and passes.
+    pub shadow: bool,
+}
+
+/// Methods that are taken.
+#[derive(Debug)]
+pub struct Methods {
+    methods: Box<[Method]>,
+    allow: HeaderValue,
+}
+
+impl Methods {
+    /// These; the value is their list.
+    pub fn new(methods: Vec<Method>) -> Option<Self> {
+        let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
+        let allow = HeaderValue::from_str(&names.join(", ")).ok()?;
+        Some(Methods { methods: methods.into(), allow })
+    }
+
+    /// Refuses another method.
+    pub fn admit(&self, method: &Method) -> Result<(), Refusal> {
+        if self.methods.contains(method) {
+            return Ok(());
+        }
+        let refusal = Refusal::new(Kind::METHOD_NOT_ALLOWED, "this method is not taken here");
+        Err(refusal.with_header(ALLOW, self.allow.clone()))
+    }
 }
 
 /// What stands before a route.
@@ -37,6 +66,8 @@ pub struct Shield {
     pub types: Option<MediaTypes>,
     /// The longest body.
     pub max_body: Option<u64>,
+    /// What is wrong is told and passes, but for a body that turns out to be too long.
+    pub shadow: bool,
 }
 
 /// Whose requests are taken.

@@ -7,6 +7,7 @@ use http::header::RETRY_AFTER;
 use pingora_proxy::Session;
 
 use super::ctx::{Ctx, Forward};
+use super::limit;
 use super::patience::wait;
 use crate::plan::route::Route;
 use crate::policy::refusal::{Kind, Refusal};
@@ -15,7 +16,7 @@ use crate::upstream::gate::{Pass, Room};
 use crate::upstream::service::Service;
 
 /// Takes all that a request needs to reach its service, or nothing: the breaker is looked at first, room is taken or
-/// waited for, and a probe's leave comes last, since it must not wait.
+/// waited for, then a probe's leave, since it must not wait, and last the limits are charged, which nothing gives back.
 ///
 /// An error is the client's, which went while it waited.
 pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> pingora::Result<Result<(), Refusal>> {
@@ -24,14 +25,33 @@ pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> pingora::Result<Resu
     if let Err(refusal) = look(route, &forward.service, began) {
         return Ok(Err(refusal));
     }
-    let Some(room) = forward.service.settings.room else { return Ok(enter(route, forward, None, began)) };
-    if let Some(pass) = forward.service.gate.try_enter(room) {
-        return Ok(enter(route, forward, Some(pass), began));
+    let (pass, now) = match forward.service.settings.room.map(|room| (room, forward.service.gate.try_enter(room))) {
+        None => (None, began),
+        Some((_, Some(pass))) => (Some(pass), began),
+        Some((room, None)) => {
+            let room = Room { queue: room.queue.within(route.timeouts.total), ..room };
+            match Box::pin(queue(session, &forward.service, room)).await? {
+                Ok(pass) => (Some(pass), Instant::now()),
+                Err(refusal) => return Ok(Err(refusal)),
+            }
+        }
+    };
+    if let Err(refusal) = enter(route, forward, pass, now) {
+        return Ok(Err(refusal));
     }
-    let pass =
-        Box::pin(queue(session, &forward.service, Room { queue: room.queue.within(route.timeouts.total), ..room }))
-            .await?;
-    Ok(pass.and_then(|pass| enter(route, forward, Some(pass), Instant::now())))
+    let charged = limit::charge(session.downstream_session.req_header(), ctx).await;
+    settle_in(ctx, charged, now)
+}
+
+/// Ends an admission: what was taken is given back if the limits refuse the request.
+fn settle_in(ctx: &mut Ctx, charged: Result<(), Refusal>, now: Instant) -> pingora::Result<Result<(), Refusal>> {
+    let (Some(route), Some(forward)) = (&ctx.route, &mut ctx.forward) else { return Ok(charged) };
+    if charged.is_err() {
+        (forward.permit, forward.pass) = (None, None);
+    } else if route.retry.count > 0 {
+        forward.service.budget.deposit(now);
+    }
+    Ok(charged)
 }
 
 fn look(route: &Route, service: &Service, now: Instant) -> Result<(), Refusal> {
@@ -49,9 +69,6 @@ fn enter(route: &Route, forward: &mut Forward, pass: Option<Pass>, now: Instant)
         forward.permit = Some(breaker.admit(now).map_err(circuit_open)?);
     }
     forward.pass = pass;
-    if route.retry.count > 0 {
-        forward.service.budget.deposit(now);
-    }
     Ok(())
 }
 

@@ -15,6 +15,8 @@ use crate::gateway::Shared;
 use crate::listen::connection::Connection;
 use crate::plan::address::Client;
 use crate::plan::route::Route;
+use crate::policy::auth::User;
+use crate::policy::limit::LimitHeaders;
 use crate::policy::refusal::Refusal;
 use crate::upstream::breaker::Permit;
 use crate::upstream::endpoint::Slot;
@@ -37,6 +39,14 @@ pub struct Ctx {
     pub canonical_path: Option<Box<str>>,
     /// The route it took.
     pub route: Option<Arc<Route>>,
+    /// Who its user is, where that was asked.
+    pub user: Option<User>,
+    /// What its answer tells of limits.
+    pub limits: Option<Box<LimitHeaders>>,
+    /// What policies on trial would have refused it for.
+    pub trials: Option<String>,
+    /// What the log is told of the refusal that is to come.
+    pub cause: Option<String>,
     /// Where it goes; absent if the gateway answers it itself.
     pub forward: Option<Forward>,
     /// Why the gateway answered with an error, and what the log is told beyond that.
@@ -120,6 +130,10 @@ impl Ctx {
             client: Client { address: None, peer: None, trusted: false },
             canonical_path: None,
             route: None,
+            user: None,
+            limits: None,
+            trials: None,
+            cause: None,
             forward: None,
             failure: None,
             answered: false,
@@ -130,6 +144,15 @@ impl Ctx {
     /// Remembers why the request came to nothing. The first reason counts: what follows from it is not another one.
     pub fn fail(&mut self, refusal: Refusal, cause: Option<String>) -> &Refusal {
         &self.failure.get_or_insert_with(|| Box::new(Failure { refusal, cause })).refusal
+    }
+
+    /// Notes what a policy on trial would have refused the request for.
+    pub fn would_refuse(&mut self, refusal: &Refusal) {
+        let trials = self.trials.get_or_insert_default();
+        if !trials.is_empty() {
+            trials.push(' ');
+        }
+        trials.push_str(&refusal.name());
     }
 
     /// The client's address, as far as it is known.

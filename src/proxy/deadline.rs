@@ -10,7 +10,8 @@
 //! * Body: `idle` from one piece of the body to the next. An upgraded connection counts both directions.
 //! * Rest: the upstream has ended its answer, the client has not yet taken it: `idle`.
 //! * An answer of the gateway's own: `limits.keep_alive` for the client to take it.
-//! * The end: the route's total, or an upgraded connection's longest life, whatever happens.
+//! * The end: the route's total, an upgraded connection's longest life, or the end of the credential by which the request
+//!   was let in, whatever happens.
 //!
 //! When a deadline has passed, the gentle way comes first: the socket of an HTTP/1 upstream is shut down, and a client's
 //! HTTP/1 connection is no longer read (`listen::tap`). The framework's own error then leads to a proper answer, or to one
@@ -73,6 +74,8 @@ pub struct Watch {
     /// Something happened since the clock was looked at.
     touched: Cell<bool>,
     end: Cell<Option<Instant>>,
+    /// When the credential ends by which the request was let in.
+    expiry: Cell<Option<Instant>>,
     upstream: Cell<Option<RawFd>>,
     late: Cell<Option<Late>>,
 }
@@ -96,6 +99,9 @@ pub struct Late {
     /// What the log is told.
     pub cause: &'static str,
 }
+
+const EXPIRED: Late =
+    Late { kind: Kind::CREDENTIALS_INVALID, cause: "the credential ended by which the request was let in" };
 
 impl Watch {
     /// An attempt begins, which has to be over at that time.
@@ -155,6 +161,11 @@ impl Watch {
         self.end.set(timeouts.websocket_life.map(|life| Instant::now() + life));
     }
 
+    /// The request was let in until then.
+    pub fn admitted_until(&self, expiry: Option<Instant>) {
+        self.expiry.set(expiry);
+    }
+
     /// The attempt is over, its connection no longer ours.
     pub fn rest(&self) {
         self.phase.set(Phase::Nothing);
@@ -174,6 +185,7 @@ impl Watch {
     pub fn forget(&self) {
         self.rest();
         self.end.set(None);
+        self.expiry.set(None);
         self.late.set(None);
     }
 
@@ -194,7 +206,7 @@ impl Watch {
             self.last.set(Some(Instant::now()));
         }
         let silence = self.last.get().zip(self.patience.get()).map(|(last, patience)| last + patience + SLACK);
-        silence.into_iter().chain(self.end.get()).min()
+        silence.into_iter().chain(self.end.get()).chain(self.expiry.get()).min()
     }
 
     /// Time is over. Whether a gentle way is left.
@@ -203,7 +215,9 @@ impl Watch {
             return false;
         }
         let now = Instant::now();
-        self.late.set(Some(self.blame(self.end.get().is_some_and(|end| end <= now))));
+        let over = |time: &Cell<Option<Instant>>| time.get().is_some_and(|time| time <= now);
+        self.late.set(Some(if over(&self.expiry) { EXPIRED } else { self.blame(over(&self.end)) }));
+        self.expiry.set(None);
         self.patience.set(None);
         self.end.set(Some(now + GRACE));
         if let Some(upstream) = self.upstream.take() {

@@ -6,7 +6,9 @@
 
 use std::net::IpAddr;
 
-use http::header::{CONNECTION, COOKIE, Entry, HOST, TE, TRANSFER_ENCODING, UPGRADE, VIA};
+use http::header::{
+    AUTHORIZATION, CONNECTION, COOKIE, Entry, HOST, SEC_WEBSOCKET_PROTOCOL, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version};
 use pingora::http::{RequestHeader, ResponseHeader, header_value_from_slice};
@@ -21,6 +23,8 @@ use crate::listen::connection::Connection;
 use crate::plan::Edge;
 use crate::plan::address::Client;
 use crate::plan::route::HostSent;
+use crate::policy::auth::credential::{SUBPROTOCOL, TokenFrom, remove_cookie, remove_subprotocol};
+use crate::policy::auth::{Method, RouteAuth};
 
 /// The client behind a connection.
 pub fn client(edge: &Edge, connection: Option<&Connection>, session: &Session) -> Client {
@@ -54,6 +58,7 @@ pub fn to_upstream(session: &Session, upstream: &mut RequestHeader, ctx: &Ctx) -
         parts.headers.insert(TE, HeaderValue::from_static("trailers"));
     }
     append(&mut parts.headers, VIA, via(request.version));
+    introduce(&mut parts.headers, ctx);
     parts.headers.insert(REQUEST_ID, ctx.id.clone());
     parts.headers.insert(ATTEMPT, number(ctx.forward.as_ref().map_or(1, |forward| forward.attempts)));
     *upstream = parts.into();
@@ -62,7 +67,7 @@ pub fn to_upstream(session: &Session, upstream: &mut RequestHeader, ctx: &Ctx) -
 }
 
 /// About as many fields are added.
-const OWN_FIELDS: usize = 8;
+const OWN_FIELDS: usize = 12;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -79,6 +84,37 @@ const HTTPS: HeaderValue = HeaderValue::from_static("https");
 const VIA_10: HeaderValue = HeaderValue::from_static("1.0 gatekeeper");
 const VIA_11: HeaderValue = HeaderValue::from_static("1.1 gatekeeper");
 const VIA_20: HeaderValue = HeaderValue::from_static("2.0 gatekeeper");
+
+/// Tells the upstream who the user is (SEMANTICS 2.8), and keeps what only the gateway has to see.
+fn introduce(upstream: &mut HeaderMap, ctx: &Ctx) {
+    let Some(auth) = ctx.route.as_ref().and_then(|route| route.auth.as_ref()) else { return };
+    if auth.token_from == Some(TokenFrom::Subprotocol) {
+        remove_subprotocol(upstream);
+    }
+    let Some(user) = &ctx.user else { return };
+    if auth.auth.hides {
+        hide(upstream, auth, user.by);
+    }
+    auth.auth.telling.tell(&user.identity, upstream);
+    for (name, value) in &user.told {
+        upstream.insert(name, value.clone());
+    }
+}
+
+fn hide(upstream: &mut HeaderMap, auth: &RouteAuth, by: Method) {
+    match by {
+        Method::Jwt | Method::Introspection => {
+            upstream.remove(AUTHORIZATION);
+            if let Some(TokenFrom::Cookie(name)) = &auth.token_from {
+                remove_cookie(upstream, name);
+            }
+        }
+        Method::ApiKey => {
+            auth.auth.api_keys.as_ref().and_then(|keys| upstream.remove(&keys.header));
+        }
+        Method::Certificate | Method::Forward => {}
+    }
+}
 
 /// Fields of the connection to the client, which say nothing on another (RFC 9110 7.6.1, RFC 9112 6.1). The framework
 /// frames the body anew.
@@ -274,6 +310,7 @@ fn address_value(address: IpAddr) -> HeaderValue {
 /// status with its usual phrase.
 pub fn to_client(session: &mut Session, response: &mut ResponseHeader, ctx: &Ctx) -> Result<()> {
     if response.status == StatusCode::SWITCHING_PROTOCOLS {
+        choose_protocol(session, response, ctx)?;
         return response.insert_header(X_REQUEST_ID, ctx.id.clone());
     }
     let placeholder = http::Response::new(()).into_parts().0;
@@ -287,10 +324,47 @@ pub fn to_client(session: &mut Session, response: &mut ResponseHeader, ctx: &Ctx
         if !ctx.shared.is_ready() {
             session.set_keepalive(None);
         }
-        parts.headers.insert(REQUEST_ID, ctx.id.clone());
+        complete(session, &mut parts.headers, false, ctx);
         parts.headers.insert(ATTEMPT, number(ctx.forward.as_ref().map_or(1, |forward| forward.attempts)));
     }
     *response = parts.into();
+    Ok(())
+}
+
+/// Adds what every response has to tell: limits, which pages may read it, what browsers are to be careful with, the id.
+pub fn complete(session: &Session, response: &mut HeaderMap, is_preflight: bool, ctx: &Ctx) {
+    if let Some(limits) = &ctx.limits {
+        limits.apply(response);
+    }
+    let plan = ctx.route.is_none().then(|| ctx.shared.live.plan());
+    let edge = plan.as_ref().map(|plan| &plan.edge);
+    let (cors, security) = match &ctx.route {
+        Some(route) => (route.cors.as_ref(), route.security.as_ref()),
+        None => (edge.and_then(|edge| edge.cors.as_ref()), edge.and_then(|edge| edge.security.as_ref())),
+    };
+    let request = &session.req_header().headers;
+    match cors {
+        Some(cors) if is_preflight => cors.answer_preflight(request, response),
+        Some(cors) => cors.decorate(request, response),
+        None => {}
+    }
+    if let Some(security) = security {
+        security.apply(ctx.connection.as_deref().is_some_and(Connection::is_tls), response);
+    }
+    response.insert(REQUEST_ID, ctx.id.clone());
+}
+
+/// What a handshake's answer is missing: a browser that asked for protocols wants one of them, and may have asked for nothing
+/// but the one that its token came in.
+fn choose_protocol(session: &Session, response: &mut ResponseHeader, ctx: &Ctx) -> Result<()> {
+    let auth = ctx.route.as_ref().and_then(|route| route.auth.as_ref());
+    let by_protocol = auth.is_some_and(|auth| auth.token_from == Some(TokenFrom::Subprotocol));
+    if by_protocol
+        && session.req_header().headers.contains_key(SEC_WEBSOCKET_PROTOCOL)
+        && !response.headers.contains_key(SEC_WEBSOCKET_PROTOCOL)
+    {
+        response.insert_header(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL))?;
+    }
     Ok(())
 }
 

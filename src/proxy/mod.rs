@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
@@ -26,6 +27,7 @@ use crate::plan::route::{Action, Route};
 use crate::plan::walk::{Asked, Decision};
 use crate::plan::{OwnPath, Plan};
 use crate::policy::refusal::{Kind, Refusal};
+use crate::policy::shield::Front;
 use crate::upstream::sticky::Who;
 use ctx::{Ctx, Forward};
 use reply::Answer;
@@ -38,6 +40,8 @@ pub mod deadline;
 mod entrance;
 mod fault;
 mod headers;
+mod identify;
+mod limit;
 mod patience;
 mod reply;
 pub mod request_id;
@@ -57,64 +61,57 @@ impl Proxy {
         Proxy { shared }
     }
 
-    fn begin(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Next, Refusal> {
+    async fn begin(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Next, Refusal> {
         let plan = self.shared.live.plan();
         enter(&plan.edge.limits, session, ctx);
         ctx.client = headers::client(&plan.edge, ctx.connection.as_deref(), session);
         ctx.id = request_id::of(&session.req_header().headers, ctx.client.trusted, ctx.began.time);
-        let next = self.walk(&plan, session, ctx)?;
-        if let (Next::Forward, Some(route)) = (&next, &ctx.route) {
-            session.set_write_timeout(Some(route.timeouts.idle));
-            // The watch bounds the silence of a client that sends (`deadline`).
-            session.set_read_timeout(None);
-            // What a client of HTTP/1.0 can't understand must not reach it (RFC 9110 15.2).
-            let knows_no_hints = session.req_header().version < Version::HTTP_11;
-            session.set_ignore_info_resp(knows_no_hints);
-            ask_for_compression(session, ctx);
+        let has_body = !session.is_body_empty();
+        let request: &Parts = session.downstream_session.req_header();
+        let asked = plan.inspect(request)?;
+        let reached = self.reach(&plan, &asked, request, ctx)?;
+        // The plan is not held while someone is asked.
+        drop(plan);
+        let route = match reached {
+            Reached::Route(route) => route,
+            Reached::Next(next) => return Ok(next),
+        };
+        let next = walk(&route, &asked, request, has_body, ctx).await?;
+        if let Next::Forward = next {
+            prepare(&route, session, ctx);
         }
         Ok(next)
     }
 
-    /// The walk up to the upstream.
-    fn walk(&self, plan: &Plan, session: &mut Session, ctx: &mut Ctx) -> Result<Next, Refusal> {
-        let has_body = !session.is_body_empty();
-        let request: &http::request::Parts = session.downstream_session.req_header();
-        let asked = plan.inspect(request)?;
+    /// The walk up to the route.
+    fn reach(&self, plan: &Plan, asked: &Asked, request: &Parts, ctx: &mut Ctx) -> Result<Reached, Refusal> {
         if *asked.path != *request.uri.path() {
             ctx.canonical_path = Some((&*asked.path).into());
         }
         if ctx.connection.as_ref().is_some_and(|connection| connection.is_probe()) {
-            return Ok(Next::Answer(Answer::status(true)));
+            return Ok(Next::Answer(Answer::status(true)).into());
         }
-        let client = ctx.client_address();
-        let own_path = plan.edge.own_path(&asked);
-        plan.edge.shields.addresses.admit(client)?;
-        if let Some(flood) = plan.edge.shields.flood.as_ref().filter(|_| own_path.is_none()) {
-            flood.admit(client)?;
-        }
-        if let Some(file) = plan.edge.acme_webroot.as_ref().and_then(|root| entrance::challenge(root, &asked)) {
-            return Ok(Next::Challenge(file));
+        let own_path = plan.edge.own_path(asked);
+        shield_front(&plan.edge.shields, own_path, request, ctx)?;
+        if let Some(file) = plan.edge.acme_webroot.as_ref().and_then(|root| entrance::challenge(root, asked)) {
+            return Ok(Next::Challenge(file).into());
         }
         let to_https = ctx.connection.as_ref().and_then(|connection| connection.entrance.redirect_https);
         if let Some(port) = to_https.filter(|_| own_path.is_none()) {
-            return entrance::redirect_to_https(port, &asked).map(Next::Answer);
+            return entrance::redirect_to_https(port, asked).map(|answer| Next::Answer(answer).into());
         }
-        let route = match plan.decide(&asked, request)? {
-            Decision::Own(own) => return Ok(Next::Answer(self.own_answer(own))),
-            Decision::Route(route) => route,
-        };
-        ctx.route = Some(route.clone());
-        route.shield.addresses.admit(client)?;
-        route.shield.admit_body(&request.headers, has_body)?;
-        let next = match &route.action {
-            Action::Redirect(status, to) => Next::Answer(Answer::redirect(*status, route.redirect_to(to, &asked)?)),
-            Action::Respond(fixed) => Next::Answer(Answer::fixed(fixed)),
-            Action::Forward(_) | Action::Split(_) => {
-                ctx.forward = forward(plan, route, &asked, request, ctx)?;
-                Next::Forward
+        match plan.decide(asked, request)? {
+            Decision::Own(own) => Ok(Next::Answer(self.own_answer(own)).into()),
+            Decision::Preflight(route) => {
+                ctx.route = Some(route.clone());
+                route.shield.addresses.admit(ctx.client_address())?;
+                Ok(Next::Answer(Answer::preflight()).into())
             }
-        };
-        Ok(next)
+            Decision::Route(route) => {
+                ctx.route = Some(route.clone());
+                Ok(Reached::Route(route.clone()))
+            }
+        }
     }
 
     fn own_answer(&self, own: OwnPath) -> Answer {
@@ -125,18 +122,61 @@ impl Proxy {
     }
 }
 
-fn forward(
-    plan: &Plan,
-    route: &Route,
-    asked: &Asked,
-    request: &http::request::Parts,
-    ctx: &Ctx,
-) -> Result<Option<Forward>, Refusal> {
-    let certificate = ctx.connection.as_ref().and_then(|connection| connection.certificate.as_ref());
-    let user = certificate.map(|certificate| certificate.fingerprint.as_bytes());
-    let client = Who { address: ctx.client_address(), user };
+/// Refuses, before a route is chosen, whom and what is not taken at all.
+fn shield_front(front: &Front, own_path: Option<OwnPath>, request: &Parts, ctx: &mut Ctx) -> Result<(), Refusal> {
+    let client = ctx.client_address();
+    let methods = front.methods.as_ref().map_or(Ok(()), |methods| methods.admit(&request.method));
+    let flood = || front.flood.as_ref().filter(|_| own_path.is_none()).map_or(Ok(()), |flood| flood.admit(client));
+    let judged = front.addresses.admit(client).and(methods).and_then(|()| flood());
+    on_trial(judged, front.shadow, ctx)
+}
+
+/// What is refused by a policy on trial passes, and is told of.
+fn on_trial(judged: Result<(), Refusal>, shadow: bool, ctx: &mut Ctx) -> Result<(), Refusal> {
+    match judged {
+        Err(refusal) if shadow => {
+            ctx.would_refuse(&refusal);
+            Ok(())
+        }
+        judged => judged,
+    }
+}
+
+/// The walk from the route up to the upstream.
+async fn walk(
+    route: &Arc<Route>,
+    asked: &Asked<'_>,
+    request: &Parts,
+    has_body: bool,
+    ctx: &mut Ctx,
+) -> Result<Next, Refusal> {
+    let addresses = route.shield.addresses.admit(ctx.client_address());
+    let judged = addresses.and_then(|()| route.shield.admit_body(&request.headers, has_body));
+    on_trial(judged, route.shield.shadow, ctx)?;
+    if let Some(answer) = identify::identify(request, asked, route, ctx).await? {
+        return Ok(Next::Answer(answer));
+    }
+    identify::authorise(asked, route, ctx)?;
+    match &route.action {
+        Action::Redirect(status, to) => {
+            limit::charge(request, ctx).await?;
+            Ok(Next::Answer(Answer::redirect(*status, route.redirect_to(to, asked)?)))
+        }
+        Action::Respond(fixed) => {
+            limit::charge(request, ctx).await?;
+            Ok(Next::Answer(Answer::fixed(fixed)))
+        }
+        Action::Forward(_) | Action::Split(_) => {
+            ctx.forward = forward(route, asked, request, ctx)?;
+            Ok(Next::Forward)
+        }
+    }
+}
+
+fn forward(route: &Route, asked: &Asked, request: &Parts, ctx: &Ctx) -> Result<Option<Forward>, Refusal> {
+    let client = who(ctx);
     let Some(service) = route.service(request, client) else { return Ok(None) };
-    let path = route.upstream_path(asked, plan.edge.merge_slashes)?;
+    let path = route.upstream_path(asked, route.edge.merge_slashes)?;
     if path.len() + asked.query.map_or(0, str::len) > LONGEST_TARGET {
         return Err(Refusal::new(Kind::URI_TOO_LONG, Kind::URI_TOO_LONG.title));
     }
@@ -160,6 +200,29 @@ fn forward(
     }))
 }
 
+/// Whose requests stay together: the user's; where nobody was asked, those with one certificate.
+fn who(ctx: &Ctx) -> Who<'_> {
+    let certificate = ctx.connection.as_ref().and_then(|connection| connection.certificate.as_ref());
+    let user = ctx.user.as_ref().map(|user| &user.identity).filter(|user| !user.subject.is_empty());
+    let user = user.map(|user| (user.issuer.as_bytes(), user.subject.as_bytes()));
+    let user = user.or(certificate.map(|certificate| (&b"certificate"[..], certificate.fingerprint.as_bytes())));
+    Who { address: ctx.client_address(), user }
+}
+
+/// Where the walk up to the route led.
+enum Reached {
+    /// To a route.
+    Route(Arc<Route>),
+    /// To an end.
+    Next(Next),
+}
+
+impl From<Next> for Reached {
+    fn from(next: Next) -> Self {
+        Reached::Next(next)
+    }
+}
+
 /// What follows the walk.
 enum Next {
     /// The request goes to its service.
@@ -178,6 +241,17 @@ fn enter(limits: &Limits, session: &mut Session, ctx: &mut Ctx) {
         session.set_keepalive(None);
     }
     ctx.connection = Some(connection);
+}
+
+/// Readies the session for a request that goes on.
+fn prepare(route: &Route, session: &mut Session, ctx: &Ctx) {
+    session.set_write_timeout(Some(route.timeouts.idle));
+    // The watch bounds the silence of a client that sends (`deadline`).
+    session.set_read_timeout(None);
+    // What a client of HTTP/1.0 can't understand must not reach it (RFC 9110 15.2).
+    let knows_no_hints = session.req_header().version < Version::HTTP_11;
+    session.set_ignore_info_resp(knows_no_hints);
+    ask_for_compression(session, ctx);
 }
 
 fn ask_for_compression(session: &mut Session, ctx: &Ctx) {
@@ -203,7 +277,7 @@ impl ProxyHttp for Proxy {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
         session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
-        let answer = match self.begin(session, ctx) {
+        let answer = match self.begin(session, ctx).await {
             Ok(Next::Forward) => match admit::admit(session, ctx).await? {
                 Ok(()) => return Ok(false),
                 Err(refusal) => Err(refusal),

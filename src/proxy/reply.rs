@@ -6,15 +6,13 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, LOCATION};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use pingora::Result;
-use pingora::http::ResponseHeader;
 use pingora::protocols::http::HttpTask;
 use pingora_proxy::Session;
 
-use super::body;
 use super::ctx::Ctx;
-use super::deadline;
-use super::request_id::X_REQUEST_ID;
+use super::{body, deadline, headers};
 use crate::plan::route::Respond;
+use crate::policy::auth::fetch;
 use crate::policy::problem;
 use crate::policy::refusal::{Kind, Refusal};
 
@@ -29,23 +27,40 @@ pub struct Answer {
     status: StatusCode,
     headers: Vec<(HeaderName, HeaderValue)>,
     body: Bytes,
+    is_preflight: bool,
 }
 
 impl Answer {
+    fn new(status: StatusCode, headers: Vec<(HeaderName, HeaderValue)>, body: Bytes) -> Self {
+        Answer { status, headers, body, is_preflight: false }
+    }
+
+
     /// A redirect.
     pub fn redirect(status: StatusCode, place: HeaderValue) -> Self {
-        Answer { status, headers: vec![(LOCATION, place)], body: Bytes::new() }
+        Answer::new(status, vec![(LOCATION, place)], Bytes::new())
     }
 
     /// A plain text.
     pub fn text(body: Bytes) -> Self {
         let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("text/plain"))];
-        Answer { status: StatusCode::OK, headers, body }
+        Answer::new(StatusCode::OK, headers, body)
     }
 
     /// A fixed response.
     pub fn fixed(fixed: &Respond) -> Self {
-        Answer { status: fixed.status, headers: fixed.headers.clone(), body: fixed.body.clone() }
+        Answer::new(fixed.status, fixed.headers.clone(), fixed.body.clone())
+    }
+
+    /// The answer of someone whom we asked.
+    pub fn of_others(reply: fetch::Answer) -> Self {
+        let headers = reply.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        Answer::new(reply.status, headers, reply.body.into())
+    }
+
+    /// The answer to a preflight.
+    pub fn preflight() -> Self {
+        Answer { is_preflight: true, ..Answer::new(StatusCode::NO_CONTENT, Vec::new(), Bytes::new()) }
     }
 
     /// What /health and /ready say.
@@ -58,7 +73,7 @@ impl Answer {
             (CONTENT_TYPE, HeaderValue::from_static("application/json")),
             (CACHE_CONTROL, HeaderValue::from_static("no-store")),
         ];
-        Answer { status, headers, body: Bytes::from_static(body) }
+        Answer::new(status, headers, Bytes::from_static(body))
     }
 
     fn problem(refusal: &Refusal, instance: &str, request_id: &str) -> Self {
@@ -68,20 +83,21 @@ impl Answer {
         headers.push((CACHE_CONTROL, HeaderValue::from_static("no-store")));
         headers.push((ERROR_CODE, HeaderValue::from_static(kind.code)));
         let status = StatusCode::from_u16(kind.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Answer { status, headers, body: problem::document(refusal, Some(instance), request_id).into() }
+        Answer::new(status, headers, problem::document(refusal, Some(instance), request_id).into())
     }
 
     /// The form gRPC clients understand: HTTP 200, the verdict in the headers, no body.
     fn grpc(refusal: &Refusal) -> Self {
         let kind = refusal.kind;
         let message = HeaderValue::from_str(&percent_encode(&refusal.detail));
-        let headers = vec![
+        let mut headers = refusal.headers.clone();
+        headers.extend([
             (CONTENT_TYPE, HeaderValue::from_static("application/grpc")),
             (HeaderName::from_static("grpc-status"), HeaderValue::from(u16::from(kind.grpc_status))),
             (HeaderName::from_static("grpc-message"), message.unwrap_or(HeaderValue::from_static(kind.code))),
             (ERROR_CODE, HeaderValue::from_static(kind.code)),
-        ];
-        Answer { status: StatusCode::OK, headers, body: Bytes::new() }
+        ]);
+        Answer::new(StatusCode::OK, headers, Bytes::new())
     }
 }
 
@@ -96,7 +112,10 @@ pub fn status_sent(session: &Session) -> Option<StatusCode> {
 pub async fn answer(session: &mut Session, answer: Result<Answer, Refusal>, ctx: &mut Ctx) -> Result<()> {
     match answer {
         Ok(answer) => send(session, &answer, ctx).await,
-        Err(refusal) => refuse(session, refusal, None, ctx).await,
+        Err(refusal) => {
+            let cause = ctx.cause.take();
+            refuse(session, refusal, cause, ctx).await
+        }
     }
 }
 
@@ -123,20 +142,21 @@ pub async fn refuse(session: &mut Session, refusal: Refusal, cause: Option<Strin
 
 /// Sends an answer of the gateway's own.
 async fn send(session: &mut Session, answer: &Answer, ctx: &Ctx) -> Result<()> {
-    let mut response = ResponseHeader::build_no_case(answer.status, Some(answer.headers.len() + 2))?;
+    let mut response = http::Response::new(()).into_parts().0;
+    response.status = answer.status;
     for (name, value) in &answer.headers {
-        response.append_header(name.clone(), value.clone())?;
+        response.headers.append(name.clone(), value.clone());
     }
-    response.insert_header(X_REQUEST_ID, ctx.id.clone())?;
+    headers::complete(session, &mut response.headers, answer.is_preflight, ctx);
     let bodyless = answer.status == StatusCode::NO_CONTENT || answer.status == StatusCode::NOT_MODIFIED;
     if !bodyless {
-        response.insert_header(CONTENT_LENGTH, HeaderValue::from(answer.body.len()))?;
+        response.headers.insert(CONTENT_LENGTH, HeaderValue::from(answer.body.len()));
     }
     if !can_drain(session) {
         session.set_keepalive(None);
     }
     let silent = bodyless || answer.body.is_empty() || session.req_header().method == Method::HEAD;
-    let mut tasks = vec![HttpTask::Header(Box::new(response), silent)];
+    let mut tasks = vec![HttpTask::Header(Box::new(response.into()), silent)];
     if !silent {
         tasks.push(HttpTask::Body(Some(answer.body.clone()), true));
     }

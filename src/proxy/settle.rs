@@ -2,13 +2,16 @@
 
 use http::request::Parts;
 use http::{HeaderMap, Method, Version};
+use jiff::Timestamp;
 use pingora::Error;
 use pingora_proxy::Session;
 
 use super::ctx::Ctx;
 use super::deadline::{self, Watch};
 use super::{reply, verdict};
+use crate::policy::problem;
 use crate::policy::refusal::Kind;
+use crate::record::refusals::Refused;
 use crate::record::{Event, Facts};
 
 /// Settles a request.
@@ -48,7 +51,9 @@ pub fn settle(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
         host: host(request),
         route: ctx.route.as_ref().map(|route| &*route.name),
         service: forward.map(|forward| &*forward.service.name),
+        user: user(ctx),
         error_message: cause.or(unforeseen.as_deref()),
+        would_refuse: ctx.trials.as_deref(),
         headers: &request.headers,
         logged_headers: edge.map_or(&[], |edge| &edge.logged_headers),
     };
@@ -92,6 +97,8 @@ pub fn settle_lost(ctx: &mut Ctx) {
         host: "",
         route: ctx.route.as_ref().map(|route| &*route.name),
         service: forward.map(|forward| &*forward.service.name),
+        user: user(ctx),
+        would_refuse: ctx.trials.as_deref(),
         error_message: Some(late.map_or("the request's task ended before the request did", |late| late.cause)),
         headers: &HeaderMap::new(),
         logged_headers: &[],
@@ -107,6 +114,38 @@ fn record(ctx: &Ctx, event: &Event) {
     let route = ctx.route.as_ref().map_or(&ctx.shared.unrouted, |route| &route.metrics);
     metrics.record(event, route, ctx.forward.as_ref().map(|forward| &forward.service.metrics));
     ctx.shared.log.push(event);
+    if ctx.failure.is_some() || ctx.trials.is_some() {
+        ctx.shared.refusals.keep(refused(ctx, event));
+    }
+}
+
+fn user(ctx: &Ctx) -> Option<&str> {
+    ctx.user.as_ref().map(|user| &*user.identity.subject)
+}
+
+/// What is kept of a request that was refused, or would have been.
+fn refused(ctx: &Ctx, event: &Event) -> Refused {
+    let facts = &event.facts;
+    let text = |text: Option<&str>| text.map(String::from);
+    let refusal = ctx.failure.as_ref().map(|failure| &failure.refusal);
+    let user = ctx.user.as_ref().map(|user| &user.identity);
+    Refused {
+        request_id: event.request_id.into(),
+        time: Timestamp::try_from(facts.started).map(|time| time.to_string()).unwrap_or_default(),
+        method: event.method.to_string(),
+        path: event.path.into(),
+        route: text(event.route),
+        target_service: text(event.service),
+        client_ip: facts.client.map(|address| address.to_string()),
+        user_id: user.map(|user| format!("{} ({})", user.subject, user.issuer)),
+        status_code: facts.status,
+        error_code: refusal.map(|refusal| refusal.kind.code.into()),
+        detail: refusal.map(|refusal| refusal.detail.to_string()),
+        cause: text(event.error_message),
+        violated_policies: refusal.map(|refusal| refusal.rules.iter().map(|rule| rule.to_string()).collect()).unwrap_or_default(),
+        retry_after: refusal.and_then(problem::retry_after),
+        would_refuse: text(event.would_refuse),
+    }
 }
 
 fn host(request: &Parts) -> &str {

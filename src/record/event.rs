@@ -65,8 +65,12 @@ pub struct Event<'a> {
     pub route: Option<&'a str>,
     /// The service the request was for.
     pub service: Option<&'a str>,
+    /// The user, if one is known.
+    pub user: Option<&'a str>,
     /// The cause of an error, for the log only.
     pub error_message: Option<&'a str>,
+    /// What policies on trial would have refused it for.
+    pub would_refuse: Option<&'a str>,
     /// The request's headers.
     pub headers: &'a HeaderMap,
     /// Which of them are logged, beside User-Agent and Referer.
@@ -83,7 +87,9 @@ pub(super) enum Text {
     Host,
     Route,
     Service,
+    User,
     ErrorMessage,
+    WouldRefuse,
     UserAgent,
     Referer,
 }
@@ -137,7 +143,9 @@ impl<'a> Event<'a> {
             self.host.as_bytes(),
             bytes_of(self.route),
             bytes_of(self.service),
+            bytes_of(self.user),
             bytes_of(self.error_message),
+            bytes_of(self.would_refuse),
             self.header(&USER_AGENT),
             self.header(&REFERER),
         ];
@@ -193,7 +201,9 @@ pub(super) mod tests {
             host: "api.example",
             route: Some("content"),
             service: Some("content"),
+            user: None,
             error_message: None,
+            would_refuse: None,
             headers,
             logged_headers: &[],
         }

@@ -57,6 +57,7 @@ impl Format {
         text(out, "query", &self.query(record));
         text(out, "route", record.text(Text::Route));
         text(out, "target_service", record.text(Text::Service));
+        text(out, "user_id", record.text(Text::User));
         text(out, "client_ip", self.client(record).as_bytes());
         number(out, "status_code", facts.status.into());
         milliseconds(out, "response_time", facts.duration);
@@ -72,6 +73,7 @@ impl Format {
         text(out, "referer", &self.referer(record.text(Text::Referer)));
         text(out, "error_code", facts.error_code.unwrap_or_default().as_bytes());
         text(out, "error_message", record.text(Text::ErrorMessage));
+        text(out, "would_refuse", record.text(Text::WouldRefuse));
         if facts.truncated {
             out.extend_from_slice(b",\"truncated\":true");
         }
@@ -292,8 +294,15 @@ mod tests {
     #[test]
     fn leaves_out_what_is_absent_and_tells_of_errors() {
         let none = HeaderMap::new();
-        let mut event =
-            Event { query: None, route: None, service: None, error_message: Some("refused"), ..event(&none) };
+        let mut event = Event {
+            query: None,
+            route: None,
+            service: None,
+            user: Some("u-1"),
+            error_message: Some("refused"),
+            would_refuse: Some("rate_limited:login"),
+            ..event(&none)
+        };
         event.facts.upstream_time = None;
         event.facts.error_code = Some("upstream_closed");
         event.facts.truncated = true;
@@ -303,6 +312,8 @@ mod tests {
         }
         assert_eq!(written["error_code"], "upstream_closed");
         assert_eq!(written["error_message"], "refused");
+        assert_eq!(written["user_id"], "u-1");
+        assert_eq!(written["would_refuse"], "rate_limited:login");
         assert_eq!(written["truncated"], true);
     }
 

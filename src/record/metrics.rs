@@ -19,6 +19,7 @@ use prometheus::proto::{self, MetricFamily, MetricType};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
 use super::event::Event;
+use super::policies::{self, PolicyMetrics};
 use super::process::Process;
 use super::tally::{Durations, Tally, describe};
 pub(crate) use super::tally::{family, sample};
@@ -43,6 +44,7 @@ pub struct Metrics {
     cut: IntCounterVec,
     plan_revision: IntGauge,
     reloads: IntCounterVec,
+    policies: IntCounterVec,
     request_bytes: IntCounter,
     response_bytes: IntCounter,
     /// Records the access log has dropped; the log counts here.
@@ -142,6 +144,7 @@ impl Metrics {
                 &registry,
                 IntCounterVec::new(Opts::new("gatekeeper_reloads_total", "Attempts to reload."), &["outcome"])?,
             )?,
+            policies: registered(&registry, policies::family()?)?,
             registry: registry.clone(),
         };
         let build = Opts::new("gatekeeper_build_info", "The program.").const_label("version", version);
@@ -158,6 +161,11 @@ impl Metrics {
     /// The counts of requests that matched no route.
     pub fn unrouted(&self) -> RouteMetrics {
         self.route("")
+    }
+
+    /// The counts of a policy; of one of its rules, if it has several.
+    pub fn policy(&self, policy: &str, rule: &str) -> PolicyMetrics {
+        PolicyMetrics::of(&self.policies, policy, rule)
     }
 
     /// The times of a service, new or as they are.

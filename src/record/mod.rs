@@ -6,6 +6,8 @@
 pub mod access_log;
 pub mod event;
 pub mod metrics;
+pub mod policies;
+pub mod refusals;
 
 mod format;
 mod mask;
@@ -17,3 +19,5 @@ pub use access_log::AccessLog;
 pub use event::{Event, Facts};
 pub use mask::is_credential_header;
 pub use metrics::{Metrics, Open, RouteMetrics, ServiceMetrics};
+pub use policies::PolicyMetrics;
+pub use refusals::Refusals;

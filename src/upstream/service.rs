@@ -29,7 +29,7 @@ use super::target::{ALLOWED, Speech, Target, Url};
 use super::tls::ClientTls;
 use crate::config::model;
 use crate::config::{Fault, Faults, Place};
-use crate::policy::flood::Flood;
+use crate::plan::Edge;
 use crate::record::metrics::{Metrics, ServiceMetrics, What};
 
 /// A service, ready for requests.
@@ -292,8 +292,8 @@ pub struct BuildContext<'a> {
     pub names: Option<Arc<Names>>,
     /// The services of the plan that serves now.
     pub previous: &'a HashMap<Arc<str>, Arc<Service>>,
-    /// The flood guard of the plan that serves now.
-    pub flood: Option<&'a Arc<Flood>>,
+    /// What holds for every request in the plan that serves now.
+    pub edge: Option<&'a Edge>,
     /// Where metrics are kept.
     pub metrics: &'a Metrics,
 }

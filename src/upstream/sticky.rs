@@ -13,7 +13,7 @@ pub const ALLOWED: &str = "user, ip, header:NAME or cookie:NAME";
 /// What keeps a client at the service or target once chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sticky {
-    /// Who the client has proved to be, by the fingerprint of its certificate; the address of one that proved nothing.
+    /// Who the client has proved to be; the address of one that proved nothing.
     User,
     /// Its address.
     Ip,
@@ -28,8 +28,8 @@ pub enum Sticky {
 pub struct Who<'a> {
     /// Its address.
     pub address: Option<IpAddr>,
-    /// Who it has proved to be.
-    pub user: Option<&'a [u8]>,
+    /// Who it has proved to be: to whom, and by which name.
+    pub user: Option<(&'a [u8], &'a [u8])>,
 }
 
 impl Sticky {
@@ -49,7 +49,9 @@ impl Sticky {
     /// `None` if the client brings nothing to be recognised by: it then takes its turn.
     pub fn hash(&self, request: &Parts, client: Who) -> Option<u64> {
         match self {
-            Sticky::User if client.user.is_some() => client.user.map(stable_hash),
+            Sticky::User if client.user.is_some() => {
+                client.user.map(|(issuer, subject)| stable_hash(issuer).rotate_left(1) ^ stable_hash(subject))
+            }
             Sticky::User | Sticky::Ip => client.address.map(|address| match address {
                 IpAddr::V4(v4) => stable_hash(&v4.octets()),
                 IpAddr::V6(v6) => stable_hash(&v6.octets()),

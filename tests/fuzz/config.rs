@@ -113,7 +113,7 @@ pub fn check(input: &[u8]) -> Verdict {
         names: None,
         previous: &Default::default(),
         metrics: &metrics,
-        flood: None,
+        edge: None,
     };
     let plan = compile(&loaded.config, &context, 0, &mut faults);
     demand!(plan.is_some() == faults.is_empty(), "a plan or faults");

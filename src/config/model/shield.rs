@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::size::Size;
 use super::super::value::{Period, Setting};
+use super::shadow::Mode;
 
 /// Whom the gateway turns away before it chooses a route.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -29,6 +30,9 @@ pub struct Shields {
     /// How many requests one client may make in a short time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flood: Option<Flood>,
+    /// Whether all of this refuses, or only tells that it would.
+    #[serde(default)]
+    pub mode: Mode,
 }
 
 /// How many requests one client may make in a short time. A client is an IPv4 address or an IPv6 network of 64 bits.

@@ -1,15 +1,17 @@
 //! Who a request's user is: an issuer and a subject, and what is known of them.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use serde_json::{Map, Value};
+
+use super::told::Told;
 
 /// A token's claims, or what stands for them.
 pub type Claims = Map<String, Value>;
 
 /// Who a request's user is. Two are the same user if issuer and subject are.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Identity {
     /// Who says so.
     pub issuer: Arc<str>,
@@ -23,6 +25,8 @@ pub struct Identity {
     pub claims: Claims,
     /// When that ends.
     pub expires: Option<SystemTime>,
+    /// What upstreams are told, as soon as one was.
+    pub told: OnceLock<Told>,
 }
 
 /// The value a dotted name leads to: `org.id` is the member `id` of the member `org`, if there is no member `org.id`.

@@ -1,0 +1,164 @@
+//! Compiles limits, and which of them hold for a route.
+
+use std::collections::HashSet;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ahash::RandomState;
+
+use crate::config::model::{self, Config, Mode, Policy};
+use crate::config::{Fault, Faults, Place, did_you_mean};
+use crate::policy::limit::{Algorithm, LIMIT_TYPES, Limit, Quota, Rule, Subject, Table};
+use crate::record::Metrics;
+use crate::route::PathPattern;
+
+/// The limits of a configuration.
+#[derive(Debug, Default)]
+pub struct Limits {
+    /// All of them, in their order.
+    pub all: Vec<Arc<Limit>>,
+    /// Those that hold for everything, or for their paths: nothing names them.
+    everywhere: HashSet<Arc<str>>,
+    /// Those that hold for nothing.
+    inactive: HashSet<Arc<str>>,
+}
+
+/// Which limits hold for a route.
+#[derive(Debug, Default)]
+pub struct RouteLimits {
+    /// These, where their path fits.
+    pub limits: Box<[Arc<Limit>]>,
+    /// All of them only tell that they would refuse.
+    pub shadow: bool,
+}
+
+const REQUESTS: RangeInclusive<u32> = 1..=1_000_000_000;
+const SECONDS: RangeInclusive<u32> = 1..=31_536_000;
+const SUBJECTS: RangeInclusive<u32> = 1_000..=100_000_000;
+
+/// Compiles all limits. One whose name, subject, window and algorithm are as before goes on with its counts.
+pub fn compile(config: &Config, previous: Option<&Limits>, metrics: &Metrics, faults: &mut Faults) -> Limits {
+    let named = named(config);
+    let (mut limits, mut names) = (Limits::default(), HashSet::new());
+    for (index, raw) in config.rate_limits.iter().enumerate() {
+        let place = Place::new("rate_limits").index(index);
+        if raw.rule_name.is_empty() || raw.rule_name.chars().any(char::is_control) {
+            faults.push(place.key("rule_name"), format!("{:?}", raw.rule_name), "a name");
+        }
+        if !names.insert(raw.rule_name.as_str()) {
+            let text = format!("there are two rules {:?}", raw.rule_name);
+            faults.add(Fault::saying(place.key("rule_name"), text));
+        }
+        let Some(limit) = limit(raw, previous, metrics, &place, faults) else { continue };
+        if !named.contains(raw.rule_name.as_str()) {
+            limits.everywhere.insert(limit.name.clone());
+        }
+        if !raw.is_active.0 {
+            limits.inactive.insert(limit.name.clone());
+        }
+        limits.all.push(Arc::new(limit));
+    }
+    limits
+}
+
+fn named(config: &Config) -> HashSet<&str> {
+    let by_routes = config.routes.iter().flat_map(|route| &route.rate_limits);
+    let keys = config.auth.iter().flat_map(|auth| &auth.api_keys).flat_map(|keys| &keys.keys);
+    by_routes.chain(keys.flat_map(|key| &key.rate_limits)).map(String::as_str).collect()
+}
+
+fn limit(
+    raw: &model::RateLimitRule,
+    previous: Option<&Limits>,
+    metrics: &Metrics,
+    place: &Place,
+    faults: &mut Faults,
+) -> Option<Limit> {
+    let before = faults.len();
+    let mut within = |key: &str, found: u32, range: RangeInclusive<u32>| {
+        if !range.contains(&found) {
+            faults.push(place.key(key), found.to_string(), format!("{} to {}", range.start(), range.end()));
+        }
+    };
+    within("max_requests", raw.max_requests, REQUESTS);
+    within("window_seconds", raw.window_seconds, SECONDS);
+    within("burst", raw.burst.unwrap_or(1), REQUESTS);
+    within("max_subjects", raw.max_subjects, SUBJECTS);
+    let algorithm = match raw.algorithm {
+        model::Algorithm::Gcra => Algorithm::Gcra { burst: raw.burst.unwrap_or(raw.max_requests) },
+        model::Algorithm::Window => Algorithm::Window,
+    };
+    if raw.burst.is_some() && algorithm == Algorithm::Window {
+        let fault = Fault::saying(place.key("burst"), "a window has no burst");
+        faults.add(fault.with_hint("algorithm: gcra, or leave it out"));
+    }
+    let subject = Subject::parse(&raw.limit_type);
+    if subject.is_none() {
+        faults.push(place.key("limit_type"), format!("{:?}", raw.limit_type), LIMIT_TYPES);
+    }
+    let path = raw.path_pattern.as_deref().map(PathPattern::parse).transpose();
+    let path = path.map_err(|fault| faults.add(Fault::saying(place.key("path_pattern"), fault))).ok();
+    let (true, Some(subject), Some(path)) = (faults.len() == before, subject, path) else { return None };
+    let quota = Quota { max: raw.max_requests, window: Duration::from_secs(raw.window_seconds.into()), algorithm };
+    let (counts, hasher) = counts(raw, &subject, quota, previous);
+    Some(Limit {
+        name: raw.rule_name.as_str().into(),
+        rule: Rule::new(&raw.rule_name, quota, counts),
+        subject,
+        path,
+        shadow: raw.mode == Mode::Shadow,
+        hasher,
+        metrics: metrics.policy("rate_limit", &raw.rule_name),
+    })
+}
+
+fn counts(
+    raw: &model::RateLimitRule,
+    subject: &Subject,
+    quota: Quota,
+    previous: Option<&Limits>,
+) -> (Arc<Table>, RandomState) {
+    let same = |limit: &&Arc<Limit>| *limit.name == *raw.rule_name && limit.subject == *subject;
+    let kept = previous.and_then(|limits| limits.all.iter().find(same));
+    match kept.filter(|limit| limit.rule.counts.holds_for(&quota)) {
+        Some(limit) => {
+            limit.rule.counts.set_max_subjects(raw.max_subjects);
+            (limit.rule.counts.clone(), limit.hasher.clone())
+        }
+        None => (Arc::new(Table::new(quota, raw.max_subjects, Instant::now())), RandomState::new()),
+    }
+}
+
+impl Limits {
+    /// The active ones of these; faults for those that there are not.
+    pub fn named(&self, names: &[String], place: &Place, faults: &mut Faults) -> Vec<Arc<Limit>> {
+        let mut found = Vec::new();
+        for (index, name) in names.iter().enumerate() {
+            match self.all.iter().find(|limit| *limit.name == **name) {
+                Some(limit) => found.extend(Some(limit).filter(|limit| self.is_active(limit)).cloned()),
+                None if faults.was_pruned(&Place::new("rate_limits")) => {}
+                None => {
+                    let known = || self.all.iter().map(|limit| &*limit.name);
+                    let hint = did_you_mean(name, known())
+                        .unwrap_or_else(|| format!("declared: {}", known().collect::<Vec<_>>().join(", ")));
+                    let fault = Fault::saying(place.index(index), format!("there is no rate limit {name:?}"));
+                    faults.add(fault.with_hint(hint));
+                }
+            }
+        }
+        found
+    }
+
+    /// Those that hold for a route: what it names, and what nothing names.
+    pub fn of_route(&self, raw: &model::Route, place: &Place, faults: &mut Faults) -> RouteLimits {
+        let mut limits = self.named(&raw.rate_limits, &place.key("rate_limits"), faults);
+        let everywhere = self.all.iter().filter(|limit| self.everywhere.contains(&limit.name) && self.is_active(limit));
+        limits.extend(everywhere.cloned());
+        RouteLimits { limits: limits.into(), shadow: raw.shadow.contains(&Policy::Limits) }
+    }
+
+    fn is_active(&self, limit: &Limit) -> bool {
+        !self.inactive.contains(&limit.name)
+    }
+}

@@ -1,0 +1,113 @@
+//! Forward authentication: a service of the user's own decides on each request, by its head.
+//!
+//! It is sent a GET with the chosen headers of the request and X-Forwarded-Method, -Proto, -Host, -Uri and -For. 2xx lets the
+//! request pass, and the chosen headers of that answer go upstream; another answer below 500 goes to the client as it is (a
+//! login page's redirect, for example); none, or 500 and more, is a 503.
+
+use std::time::Duration;
+
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use reqwest::Url;
+
+use super::Visitor;
+use super::identity::{Claims, Identity};
+use super::fetch::{Answer, Client};
+use super::remote::{Remote, Unavailable};
+
+/// A service that decides.
+pub struct Forward {
+    settings: Settings,
+    remote: Remote,
+}
+
+/// How it is asked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Where.
+    pub url: Url,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// Request headers it is sent.
+    pub sent: Box<[HeaderName]>,
+    /// Headers of its answer that go upstream.
+    pub taken: Box<[HeaderName]>,
+    /// The header of its answer that says who the user is.
+    pub subject: HeaderName,
+}
+
+/// What it decided.
+pub enum Decision {
+    /// The request may pass, as this user, with these headers.
+    Pass(Identity, Vec<(HeaderName, HeaderValue)>),
+    /// The client gets this answer.
+    Answer(Answer),
+}
+
+impl Forward {
+    /// Asks by this client.
+    pub fn new(settings: Settings, client: Client) -> Self {
+        let remote = Remote::new("forward authentication", settings.url.clone(), settings.timeout, client);
+        Forward { settings, remote }
+    }
+
+    /// How it is asked.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Asks about a request.
+    pub async fn ask(&self, visitor: &Visitor<'_>) -> Result<Decision, Unavailable> {
+        let mut headers = HeaderMap::new();
+        for name in &self.settings.sent {
+            for value in visitor.request.headers.get_all(name) {
+                headers.append(name, value.clone());
+            }
+        }
+        tell(visitor, &mut headers);
+        let reply = self.remote.ask(self.remote.question(Method::GET).headers(headers)).await?;
+        Ok(if reply.status.is_success() { self.pass(&reply) } else { Decision::Answer(for_client(reply)) })
+    }
+
+    fn pass(&self, reply: &Answer) -> Decision {
+        let taken = |name: &HeaderName| reply.headers.get(name).map(|value| (name.clone(), value.clone()));
+        let subject = reply.headers.get(&self.settings.subject).and_then(|value| value.to_str().ok());
+        let mut claims = Claims::new();
+        for (name, value) in self.settings.taken.iter().filter_map(taken) {
+            claims.insert(name.as_str().into(), String::from_utf8_lossy(value.as_bytes()).into());
+        }
+        let user = Identity {
+            issuer: "forward".into(),
+            subject: subject.unwrap_or_default().into(),
+            claims,
+            ..Identity::default()
+        };
+        Decision::Pass(user, self.settings.taken.iter().filter_map(taken).collect())
+    }
+}
+
+/// What it is told of a request beside its headers: the path is the one that is sent upstream, not another spelling of it.
+fn tell(visitor: &Visitor, headers: &mut HeaderMap) {
+    let request = visitor.request;
+    let uri = request.uri.query().map_or(visitor.path.to_owned(), |query| format!("{}?{query}", visitor.path));
+    let host = request.headers.get(HOST).cloned();
+    let authority = || request.uri.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
+    let told = [
+        ("x-forwarded-method", HeaderValue::from_str(request.method.as_str()).ok()),
+        ("x-forwarded-proto", Some(HeaderValue::from_static(if visitor.tls { "https" } else { "http" }))),
+        ("x-forwarded-host", host.or_else(authority)),
+        ("x-forwarded-uri", HeaderValue::from_str(&uri).ok()),
+        ("x-forwarded-for", visitor.address.and_then(|address| HeaderValue::from_str(&address.to_string()).ok())),
+    ];
+    for (name, value) in told {
+        value.and_then(|value| headers.insert(HeaderName::from_static(name), value));
+    }
+}
+
+/// The connection to it says nothing on the one to the client.
+fn for_client(mut reply: Answer) -> Answer {
+    for name in [CONNECTION, TRANSFER_ENCODING, CONTENT_LENGTH, HeaderName::from_static("keep-alive")] {
+        reply.headers.remove(name);
+    }
+    reply
+}

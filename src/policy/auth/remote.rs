@@ -1,0 +1,79 @@
+//! A service that is asked while a request waits: bounded in time, in the size of its answers, in the number of questions at a
+//! time, and left alone for a while when it fails (SEMANTICS 4.6, 4.9). Whatever goes wrong, nobody is let in.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::Method;
+use reqwest::{RequestBuilder, Url};
+use tokio::sync::Semaphore;
+use tokio::time::timeout_at;
+
+use super::fetch::{Answer, Client};
+use crate::upstream::breaker::{Breaker, Failures, Policy, Transition, Verdict};
+
+/// Questions under way at a time; more wait for their turn.
+const AT_ONCE: usize = 128;
+/// The longest answer that is read.
+const LONGEST_ANSWER: usize = 64 << 10;
+/// Answers that fail in a row before it is left alone.
+const FAILURES: u32 = 5;
+/// For how long, at first and at most.
+const ALONE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// A service that is asked.
+pub struct Remote {
+    url: Url,
+    timeout: Duration,
+    client: Client,
+    breaker: Arc<Breaker>,
+    turns: Semaphore,
+}
+
+/// Why there is no answer, for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unavailable(pub String);
+
+impl Remote {
+    /// A service that has so much time for each answer; its name is for the log.
+    pub fn new(name: &'static str, url: Url, timeout: Duration, client: Client) -> Self {
+        let policy = Policy {
+            failures: Failures::Consecutive(FAILURES),
+            success_threshold: 1,
+            timeout: ALONE.0,
+            max_timeout: ALONE.1,
+            probe_timeout: timeout * 2,
+        };
+        let tell = move |transition: Transition| log::warn!("{name}: circuit {}", transition.name());
+        let breaker = Arc::new(Breaker::new(policy, Instant::now(), tell));
+        Remote { url, timeout, client, breaker, turns: Semaphore::new(AT_ONCE) }
+    }
+
+    /// A question that is yet to be asked.
+    pub fn question(&self, method: Method) -> RequestBuilder {
+        self.client.request(method, self.url.clone())
+    }
+
+    /// Asks. An answer of 500 or more is none.
+    pub async fn ask(&self, question: RequestBuilder) -> Result<Answer, Unavailable> {
+        let deadline = Instant::now() + self.timeout;
+        self.breaker.look(Instant::now()).map_err(|_| left_alone())?;
+        let late = |_| Unavailable(format!("no answer within {:?}", self.timeout));
+        let turn = timeout_at(deadline.into(), self.turns.acquire()).await.map_err(late)?;
+        let _turn = turn.map_err(|error| Unavailable(error.to_string()))?;
+        // A client that goes takes its question back: that says nothing about the service.
+        let permit = self.breaker.admit(Instant::now()).map_err(|_| left_alone())?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let answer = self.client.send(question, left, LONGEST_ANSWER).await;
+        let answer = answer.map_err(|failure| Unavailable(failure.to_string())).and_then(|answer| {
+            let failed = answer.status.is_server_error();
+            if failed { Err(Unavailable(format!("it answered {}", answer.status))) } else { Ok(answer) }
+        });
+        permit.settle(if answer.is_ok() { Verdict::Success } else { Verdict::Failure }, Instant::now());
+        answer
+    }
+}
+
+fn left_alone() -> Unavailable {
+    Unavailable("it failed too often and is left alone for a while".into())
+}

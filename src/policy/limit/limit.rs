@@ -1,0 +1,104 @@
+//! A limit as routes use it: a rule, whose requests it counts together, and where.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use ahash::RandomState;
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use smallvec::SmallVec;
+
+use super::ledger::{Charge, Decision, Rule};
+use super::subject::{Counted, Subject};
+use super::headers;
+use crate::config::model::Reset;
+use crate::policy::refusal::{Kind, Refusal};
+use crate::record::PolicyMetrics;
+use crate::route::PathPattern;
+
+/// A limit.
+#[derive(Debug)]
+pub struct Limit {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What each subject may spend, and what was spent.
+    pub rule: Rule,
+    /// Whose requests are counted together.
+    pub subject: Subject,
+    /// The only paths it holds for.
+    pub path: Option<PathPattern>,
+    /// It only tells that it would refuse.
+    pub shadow: bool,
+    /// What makes hashes of subjects; it stays with the counts.
+    pub hasher: RandomState,
+    /// What it decided.
+    pub metrics: PolicyMetrics,
+}
+
+/// What is told of limits in a response.
+#[derive(Debug, Default)]
+pub struct LimitHeaders(SmallVec<[(HeaderName, HeaderValue); 5]>);
+
+/// Charges of one request.
+pub type Charges<'a> = SmallVec<[Charge<'a>; 4]>;
+
+impl Limit {
+    /// Whether it holds for a path.
+    pub fn holds_for(&self, path: &str) -> bool {
+        self.path.as_ref().is_none_or(|pattern| pattern.matches(path))
+    }
+
+    /// What a request is to spend.
+    pub fn charge(&self, counted: &Counted, shadow: bool) -> Charge<'_> {
+        Charge { rule: &self.rule, key: self.subject.key(counted, &self.hasher), shadow: self.shadow || shadow }
+    }
+}
+
+/// What a decision means for a request: what its response tells, and the refusal, if it is one.
+pub fn told(
+    limits: &[&Arc<Limit>],
+    charges: &[Charge],
+    decision: &Decision,
+    reset: Option<Reset>,
+    clock: SystemTime,
+) -> (LimitHeaders, Option<Refusal>) {
+    let (mut fields, mut retry_after) = (LimitHeaders::default(), None);
+    headers::write(charges, decision, reset.unwrap_or_default(), clock, |name, value| match name {
+        RETRY_AFTER => retry_after = Some(value),
+        _ if reset.is_some() => fields.0.push((name, value)),
+        _ => {}
+    });
+    if decision.admitted {
+        return (fields, None);
+    }
+    let violated = limits.iter().zip(charges).zip(&decision.standings);
+    let violated = violated.filter(|((_, charge), standing)| !charge.shadow && !standing.admitted);
+    let names: Vec<Arc<str>> = violated.map(|((limit, _), _)| limit.name.clone()).collect();
+    let refusal = Refusal::new(Kind::RATE_LIMITED, format!("the limit {} is used up", names.join(", "))).for_rules(names);
+    (fields, Some(refusal.with_header(RETRY_AFTER, retry_after.unwrap_or(HeaderValue::from_static("1")))))
+}
+
+/// Counts what limits decided; the names of those on trial that would have refused.
+pub fn note(limits: &[&Arc<Limit>], charges: &[Charge], decision: &Decision) -> Vec<Arc<str>> {
+    let mut trials = Vec::new();
+    for ((limit, charge), standing) in limits.iter().zip(charges).zip(&decision.standings) {
+        match (standing.admitted, charge.shadow) {
+            (true, _) => limit.metrics.accepted.inc(),
+            (false, false) => limit.metrics.refused.inc(),
+            (false, true) => {
+                limit.metrics.would_refuse.inc();
+                trials.push(limit.name.clone());
+            }
+        }
+    }
+    trials
+}
+
+impl LimitHeaders {
+    /// Puts them into a response, in the place of what an upstream says of its own.
+    pub fn apply(&self, response: &mut HeaderMap) {
+        for (name, value) in &self.0 {
+            response.insert(name, value.clone());
+        }
+    }
+}

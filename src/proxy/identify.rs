@@ -1,0 +1,117 @@
+//! Who the client is, and whether that is enough: steps 8 and 9 of the walk.
+
+use http::header::RETRY_AFTER;
+use http::request::Parts;
+use http::HeaderValue;
+
+use super::ctx::Ctx;
+use super::deadline;
+use super::reply::Answer;
+use crate::listen::connection::Connection;
+use crate::plan::route::Route;
+use crate::plan::walk::Asked;
+use crate::policy::access::Missing;
+use crate::policy::auth::{Blame, Denial, Judgement, RouteAuth, User, Visitor, Why};
+use crate::policy::refusal::{Kind, Refusal};
+
+/// Finds out who the client is. Who is asked about whole requests may have an answer of its own.
+pub async fn identify(
+    request: &Parts,
+    asked: &Asked<'_>,
+    route: &Route,
+    ctx: &mut Ctx,
+) -> Result<Option<Answer>, Refusal> {
+    let Some(auth) = &route.auth else { return Ok(None) };
+    let visitor = visitor(request, asked, route, ctx);
+    let judged = match auth.judge(&visitor) {
+        Judgement::Known(user) => Ok(user),
+        Judgement::Refused(denial) => Err(denial),
+        Judgement::Pending(question) => Box::pin(auth.resolve(question, &visitor)).await,
+    };
+    match judged {
+        Ok(user) => {
+            welcome(auth, route, user, ctx);
+            Ok(None)
+        }
+        Err(denial) => deny(auth, denial, ctx),
+    }
+}
+
+fn visitor<'a>(request: &'a Parts, asked: &'a Asked<'_>, route: &'a Route, ctx: &'a Ctx) -> Visitor<'a> {
+    let connection = ctx.connection.as_deref();
+    Visitor {
+        request,
+        path: &asked.path,
+        address: ctx.client_address(),
+        certificate: connection.and_then(|connection| connection.certificate.as_ref()),
+        tls: connection.is_some_and(Connection::is_tls),
+        cors: route.cors.as_deref(),
+        now: (ctx.began.instant, ctx.began.time),
+    }
+}
+
+fn welcome(auth: &RouteAuth, route: &Route, user: User, ctx: &mut Ctx) {
+    if let Some(metrics) = auth.auth.metrics(Some(user.by)) {
+        metrics.accepted.inc();
+    }
+    if let Some(end) = user.identity.expires.filter(|_| route.close_at_expiry) {
+        let left = end.duration_since(ctx.began.time).unwrap_or_default();
+        deadline::watch(|watch| watch.admitted_until(ctx.began.instant.checked_add(left)));
+    }
+    ctx.user = Some(user);
+}
+
+fn deny(auth: &RouteAuth, denial: Denial, ctx: &mut Ctx) -> Result<Option<Answer>, Refusal> {
+    let metrics = auth.auth.metrics(denial.by);
+    let refusal = match denial.why {
+        Why::Answer(_) if auth.shadow => Refusal::new(Kind::ACCESS_DENIED, "who was asked would have answered itself"),
+        Why::Answer(reply) => {
+            metrics.inspect(|metrics| metrics.refused.inc());
+            return Ok(Some(Answer::of_others(*reply)));
+        }
+        Why::Unavailable(cause) => {
+            metrics.inspect(|metrics| metrics.unavailable.inc());
+            ctx.cause = Some(cause);
+            Refusal::from(Kind::AUTH_UNAVAILABLE).with_header(RETRY_AFTER, HeaderValue::from_static("1"))
+        }
+        Why::Refusal(refusal, blame) => {
+            if blame == Blame::Counted {
+                auth.auth.failures.note(ctx.client_address(), ctx.began.instant);
+            }
+            refusal
+        }
+    };
+    let told = refusal.kind != Kind::AUTH_UNAVAILABLE;
+    if auth.shadow {
+        metrics.inspect(|metrics| metrics.would_refuse.inc());
+        ctx.would_refuse(&refusal);
+        return Ok(None);
+    }
+    metrics.filter(|_| told).inspect(|metrics| metrics.refused.inc());
+    Err(refusal)
+}
+
+/// Refuses a user who is not what the route asks for. Where nobody was recognised because that is on trial, nothing is asked.
+pub fn authorise(asked: &Asked, route: &Route, ctx: &mut Ctx) -> Result<(), Refusal> {
+    let (Some(access), Some(auth), Some(user)) = (&route.access, &route.auth, &ctx.user) else { return Ok(()) };
+    let captured = |name: &str| route.pattern.captures(&asked.path)?.get(name);
+    let Err(missing) = access.access.check(&user.identity, &captured) else {
+        access.metrics.accepted.inc();
+        return Ok(());
+    };
+    let text = match missing {
+        Missing::Scope(scope) => format!("the scope {scope} is missing"),
+        Missing::Role => "a role that may do this is missing".into(),
+        Missing::Claim(name) => format!("the claim {name} is not what it must be here"),
+        Missing::Any => "nothing that may do this is there".into(),
+    };
+    let scopes: Vec<&str> = access.access.scopes().collect();
+    let refusal = auth.insufficient(text, &scopes.join(" "), user.by);
+    if access.shadow {
+        access.metrics.would_refuse.inc();
+        ctx.would_refuse(&refusal);
+        return Ok(());
+    }
+    access.metrics.refused.inc();
+    Err(refusal)
+}
