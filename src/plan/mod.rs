@@ -17,6 +17,7 @@ use crate::upstream::service::Service;
 
 pub mod address;
 pub mod compile;
+pub mod cors;
 pub mod explain;
 pub mod lint;
 pub mod live;

@@ -1,8 +1,10 @@
 //! What may refuse a request, and how a refusal is said.
 
 pub mod auth;
+pub mod cors;
 pub mod flood;
 pub mod limit;
 pub mod problem;
 pub mod refusal;
+pub mod security_headers;
 pub mod shield;
