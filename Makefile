@@ -8,7 +8,7 @@
 CARGO ?= cargo
 # What building needs, and what tests and benchmarks need beside it: `program:Debian package`.
 BUILD_TOOLS := cmake:cmake cc:build-essential
-TEST_TOOLS := h2load:nghttp2-client systemd-analyze:systemd openssl:openssl
+TEST_TOOLS := h2load:nghttp2-client systemd-analyze:systemd openssl:openssl node:nodejs npm:npm chromium:chromium
 BENCH_TOOLS := wrk:wrk python3:python3
 
 # Tests that measure time: alone, one after the other.
@@ -28,9 +28,15 @@ build:
 
 test:
 	@$(MAKE) --no-print-directory tools TOOLS="$(BUILD_TOOLS) $(TEST_TOOLS)"
+	@$(MAKE) --no-print-directory tests/peers/node_modules
 	$(CARGO) test --locked --lib --bins --examples --benches
 	$(CARGO) test --locked --test main -- $(TIMED:%=--skip %)
 	$(CARGO) test --locked --test main -- --test-threads=1 $(TIMED)
+
+# What the tests' peers for node are made of.
+tests/peers/node_modules: tests/peers/package-lock.json
+	npm ci --prefix tests/peers --no-audit --no-fund --loglevel=error
+	touch $@
 
 fuzz:
 	@$(MAKE) --no-print-directory tools TOOLS="$(BUILD_TOOLS)"

@@ -2,8 +2,10 @@
 
 pub mod access;
 pub mod auth;
+pub mod cors;
 pub mod flood;
 pub mod limit;
 pub mod problem;
 pub mod refusal;
+pub mod security_headers;
 pub mod shield;

@@ -56,6 +56,19 @@ pub struct RouteCors {
     pub max_age: Option<Period>,
 }
 
+impl Default for Cors {
+    fn default() -> Self {
+        Cors {
+            allow_origins: Vec::new(),
+            allow_methods: Vec::new(),
+            allow_headers: default_headers(),
+            expose_headers: Vec::new(),
+            allow_credentials: Setting::default(),
+            max_age: default_max_age(),
+        }
+    }
+}
+
 fn default_headers() -> Vec<String> {
     ["Authorization", "Content-Type"].map(String::from).into()
 }
