@@ -1,0 +1,101 @@
+//! What responses tell of limits (SEMANTICS 5.4, 5.5).
+//!
+//! ```text
+//! X-RateLimit-Limit: 100                      of the tightest rule: that of which least is left, then the one
+//! X-RateLimit-Remaining: 0                    that takes longest
+//! X-RateLimit-Reset: 34
+//! RateLimit-Policy: "ip";q=100;w=60, "all";q=5000;w=1
+//! RateLimit: "ip";r=0;t=34, "all";r=4711;t=1
+//! Retry-After: 34                             of a refusal
+//! ```
+//!
+//! Only rules that are enforced are told of. Seconds are rounded up. A rule with a burst is told of by that: so many, and
+//! how long they take at its rate.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::header::RETRY_AFTER;
+use http::{HeaderName, HeaderValue};
+use smallvec::SmallVec;
+
+use super::ledger::{Charge, Decision, Rule, whole_seconds};
+use super::quota::Standing;
+use crate::config::model::Reset;
+
+/// The tightest rule's capacity.
+pub const X_RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+/// What is left of it.
+pub const X_RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+/// When there will be more.
+pub const X_RATELIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+/// All rules.
+pub const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// Where the client stands with them.
+pub const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+
+/// Writes what a response tells of the limits its request was charged by.
+pub fn write(
+    charges: &[Charge<'_>],
+    decision: &Decision,
+    reset: Reset,
+    clock: SystemTime,
+    mut put: impl FnMut(HeaderName, HeaderValue),
+) {
+    let enforced: SmallVec<[(&Rule, &Standing); 4]> = charges
+        .iter()
+        .zip(&decision.standings)
+        .filter(|(charge, _)| !charge.shadow)
+        .map(|(charge, standing)| (charge.rule, standing))
+        .collect();
+    let Some((rule, tightest)) =
+        enforced.iter().min_by_key(|(_, standing)| (standing.left, !standing.reset.as_nanos()))
+    else {
+        return;
+    };
+    put(X_RATELIMIT_LIMIT, rule.quota.capacity().into());
+    put(X_RATELIMIT_REMAINING, tightest.left.into());
+    put(X_RATELIMIT_RESET, seconds(reset, tightest.reset, clock).into());
+    put_list(RATELIMIT_POLICY, &enforced, |text, rule, _| text.extend_from_slice(rule.policy.as_bytes()), &mut put);
+    put_list(RATELIMIT, &enforced, tell, &mut put);
+    if !decision.admitted {
+        let longest = decision.violated(charges).map(|(_, standing)| standing.reset).max();
+        put(RETRY_AFTER, longest.map_or(1, whole_seconds).max(1).into());
+    }
+}
+
+type Text = SmallVec<[u8; 256]>;
+
+fn put_list(
+    name: HeaderName,
+    enforced: &[(&Rule, &Standing)],
+    item: impl Fn(&mut Text, &Rule, &Standing),
+    put: &mut impl FnMut(HeaderName, HeaderValue),
+) {
+    let mut text = Text::new();
+    for (rule, standing) in enforced {
+        if !text.is_empty() {
+            text.extend_from_slice(b", ");
+        }
+        item(&mut text, rule, standing);
+    }
+    // All of it is printable ASCII, so there is always a value.
+    if let Ok(value) = HeaderValue::from_bytes(&text) {
+        put(name, value);
+    }
+}
+
+fn tell(text: &mut Text, rule: &Rule, standing: &Standing) {
+    let mut digits = itoa::Buffer::new();
+    text.extend_from_slice(rule.quoted.as_bytes());
+    text.extend_from_slice(b";r=");
+    text.extend_from_slice(digits.format(standing.left).as_bytes());
+    text.extend_from_slice(b";t=");
+    text.extend_from_slice(digits.format(whole_seconds(standing.reset)).as_bytes());
+}
+
+fn seconds(reset: Reset, after: Duration, clock: SystemTime) -> u64 {
+    match reset {
+        Reset::Delta => whole_seconds(after),
+        Reset::Epoch => whole_seconds(clock.duration_since(UNIX_EPOCH).unwrap_or_default() + after),
+    }
+}

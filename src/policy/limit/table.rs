@@ -1,0 +1,93 @@
+//! The accounts of one rule's subjects.
+//!
+//! * A subject is known by a hash of 64 bits, keyed so that nobody can look for two that have the same. Of a million
+//!   subjects any two have with a chance of 1 to 37 million; then they share an account, and are refused too early.
+//! * The accounts lie in shards, each with its own lock, so that requests seldom wait for each other.
+//! * An account that counts nothing any more is forgotten, but not before a shard would grow or the table is full, and at
+//!   most 8 times in a window, so that a request pays little for it. One that counts is never forgotten.
+//! * When as many subjects as may have accounts, further ones are counted in sketches, 1 MiB for all of them. They stay
+//!   there until nothing of them counts any more: so they never have more than they may.
+//!
+//! Memory: 33 bytes of a shard's map per subject, which is between 7/16 and 7/8 full, so 38 to 76 bytes for one or two
+//! requests in a window (or a rate); beyond that, 8 to 12 bytes of the heap per request up to 64, 536 for any number.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+
+use super::quota::{Quota, Standing, nanos};
+use super::shard::{Room, Shard};
+
+/// The accounts of one rule's subjects.
+#[derive(Debug)]
+pub struct Table {
+    start: Instant,
+    quota: Quota,
+    room: Room,
+    shards: Box<[Mutex<Shard>]>,
+}
+
+/// Subjects that a shard is made for.
+const SUBJECTS_PER_SHARD: usize = 16_384;
+
+impl Table {
+    /// For so many subjects.
+    pub fn new(quota: Quota, max_subjects: u32, start: Instant) -> Self {
+        let shards = (max_subjects as usize / SUBJECTS_PER_SHARD).next_power_of_two().clamp(16, 1024);
+        let room = Room::new(max_subjects as usize, shards);
+        let shards = std::iter::repeat_with(Mutex::default).take(shards).collect();
+        Table { start, quota, room, shards }
+    }
+
+    /// Whether what it counted holds for this quota too: the numbers may differ.
+    pub fn holds_for(&self, quota: &Quota) -> bool {
+        let same_algorithm = std::mem::discriminant(&self.quota.algorithm) == std::mem::discriminant(&quota.algorithm);
+        same_algorithm && self.quota.window == quota.window
+    }
+
+    /// Changes for how many subjects it is. Those that are too many keep their accounts as long as they count.
+    pub fn set_max_subjects(&self, max_subjects: u32) {
+        self.room.max.store(max_subjects as usize, Relaxed);
+    }
+
+    /// How many subjects have accounts, those included that count nothing any more and are not forgotten yet.
+    pub fn subjects(&self) -> usize {
+        self.room.taken.load(Relaxed)
+    }
+
+    /// How many requests of subjects without an account were counted, ever.
+    pub fn overflowed(&self) -> u64 {
+        self.room.overflowed.load(Relaxed)
+    }
+
+    /// About how many bytes it takes. Looks at all accounts, a shard at a time.
+    pub fn memory(&self) -> usize {
+        size_of_val(&*self.shards) + self.shards.iter().map(|shard| shard.lock().memory(&self.room)).sum::<usize>()
+    }
+
+    /// Forgets the accounts that count nothing any more, a shard at a time.
+    pub fn sweep(&self, now: Instant) {
+        let now = self.moment(now);
+        self.shards.iter().for_each(|shard| shard.lock().sweep(&self.quota, now, &self.room));
+    }
+
+    /// The shard a subject is in. (The map finds its way by the hash's lowest and highest bits.)
+    pub(super) fn shard(&self, key: u64) -> &Mutex<Shard> {
+        &self.shards[(key >> 40) as usize & (self.shards.len() - 1)]
+    }
+
+    /// Where a subject of this shard stands.
+    pub(super) fn look(&self, shard: &Shard, key: u64, quota: &Quota, now: Instant) -> Standing {
+        shard.look(key, quota, self.moment(now))
+    }
+
+    /// Counts a request of a subject of this shard.
+    pub(super) fn commit(&self, shard: &mut Shard, key: u64, quota: &Quota, now: Instant) -> Standing {
+        shard.commit(key, quota, self.moment(now), &self.room)
+    }
+
+    fn moment(&self, now: Instant) -> u64 {
+        nanos(now.saturating_duration_since(self.start))
+    }
+}
