@@ -503,8 +503,8 @@ async fn the_demo_runs_and_what_it_prints_works() {
     // The rest is the access log.
     std::thread::spawn(move || printed.for_each(drop));
     let curls: Vec<_> = lines.iter().filter_map(|line| line.trim().strip_prefix("curl ")).collect();
-    assert_eq!(curls.len(), 3, "{lines:?}");
-    for (curl, status) in curls.iter().zip(["200", "404", "200"]) {
+    assert_eq!(curls.len(), 5, "{lines:?}");
+    for (curl, status) in curls.iter().zip(["401", "200", "200", "404", "200"]) {
         let script = format!("curl -s -o /dev/null -w '%{{http_code}}' {curl}");
         eventually(&format!("{curl} answers"), async || {
             let output = Command::new("sh").args(["-c", &script]).output().unwrap();
@@ -512,7 +512,7 @@ async fn the_demo_runs_and_what_it_prints_works() {
         })
         .await;
     }
-    let seen = Command::new("sh").args(["-c", &format!("curl -s {}", curls[0])]).output().unwrap();
+    let seen = Command::new("sh").args(["-c", &format!("curl -s {}", curls[1].replace("-i ", ""))]).output().unwrap();
     let seen: Value = serde_json::from_slice(&seen.stdout).unwrap();
     assert_eq!((&seen["service"], &seen["path"]), (&"content".into(), &"/api/v1/content/articles/1".into()));
     let file = std::env::temp_dir().join(format!("gatekeeper-demo-{}/engadi.yaml", running.0.id()));

@@ -21,16 +21,20 @@ use pingora::services::background::BackgroundService;
 
 use crate::gateway::Shared;
 use crate::listen::socket::Socket;
+use crate::plan;
 use crate::upstream::gauges::gauges;
 
 mod config;
+pub mod explain;
 pub mod health;
 mod input;
+pub mod limits;
 mod problem;
 mod registration;
 mod services;
 pub mod status;
 pub mod upgrade;
+mod why;
 
 use problem::Problem;
 
@@ -91,6 +95,10 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/status", get(status::show))
         .route("/config/reload", post(config::reload))
         .route("/upgrade", post(upgrade::upgrade))
+        .route("/explain", post(explain::explain))
+        .route("/why/{request_id}", get(why::show))
+        .route("/rate-limits", get(limits::list))
+        .route("/rate-limits/status", get(limits::status))
         .route("/services", get(services::list).post(registration::register))
         .route("/services/{name}", get(services::show).delete(registration::deregister))
         .route("/services/{name}/health", get(services::show))
@@ -124,8 +132,10 @@ async fn ready(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
-    let services = gauges(shared.live.plan().services.values(), Instant::now());
-    match shared.metrics.render(services) {
+    let plan = shared.live.plan();
+    let mut families = gauges(plan.services.values(), Instant::now());
+    families.extend(plan::gauges::gauges(&plan.edge));
+    match shared.metrics.render(families) {
         Ok(text) => ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
         Err(error) => {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", error.to_string()).into_response()

@@ -9,10 +9,11 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::{Failure, Outcome, run};
+use super::{Failure, Outcome, jwt, run};
 use crate::config::load::load;
 use crate::config::model::Config;
 use crate::listen::inherited::Inherited;
+use crate::policy::auth::api_key::new_key;
 use crate::upstream::target::{Url, Way};
 
 const CONFIGURATION: &str = include_str!("../../conf/examples/engadi.yaml");
@@ -30,7 +31,7 @@ fn run_in(folder: &Path) -> Outcome {
     let file = folder.join("engadi.yaml");
     // Nobody else may have made this folder: it says what is run.
     let made = std::fs::DirBuilder::new().mode(0o700).create(folder);
-    let written = made.and_then(|()| std::fs::write(&file, with_state_dir(folder)));
+    let written = made.and_then(|()| std::fs::write(&file, configuration(folder)));
     written.map_err(|error| Failure::Refused(format!("can't write to {}: {error}", folder.display())))?;
     let (loaded, faults) = load(&file);
     let Some(loaded) = loaded.filter(|_| faults.is_empty()) else { return Err(Failure::Faults(faults)) };
@@ -42,9 +43,11 @@ fn run_in(folder: &Path) -> Outcome {
     Ok(())
 }
 
-/// The demo leaves nothing in the working directory.
-fn with_state_dir(folder: &Path) -> String {
-    format!("{CONFIGURATION}\nstate_dir: {:?}\n", folder.join("state").display().to_string())
+/// The demo leaves nothing in the working directory, and has a secret of its own where none is set.
+fn configuration(folder: &Path) -> String {
+    let secret = format!("${{SECRET_KEY:-{}}}", new_key().unwrap_or_default());
+    let text = CONFIGURATION.replace("${SECRET_KEY}", &secret);
+    format!("{text}\nstate_dir: {:?}\n", folder.join("state").display().to_string())
 }
 
 type Bound = Vec<(String, TcpListener)>;
@@ -107,8 +110,12 @@ async fn answer(State(name): State<String>, request: Request) -> Response {
 fn greet(listeners: &[String], config: &Config) {
     let address = listeners.first().map(String::as_str).unwrap_or_default().replace("0.0.0.0", "127.0.0.1");
     println!("gatekeeper listens on {address}, its administration on {}. Try:", config.admin.address);
-    println!("  curl http://{address}/api/v1/content/articles/1");
+    let token = jwt::sample(config).unwrap_or_default();
+    println!("  curl -i http://{address}/api/v1/content/articles/1");
+    println!("  curl -i -H 'Authorization: Bearer {token}' http://{address}/api/v1/content/articles/1");
+    println!("  curl -i -X POST http://{address}/api/v1/auth/login");
     println!("  curl -i http://{address}/nowhere");
     println!("  curl http://{}/metrics", config.admin.address);
+    println!("The first one is refused, the token makes the difference; it holds for 12 hours.");
     println!("Ctrl-C stops it.");
 }

@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::{Failure, Options, Outcome, compile_file};
-use crate::plan::route_tests::{FORMS, parse_request};
+use super::{Failure, Options, Outcome, compile_file, reach};
+use crate::admin::explain::Inquiry;
+use crate::plan::explain::Explanation;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -17,17 +18,40 @@ pub struct Args {
     /// The client's address
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     from: IpAddr,
+    /// Take this for its user
+    #[arg(long = "as", value_name = "USER")]
+    user: Option<String>,
+    /// What is known of that user, as a JSON object: {"roles": ["admin"], "scope": "read"}
+    #[arg(long, value_name = "JSON", requires = "user")]
+    claims: Option<String>,
+    /// Ask the running gateway, which knows what limits have counted
+    #[arg(long)]
+    running: bool,
 }
 
 /// Explains a request.
 pub fn run(options: &Options, args: &Args) -> Outcome {
-    let (_, plan, _) = compile_file(options)?;
-    let headers = args.headers.iter().map(|header| split_header(header)).collect::<Result<Vec<_>, _>>()?;
-    let text = format!("{} {}", args.method, args.url);
-    let request = parse_request(&text, headers)
-        .map_err(|fault| Failure::Refused(format!("{text:?} is no request ({fault}); it has the form {FORMS}")))?;
-    let explanation = plan.explain(&request, Some(args.from));
+    let inquiry = inquiry(args)?;
+    let explanation: Explanation = if args.running {
+        let answer = reach::post(options, "/explain", &inquiry)?;
+        serde_json::from_value(answer).map_err(|error| Failure::Refused(format!("the gateway's answer: {error}")))?
+    } else {
+        let (_, plan, _) = compile_file(options)?;
+        inquiry.answer(&plan).map_err(Failure::Refused)?
+    };
     options.print(&explanation, &explanation)
+}
+
+fn inquiry(args: &Args) -> Result<Inquiry, Failure> {
+    let headers = args.headers.iter().map(|header| split_header(header)).collect::<Result<Vec<_>, _>>()?;
+    let claims = args.claims.as_deref().map(serde_json::from_str).transpose();
+    Ok(Inquiry {
+        request: format!("{} {}", args.method, args.url),
+        headers: headers.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        from: Some(args.from),
+        user: args.user.clone(),
+        claims: claims.map_err(|error| Failure::Usage(format!("--claims: {error}")))?.unwrap_or_default(),
+    })
 }
 
 fn split_header(header: &str) -> Result<(&str, &str), Failure> {

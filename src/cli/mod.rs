@@ -22,6 +22,9 @@ mod config;
 mod demo;
 mod explain;
 mod generate;
+mod jwt;
+mod key;
+mod limits;
 mod reach;
 mod reload;
 mod routes;
@@ -29,6 +32,7 @@ mod run;
 mod services;
 mod status;
 mod upgrade;
+mod why;
 
 /// An API gateway and reverse proxy for the edge.
 #[derive(Parser)]
@@ -83,12 +87,21 @@ enum Command {
     Status,
     /// Tell why a request goes where it goes
     Explain(explain::Args),
+    /// Tell why a request was refused, by its id
+    Why(why::Args),
     /// The routes of the configuration
     #[command(subcommand)]
     Routes(routes::Command),
     /// The services of the running gateway
     #[command(subcommand)]
     Services(services::Command),
+    /// The limits of the running gateway
+    #[command(subcommand)]
+    Limits(limits::Command),
+    /// Mint a token for development
+    Jwt(jwt::Args),
+    /// Make an API key, and the hash of it for the configuration
+    Key(key::Args),
     /// The configuration and its format
     #[command(subcommand)]
     Config(config::Command),
@@ -118,6 +131,8 @@ type Outcome = Result<(), Failure>;
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Whoever speaks TLS or HTTP needs one; it fails only if there is one.
+    rustls::crypto::ring::default_provider().install_default().ok();
     run::start_log(&cli.options);
     let options = &cli.options;
     let outcome = match cli.command {
@@ -128,8 +143,12 @@ pub fn main() -> ExitCode {
         Some(Command::Upgrade(args)) => upgrade::run(options, &args),
         Some(Command::Status) => status::run(options),
         Some(Command::Explain(args)) => explain::run(options, &args),
+        Some(Command::Why(args)) => why::run(options, &args),
         Some(Command::Routes(command)) => routes::run(options, &command),
         Some(Command::Services(command)) => services::run(options, &command),
+        Some(Command::Limits(command)) => limits::run(options, &command),
+        Some(Command::Jwt(args)) => jwt::run(options, &args),
+        Some(Command::Key(args)) => key::run(options, &args),
         Some(Command::Config(command)) => config::run(options, &command),
         Some(Command::Completions(args)) => generate::completions(&args),
         Some(Command::Man) => generate::manual(),

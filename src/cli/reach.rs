@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use reqwest::{Client, Method, Response};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::{Failure, Options, load_for_administration};
@@ -18,8 +19,24 @@ pub fn call(options: &Options, method: Method, path: &str) -> Result<Value, Fail
     call_within(options, method, path, PATIENCE)
 }
 
+/// The same with a body.
+pub fn post(options: &Options, path: &str, body: &impl Serialize) -> Result<Value, Failure> {
+    let body = serde_json::to_value(body).map_err(|error| Failure::Refused(error.to_string()))?;
+    ask(options, Method::POST, path, Some(body), PATIENCE)
+}
+
 /// The same, for what may take longer.
 pub fn call_within(options: &Options, method: Method, path: &str, patience: Duration) -> Result<Value, Failure> {
+    ask(options, method, path, None, patience)
+}
+
+fn ask(
+    options: &Options,
+    method: Method,
+    path: &str,
+    body: Option<Value>,
+    patience: Duration,
+) -> Result<Value, Failure> {
     let config = load_for_administration(options)?;
     let directory = state_dir(&config);
     let file = token_file(&directory);
@@ -29,6 +46,7 @@ pub fn call_within(options: &Options, method: Method, path: &str, patience: Dura
     let address = &admin_address(&directory).unwrap_or(config.admin.address);
     let request = async {
         let request = client(address, patience)?.request(method, url(address, path)).bearer_auth(token.trim());
+        let request = body.iter().fold(request, |request, body| request.json(body));
         let response = request.send().await.map_err(|error| unreachable(address, &error))?;
         read(address, response).await
     };

@@ -144,7 +144,7 @@ fn requests(target: &TargetHealth) -> String {
     }
 }
 
-fn laid_out<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> Result<String, Failure> {
+pub(super) fn laid_out<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> Result<String, Failure> {
     table(head, rows).map_err(|error| Failure::Refused(error.to_string()))
 }
 

@@ -102,6 +102,11 @@ mod tests {
             "debug",
             "format",
             "Content-Type",
+            "X-User-Id",
+            "X-User-Roles",
+            "tenant",
+            "plan",
+            "sub",
         ];
         let undescribed: Vec<_> = shown.difference(&described).filter(|key| !names.contains(&key.as_str())).collect();
         assert!(undescribed.is_empty(), "not in the schema: {undescribed:?}");

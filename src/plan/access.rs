@@ -14,7 +14,8 @@ pub fn compile(raw: &model::Access, pattern: Option<&PathPattern>, place: &Place
     let Some(pattern) = pattern else { return access };
     for name in access.captures().into_iter().filter(|name| !pattern.offers(name)) {
         let offered: Vec<&str> = pattern.names().collect();
-        let allowed = if offered.is_empty() { "nothing: path_pattern captures nothing".into() } else { offered.join(", ") };
+        let allowed =
+            if offered.is_empty() { "nothing: path_pattern captures nothing".into() } else { offered.join(", ") };
         faults.push(place.clone(), format!("captured: {name:?}, which path_pattern does not capture"), allowed);
     }
     access

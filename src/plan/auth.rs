@@ -14,8 +14,8 @@ use crate::config::model::{self, Policy};
 use crate::config::{Fault, Faults, Place, did_you_mean, quoted};
 use crate::policy::auth::api_key::{self, ApiKey, ApiKeys};
 use crate::policy::auth::certificate::{Certificates, Entry};
-use crate::policy::auth::credential::{TOKEN_FROM, TokenFrom};
 use crate::policy::auth::compile::compile as compile_issuers;
+use crate::policy::auth::credential::{TOKEN_FROM, TokenFrom};
 use crate::policy::auth::failures::Failures;
 use crate::policy::auth::fetch::{self, Authorities, Client};
 use crate::policy::auth::forward::{self, Forward};
@@ -70,12 +70,7 @@ pub fn compile(
 }
 
 /// What a route asks for; `None` if it is public.
-pub fn of_route(
-    raw: &model::Route,
-    auth: Option<&Arc<Auth>>,
-    place: &Place,
-    faults: &mut Faults,
-) -> Option<RouteAuth> {
+pub fn of_route(raw: &model::Route, auth: Option<&Arc<Auth>>, place: &Place, faults: &mut Faults) -> Option<RouteAuth> {
     let public = raw.is_public.unwrap_or(auth.is_none());
     let asked = [
         ("is_public", raw.is_public == Some(false)),
@@ -86,27 +81,33 @@ pub fn of_route(
     ];
     let asked = asked.iter().filter(|(_, asked)| *asked).map(|(key, _)| *key);
     let Some(auth) = auth.filter(|_| !public) else {
-        let why = if public && raw.is_public.is_some() { "the route is public" } else { "nothing is set up under auth" };
+        let why =
+            if public && raw.is_public.is_some() { "the route is public" } else { "nothing is set up under auth" };
         asked.for_each(|key| faults.add(Fault::saying(place.key(key), format!("nobody is asked who they are: {why}"))));
         return None;
     };
-    let mut methods: Vec<Method> = raw.auth.iter().enumerate().filter_map(|(index, name)| {
-        let place = place.key("auth").index(index);
-        let method = Method::parse(name);
-        if method.is_none() {
-            let names = Method::ALL.map(Method::name);
-            let fault = Fault::new(place.clone(), format!("{name:?}"), names.join(", "));
-            faults.add(match did_you_mean(name, names) {
-                Some(hint) => fault.with_hint(hint),
-                None => fault,
-            });
-        }
-        let offered = method.filter(|method| auth.offers(*method));
-        if let Some(method) = method.filter(|_| offered.is_none()) {
-            faults.add(Fault::saying(place, format!("{:?} is not set up under auth", method.name())));
-        }
-        offered
-    }).collect();
+    let mut methods: Vec<Method> = raw
+        .auth
+        .iter()
+        .enumerate()
+        .filter_map(|(index, name)| {
+            let place = place.key("auth").index(index);
+            let method = Method::parse(name);
+            if method.is_none() {
+                let names = Method::ALL.map(Method::name);
+                let fault = Fault::new(place.clone(), format!("{name:?}"), names.join(", "));
+                faults.add(match did_you_mean(name, names) {
+                    Some(hint) => fault.with_hint(hint),
+                    None => fault,
+                });
+            }
+            let offered = method.filter(|method| auth.offers(*method));
+            if let Some(method) = method.filter(|_| offered.is_none()) {
+                faults.add(Fault::saying(place, format!("{:?} is not set up under auth", method.name())));
+            }
+            offered
+        })
+        .collect();
     if raw.auth.is_empty() {
         methods = Method::ALL.into_iter().filter(|method| auth.offers(*method)).collect();
     }
@@ -139,7 +140,9 @@ impl Compiler<'_, '_> {
             let allowed = "one or more of jwt, introspection, api_keys, certificates, forward";
             self.faults.push(self.place.clone(), "no way to show who one is", allowed);
         }
-        if raw.realm.is_empty() || !raw.realm.bytes().all(|byte| matches!(byte, b' '..=b'~') && !b"\"\\".contains(&byte)) {
+        if raw.realm.is_empty()
+            || !raw.realm.bytes().all(|byte| matches!(byte, b' '..=b'~') && !b"\"\\".contains(&byte))
+        {
             self.faults.push(self.place.key("realm"), format!("{:?}", raw.realm), "printable ASCII without quotes");
         }
     }

@@ -2,13 +2,16 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::request::Parts;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Plan;
+use super::judged::{self, Judged};
 use super::route::{Action, HostSent, Route};
 use super::walk::{Asked, Decision, lookup};
+use crate::policy::auth::identity::Identity;
 use crate::policy::refusal::Refusal;
 use crate::policy::shield::announces_body;
 use crate::route::{Candidate, Failed};
@@ -16,7 +19,7 @@ use crate::upstream::service::Service;
 use crate::upstream::sticky::Who;
 
 /// A request, told step by step.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 pub struct Explanation {
     /// The canonical path; absent if there is none.
     pub path: Option<String>,
@@ -26,6 +29,9 @@ pub struct Explanation {
     pub candidates: Vec<Considered>,
     /// The route that was taken.
     pub route: Option<String>,
+    /// What the route's policies say.
+    #[serde(flatten)]
+    pub policies: Judged,
     /// What is sent where.
     pub sent: Option<Sent>,
     /// What the gateway answers itself.
@@ -33,7 +39,7 @@ pub struct Explanation {
 }
 
 /// A route that was considered.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
 pub struct Considered {
     /// Its name.
     pub route: String,
@@ -44,7 +50,7 @@ pub struct Considered {
 }
 
 /// What is sent where.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
 pub struct Sent {
     /// The service.
     pub service: String,
@@ -59,36 +65,50 @@ pub struct Sent {
 }
 
 /// What the gateway answers itself.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
 pub struct Answered {
     /// The status.
     pub status: u16,
     /// Which refusal it is, if it is one.
-    pub code: Option<&'static str>,
+    pub code: Option<String>,
     /// What it says.
     pub detail: String,
 }
 
 impl Plan {
-    /// Tells what becomes of a request of a client; `None` is a peer on a unix socket. Turns of splits and targets go on by one, nothing else changes:
-    /// the flood guard is not asked.
-    pub fn explain(&self, request: &Parts, client: Option<IpAddr>) -> Explanation {
+    /// Tells what becomes of a request of a client; `None` is a peer on a unix socket. `pretended` is who is to be taken for its
+    /// user. Turns of splits and targets go on by one, nothing else changes: the flood guard is not asked, nothing is counted.
+    pub fn explain(&self, request: &Parts, client: Option<IpAddr>, pretended: Option<&Arc<Identity>>) -> Explanation {
         let mut told = Explanation::default();
-        if let Err(refusal) = self.tell(request, client, &mut told) {
+        if let Err(refusal) = self.tell(request, client, pretended, &mut told) {
             told.answer = Some(refusal.into());
         }
         told
     }
 
-    fn tell(&self, request: &Parts, client: Option<IpAddr>, told: &mut Explanation) -> Result<(), Refusal> {
+    fn tell(
+        &self,
+        request: &Parts,
+        client: Option<IpAddr>,
+        pretended: Option<&Arc<Identity>>,
+        told: &mut Explanation,
+    ) -> Result<(), Refusal> {
         let asked = self.inspect(request)?;
         told.path = Some(asked.path.to_string());
         told.host = asked.host.as_deref().map(String::from);
-        self.edge.shields.addresses.admit(client)?;
+        let front = &self.edge.shields;
+        let methods = front.methods.as_ref().map_or(Ok(()), |methods| methods.admit(&request.method));
+        front.addresses.admit(client).and(methods).or_else(|refusal| passed(refusal, front.shadow))?;
         let candidates = self.table.explain(&lookup(&asked, request));
         told.candidates = candidates.iter().map(|candidate| self.considered(candidate)).collect();
         let route = match self.decide(&asked, request)? {
             Decision::Route(route) => route,
+            Decision::Preflight(route) => {
+                told.route = Some(route.name.to_string());
+                let detail = "a preflight, answered by the gateway".into();
+                told.answer = Some(Answered { status: 204, code: None, detail });
+                return Ok(());
+            }
             Decision::Own(own) => {
                 let detail = format!("the gateway's own path: {own:?}");
                 told.answer = Some(Answered { status: 200, code: None, detail });
@@ -96,8 +116,10 @@ impl Plan {
             }
         };
         told.route = Some(route.name.to_string());
-        route.shield.addresses.admit(client)?;
-        route.shield.admit_body(&request.headers, announces_body(&request.headers))?;
+        let body = || route.shield.admit_body(&request.headers, announces_body(&request.headers));
+        let judged = route.shield.addresses.admit(client).and_then(|()| body());
+        judged.or_else(|refusal| passed(refusal, route.shield.shadow))?;
+        judged::judge(route, &asked, request, client, pretended, &mut told.policies)?;
         match &route.action {
             Action::Redirect(status, to) => {
                 let place = route.redirect_to(to, &asked)?;
@@ -159,9 +181,18 @@ fn host_sent(route: &Route, service: &Service, asked: &Asked) -> String {
     }
 }
 
+/// What is on trial refuses nothing.
+fn passed(refusal: Refusal, shadow: bool) -> Result<(), Refusal> {
+    if shadow { Ok(()) } else { Err(refusal) }
+}
+
 impl From<Refusal> for Answered {
     fn from(refusal: Refusal) -> Self {
-        Answered { status: refusal.kind.status, code: Some(refusal.kind.code), detail: refusal.detail.into_owned() }
+        Answered {
+            status: refusal.kind.status,
+            code: Some(refusal.kind.code.into()),
+            detail: refusal.detail.into_owned(),
+        }
     }
 }
 
@@ -179,6 +210,7 @@ impl fmt::Display for Explanation {
             };
             writeln!(f, "{label:<11} {:<24} {verdict}", candidate.route)?;
         }
+        write!(f, "{}", self.policies)?;
         if let Some(sent) = &self.sent {
             writeln!(f, "service     {} ({})", sent.service, sent.targets.join(", "))?;
             if !sent.or.is_empty() {
@@ -187,7 +219,7 @@ impl fmt::Display for Explanation {
             writeln!(f, "sends       {} with Host: {}", sent.target, sent.host)?;
         }
         match &self.answer {
-            Some(answer) => match answer.code {
+            Some(answer) => match &answer.code {
                 Some(code) => writeln!(f, "answers     {} {code}: {}", answer.status, answer.detail),
                 None => writeln!(f, "answers     {}: {}", answer.status, answer.detail),
             },

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ahash::RandomState;
+use smallvec::SmallVec;
 
 use crate::config::model::{self, Config, Mode, Policy};
 use crate::config::{Fault, Faults, Place, did_you_mean};
+use crate::policy::auth::api_key::ApiKey;
 use crate::policy::limit::{Algorithm, LIMIT_TYPES, Limit, Quota, Rule, Subject, Table};
 use crate::record::Metrics;
 use crate::route::PathPattern;
@@ -127,6 +129,14 @@ fn counts(
             (limit.rule.counts.clone(), limit.hasher.clone())
         }
         None => (Arc::new(Table::new(quota, raw.max_subjects, Instant::now())), RandomState::new()),
+    }
+}
+
+impl RouteLimits {
+    /// Those that hold for a path, and for a key that brings its own.
+    pub fn holding<'a>(&'a self, path: &str, key: Option<&'a ApiKey>) -> SmallVec<[&'a Arc<Limit>; 4]> {
+        let of_key = key.into_iter().flat_map(|key| key.limits.iter());
+        self.limits.iter().chain(of_key).filter(|limit| limit.holds_for(path)).collect()
     }
 }
 

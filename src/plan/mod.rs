@@ -12,6 +12,7 @@ use crate::listen::entrance::Entrance;
 use crate::listen::http2::Http2;
 use crate::listen::limits::Limits;
 use crate::policy::auth::Auth;
+use crate::policy::auth::provider::Provider;
 use crate::policy::cors::Cors;
 use crate::policy::limit::Ledger;
 use crate::policy::security_headers::SecurityHeaders;
@@ -26,6 +27,8 @@ mod auth;
 pub mod compile;
 mod cors;
 pub mod explain;
+pub mod gauges;
+pub mod judged;
 pub mod limits;
 pub mod lint;
 pub mod live;
@@ -90,6 +93,14 @@ pub struct Edge {
     pub acme_webroot: Option<PathBuf>,
     /// Request headers the access log shows.
     pub logged_headers: Box<[http::HeaderName]>,
+}
+
+impl Edge {
+    /// Who publishes keys that have to be fetched.
+    pub fn providers(&self) -> impl Iterator<Item = &Arc<Provider>> {
+        let issuers = self.auth.iter().filter_map(|auth| auth.issuers.as_ref());
+        issuers.flat_map(|issuers| issuers.providers())
+    }
 }
 
 /// A path the gateway itself answers on the public listeners.

@@ -164,7 +164,8 @@ impl<'a> Compiler<'a, '_> {
     /// `None` has faults.
     fn cors(&mut self, edge: &Edge) -> Option<Option<Arc<Cors>>> {
         let methods: Vec<Method> = self.raw.methods.iter().filter_map(|text| text.parse().ok()).collect();
-        let cors = edge.cors_defaults.of_route(self.raw.cors.as_ref(), &methods, &self.place.key("cors"), self.faults)?;
+        let cors =
+            edge.cors_defaults.of_route(self.raw.cors.as_ref(), &methods, &self.place.key("cors"), self.faults)?;
         Some(cors.map(Arc::new))
     }
 

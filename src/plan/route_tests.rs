@@ -1,6 +1,7 @@
 //! The route tests of a configuration: requests, and what must become of them. A test that fails is a fault, so a
 //! configuration that breaks what its author relies on is never applied.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use http::request::Parts;
@@ -8,7 +9,7 @@ use http::request::Parts;
 use super::Plan;
 use super::route::Action;
 use super::walk::Decision;
-use crate::config::model::{Config, Expectation, RouteTest};
+use crate::config::model::{Config, Expectation, ExpectedAuth, RouteTest};
 use crate::config::{Fault, Faults, Place};
 use crate::policy::shield::{Addresses, announces_body};
 
@@ -60,6 +61,8 @@ struct Outcome {
     services: Vec<String>,
     path: Option<String>,
     status: Option<u16>,
+    auth: Option<ExpectedAuth>,
+    limits: Vec<String>,
 }
 
 fn outcome(plan: &Plan, request: &Parts, from: Option<IpAddr>) -> Outcome {
@@ -67,11 +70,20 @@ fn outcome(plan: &Plan, request: &Parts, from: Option<IpAddr>) -> Outcome {
     let mut outcome = Outcome::default();
     let walked = plan.inspect(request).and_then(|asked| {
         admit(&plan.edge.shields.addresses)?;
-        let Decision::Route(route) = plan.decide(&asked, request)? else {
-            outcome.status = Some(200);
-            return Ok(());
+        let route = match plan.decide(&asked, request)? {
+            Decision::Route(route) => route,
+            Decision::Own(_) => {
+                outcome.status = Some(200);
+                return Ok(());
+            }
+            Decision::Preflight(route) => {
+                (outcome.route, outcome.status) = (Some(route.name.to_string()), Some(204));
+                return Ok(());
+            }
         };
         outcome.route = Some(route.name.to_string());
+        outcome.auth = Some(if route.auth.is_some() { ExpectedAuth::Required } else { ExpectedAuth::Public });
+        outcome.limits = route.limits.holding(&asked.path, None).iter().map(|limit| limit.name.to_string()).collect();
         admit(&route.shield.addresses)?;
         route.shield.admit_body(&request.headers, announces_body(&request.headers))?;
         match &route.action {
@@ -90,7 +102,7 @@ fn outcome(plan: &Plan, request: &Parts, from: Option<IpAddr>) -> Outcome {
 }
 
 fn compare(test: &RouteTest, outcome: &Outcome, place: &Place, faults: &mut Faults) {
-    let Expectation { route, service, path, status, .. } = &test.expect;
+    let Expectation { route, service, path, status, auth, limits } = &test.expect;
     let mut differ = |key: &str, wanted: String, found: Option<String>| {
         let found = found.unwrap_or("none".into());
         let text = format!("{}: expected {key} {wanted}, it is {found}", test.request);
@@ -104,6 +116,19 @@ fn compare(test: &RouteTest, outcome: &Outcome, place: &Place, faults: &mut Faul
     }
     if path.is_some() && *path != outcome.path {
         differ("path", path.clone().unwrap_or_default(), outcome.path.clone());
+    }
+    if auth.is_some() && *auth != outcome.auth {
+        let word = |auth: &Option<ExpectedAuth>| match auth {
+            Some(ExpectedAuth::Required) => "required",
+            Some(ExpectedAuth::Public) => "public",
+            None => "none",
+        };
+        differ("auth", word(auth).into(), Some(word(&outcome.auth).into()));
+    }
+    let sorted = |names: &Vec<String>| names.iter().cloned().collect::<BTreeSet<_>>();
+    if limits.as_ref().is_some_and(|limits| sorted(limits) != sorted(&outcome.limits)) {
+        let found = Some(outcome.limits.join(", ")).filter(|names| !names.is_empty());
+        differ("limits", limits.iter().flatten().cloned().collect::<Vec<_>>().join(", "), found);
     }
     if status.is_some() && *status != outcome.status {
         differ("status", status.unwrap_or_default().to_string(), outcome.status.map(|status| status.to_string()));

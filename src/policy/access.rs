@@ -3,6 +3,8 @@
 //! A claim is compared as a text; numbers and truth values as they are written. A claim that is a list equals nothing: it may
 //! contain something. What the path captured is compared with its percent-encoding undone. A claim that is missing, or a capture that the path does not have, fulfils no condition.
 
+use std::fmt;
+
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
@@ -49,6 +51,17 @@ pub enum Missing<'a> {
     Claim(&'a str),
     /// None of several ways holds.
     Any,
+}
+
+impl fmt::Display for Missing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Missing::Scope(scope) => write!(f, "the scope {scope} is missing"),
+            Missing::Role => f.write_str("a role that may do this is missing"),
+            Missing::Claim(name) => write!(f, "the claim {name} is not what it must be here"),
+            Missing::Any => f.write_str("nothing that may do this is there"),
+        }
+    }
 }
 
 impl Access {
@@ -146,7 +159,9 @@ mod tests {
     #[test]
     fn conditions_on_claims() {
         let one_of = |texts: &[&str]| Wanted::OneOf(boxed(texts));
-        assert!(is("tenant", one_of(&["acme"])) && is("tenant", one_of(&["x", "acme"])) && is("org.id", one_of(&["o"])));
+        assert!(
+            is("tenant", one_of(&["acme"])) && is("tenant", one_of(&["x", "acme"])) && is("org.id", one_of(&["o"]))
+        );
         assert!(is("level", one_of(&["3"])) && is("staff", one_of(&["true"])));
         assert!(!is("tenant", one_of(&["Acme"])) && !is("tenant", one_of(&[])) && !is("level", one_of(&["3.0"])));
         assert!(!is("groups", one_of(&["a"])) && !is("missing", one_of(&[""])) && !is("none", one_of(&["", "null"])));

@@ -1,8 +1,8 @@
 //! Who the client is, and whether that is enough: steps 8 and 9 of the walk.
 
+use http::HeaderValue;
 use http::header::RETRY_AFTER;
 use http::request::Parts;
-use http::HeaderValue;
 
 use super::ctx::Ctx;
 use super::deadline;
@@ -10,7 +10,6 @@ use super::reply::Answer;
 use crate::listen::connection::Connection;
 use crate::plan::route::Route;
 use crate::plan::walk::Asked;
-use crate::policy::access::Missing;
 use crate::policy::auth::{Blame, Denial, Judgement, RouteAuth, User, Visitor, Why};
 use crate::policy::refusal::{Kind, Refusal};
 
@@ -99,14 +98,8 @@ pub fn authorise(asked: &Asked, route: &Route, ctx: &mut Ctx) -> Result<(), Refu
         access.metrics.accepted.inc();
         return Ok(());
     };
-    let text = match missing {
-        Missing::Scope(scope) => format!("the scope {scope} is missing"),
-        Missing::Role => "a role that may do this is missing".into(),
-        Missing::Claim(name) => format!("the claim {name} is not what it must be here"),
-        Missing::Any => "nothing that may do this is there".into(),
-    };
     let scopes: Vec<&str> = access.access.scopes().collect();
-    let refusal = auth.insufficient(text, &scopes.join(" "), user.by);
+    let refusal = auth.insufficient(missing.to_string(), &scopes.join(" "), user.by);
     if access.shadow {
         access.metrics.would_refuse.inc();
         ctx.would_refuse(&refusal);

@@ -1,24 +1,22 @@
 //! How often the client may come: all limits that hold are looked at, then all are charged or none.
 
-use std::sync::Arc;
-
 use http::request::Parts;
-use smallvec::SmallVec;
 
 use super::ctx::Ctx;
-use crate::plan::route::Route;
-use crate::policy::limit::{Charges, Counted, Ledger, Limit, note, told};
+use crate::policy::limit::{Charges, Counted, note, told};
 use crate::policy::refusal::{Kind, Refusal};
 
 /// Charges a request, or refuses it.
 pub async fn charge(request: &Parts, ctx: &mut Ctx) -> Result<(), Refusal> {
     let Some(route) = ctx.route.clone() else { return Ok(()) };
-    let limits = holding(&route, request, ctx);
+    let path = ctx.canonical_path.as_deref().unwrap_or(request.uri.path());
+    let user = ctx.user.clone();
+    let limits = route.limits.holding(path, user.as_ref().and_then(|user| user.key.as_deref()));
     if limits.is_empty() {
         return Ok(());
     }
     let counted = Counted {
-        user: ctx.user.as_ref().map(|user| &*user.identity),
+        user: user.as_ref().map(|user| &*user.identity),
         address: ctx.client_address(),
         route: &route.name,
         headers: &request.headers,
@@ -33,12 +31,4 @@ pub async fn charge(request: &Parts, ctx: &mut Ctx) -> Result<(), Refusal> {
         ctx.would_refuse(&trial);
     }
     refusal.map_or(Ok(()), Err)
-}
-
-/// The limits that hold for a request: those of its route, and those of the key it came with.
-pub fn holding<'a>(route: &'a Route, request: &'a Parts, ctx: &'a Ctx) -> SmallVec<[&'a Arc<Limit>; 4]> {
-    let path = ctx.canonical_path.as_deref().unwrap_or(request.uri.path());
-    let key = ctx.user.as_ref().and_then(|user| user.key.as_ref());
-    let of_key = key.into_iter().flat_map(|key| key.limits.iter());
-    route.limits.limits.iter().chain(of_key).filter(|limit| limit.holds_for(path)).collect()
 }

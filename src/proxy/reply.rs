@@ -35,7 +35,6 @@ impl Answer {
         Answer { status, headers, body, is_preflight: false }
     }
 
-
     /// A redirect.
     pub fn redirect(status: StatusCode, place: HeaderValue) -> Self {
         Answer::new(status, vec![(LOCATION, place)], Bytes::new())

@@ -142,7 +142,9 @@ fn refused(ctx: &Ctx, event: &Event) -> Refused {
         error_code: refusal.map(|refusal| refusal.kind.code.into()),
         detail: refusal.map(|refusal| refusal.detail.to_string()),
         cause: text(event.error_message),
-        violated_policies: refusal.map(|refusal| refusal.rules.iter().map(|rule| rule.to_string()).collect()).unwrap_or_default(),
+        violated_policies: refusal
+            .map(|refusal| refusal.rules.iter().map(|rule| rule.to_string()).collect())
+            .unwrap_or_default(),
         retry_after: refusal.and_then(problem::retry_after),
         would_refuse: text(event.would_refuse),
     }

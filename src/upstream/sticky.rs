@@ -99,10 +99,12 @@ mod tests {
     #[test]
     fn a_user_is_known_by_what_it_proved_before_its_address() {
         let stranger = Who { address: "192.0.2.1".parse().ok(), user: None };
-        let user = Who { user: Some(b"proved"), ..stranger };
+        let user = Who { user: Some((b"i", b"proved")), ..stranger };
         let hash = |sticky: Sticky, client| sticky.hash(&request("a", "1"), client);
         assert_eq!(hash(Sticky::User, stranger), Some(stable_hash(&[192, 0, 2, 1])));
-        assert_eq!(hash(Sticky::User, user), Some(stable_hash(b"proved")));
+        let other = Who { user: Some((b"j", b"proved")), ..stranger };
+        assert_eq!(hash(Sticky::User, user), hash(Sticky::User, Who { address: None, ..user }));
+        assert_ne!(hash(Sticky::User, user), hash(Sticky::User, other));
         assert_eq!(hash(Sticky::Ip, user), hash(Sticky::Ip, stranger));
     }
 }

@@ -74,6 +74,7 @@ impl Demands {
             scopes: texts(claims.get("scope").or_else(|| claims.get("scp"))),
             claims,
             expires: Some(holder.expires),
+            ..Identity::default()
         }
     }
 }

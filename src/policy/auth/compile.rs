@@ -20,7 +20,8 @@ use crate::config::{Fault, Faults, Place, did_you_mean, quoted};
 const LEEWAY: Duration = Duration::from_secs(30);
 const MOST_LEEWAY: Duration = Duration::from_secs(300);
 const REFRESH: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(24 * 3600);
-const SOURCES: &str = "one of secret, public_key, jwks_file, jwks_url, or none of them and an issuer with an OpenID configuration";
+const SOURCES: &str =
+    "one of secret, public_key, jwks_file, jwks_url, or none of them and an issuer with an OpenID configuration";
 
 /// Compiles a list of issuers; faults are reported below `place`. Those who fetch keys are kept if their settings did not
 /// change, the tokens that were verified if nothing did.
@@ -36,7 +37,8 @@ pub fn compile(
         raw.iter().enumerate().map(|(index, raw)| workshop.entry(raw, &place.index(index), faults)).collect();
     let entries: Box<[Entry]> = entries.into_iter().collect::<Option<_>>()?;
     let same = previous.filter(|previous| {
-        previous.entries.len() == entries.len() && previous.entries.iter().zip(&entries).all(|(old, new)| is_same(old, new))
+        previous.entries.len() == entries.len()
+            && previous.entries.iter().zip(&entries).all(|(old, new)| is_same(old, new))
     });
     let cache = same.map_or_else(|| Arc::new(Cache::default()), |previous| previous.cache.clone());
     Some(Issuers { entries, providers: workshop.providers.into(), cache })
@@ -113,7 +115,8 @@ impl Workshop<'_> {
             None => ("issuer", raw.issuer.as_ref()?),
         };
         let is_issuer = raw.jwks_url.is_none();
-        let url = fetch::address(text, raw.allow_http.0).filter(|_| !is_issuer || provider::configuration_of(text).is_some());
+        let url =
+            fetch::address(text, raw.allow_http.0).filter(|_| !is_issuer || provider::configuration_of(text).is_some());
         let Some(url) = url else {
             faults.add(Fault::new(at.key(key), quoted(text), fetch::ALLOWED).with_hint(match is_issuer {
                 true => "nothing else tells its keys, so they are looked for at the issuer's address",
@@ -145,7 +148,8 @@ impl Workshop<'_> {
     fn client(&mut self, at: &Place, faults: &mut Faults) -> Option<Client> {
         if self.client.is_none() {
             let client = Client::new(self.authorities);
-            let told = |why| faults.add(Fault::saying(at.clone(), format!("keys can't be fetched on this machine: {why}")));
+            let told =
+                |why| faults.add(Fault::saying(at.clone(), format!("keys can't be fetched on this machine: {why}")));
             self.client = client.map_err(told).ok();
         }
         self.client.clone()
@@ -237,7 +241,8 @@ fn secret_key(secret: &str, algorithms: &[Algorithm], at: &Place, faults: &mut F
 type Placeless = Box<dyn FnOnce(&Place) -> Fault>;
 
 fn public_key(text: &str) -> Result<(Key, Option<String>), Placeless> {
-    const ALLOWED: &str = "a public key or a certificate as PEM, a JSON Web Key, or the name of a file with one of them";
+    const ALLOWED: &str =
+        "a public key or a certificate as PEM, a JSON Web Key, or the name of a file with one of them";
     let is_key = |text: &str| text.starts_with("-----BEGIN") || text.starts_with('{');
     let wrong = |found: String| -> Placeless { Box::new(move |at| Fault::new(at.key("public_key"), found, ALLOWED)) };
     if is_key(text.trim()) {

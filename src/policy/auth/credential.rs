@@ -37,7 +37,9 @@ impl TokenFrom {
     pub fn parse(text: &str) -> Option<TokenFrom> {
         match text.split_once(':') {
             None => (text == "subprotocol").then_some(TokenFrom::Subprotocol),
-            Some(("cookie", name)) => HeaderName::from_bytes(name.as_bytes()).ok().map(|_| TokenFrom::Cookie(name.into())),
+            Some(("cookie", name)) => {
+                HeaderName::from_bytes(name.as_bytes()).ok().map(|_| TokenFrom::Cookie(name.into()))
+            }
             Some(_) => None,
         }
     }
@@ -94,7 +96,8 @@ fn after_subprotocol(headers: &HeaderMap) -> Option<&[u8]> {
 /// Takes the token out of the protocols that are asked for: it is none that an upstream could speak.
 pub fn remove_subprotocol(headers: &mut HeaderMap) {
     let Some(token) = after_subprotocol(headers).map(<[u8]>::to_vec) else { return };
-    let rest: Vec<&[u8]> = protocols(headers).filter(|protocol| *protocol != SUBPROTOCOL.as_bytes() && *protocol != token).collect();
+    let rest: Vec<&[u8]> =
+        protocols(headers).filter(|protocol| *protocol != SUBPROTOCOL.as_bytes() && *protocol != token).collect();
     match HeaderValue::from_bytes(&rest.join(&b", "[..])) {
         Ok(rest) if !rest.is_empty() => headers.insert(SEC_WEBSOCKET_PROTOCOL, rest),
         _ => headers.remove(SEC_WEBSOCKET_PROTOCOL),
@@ -103,9 +106,8 @@ pub fn remove_subprotocol(headers: &mut HeaderMap) {
 
 /// Takes the token out of the cookies.
 pub fn remove_cookie(headers: &mut HeaderMap, name: &str) {
-    let is_it = |pair: &&[u8]| {
-        pair.trim_ascii().strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'='))
-    };
+    let is_it =
+        |pair: &&[u8]| pair.trim_ascii().strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'='));
     let pairs = headers.get_all(COOKIE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
     let rest: Vec<&[u8]> = pairs.filter(|pair| !is_it(pair)).map(<[u8]>::trim_ascii).collect();
     match HeaderValue::from_bytes(&rest.join(&b"; "[..])) {
@@ -144,7 +146,11 @@ mod tests {
             (&[("cookie", "session=tok"), ("authorization", "Bearer a")], Some(&cookie), Some("a")),
             (&[("cookie", "session=tok"), ("authorization", "Basic a")], Some(&cookie), Some("tok")),
             (&[("sec-websocket-protocol", "chat, bearer, tok")], Some(&protocol), Some("tok")),
-            (&[("sec-websocket-protocol", "bearer"), ("sec-websocket-protocol", "tok, chat")], Some(&protocol), Some("tok")),
+            (
+                &[("sec-websocket-protocol", "bearer"), ("sec-websocket-protocol", "tok, chat")],
+                Some(&protocol),
+                Some("tok"),
+            ),
             (&[("sec-websocket-protocol", "chat, bearer")], Some(&protocol), None),
             (&[("sec-websocket-protocol", "bearer, tok")], None, None),
         ];
@@ -159,7 +165,8 @@ mod tests {
 
     #[test]
     fn a_token_is_taken_out() {
-        let mut protocols = headers(&[("sec-websocket-protocol", "chat, bearer, tok"), ("sec-websocket-protocol", "v2")]);
+        let mut protocols =
+            headers(&[("sec-websocket-protocol", "chat, bearer, tok"), ("sec-websocket-protocol", "v2")]);
         remove_subprotocol(&mut protocols);
         assert_eq!(protocols["sec-websocket-protocol"], "chat, v2");
         let mut alone = headers(&[("sec-websocket-protocol", "bearer, tok")]);

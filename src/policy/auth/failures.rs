@@ -9,7 +9,7 @@ use ahash::RandomState;
 use http::header::RETRY_AFTER;
 
 use crate::plan::address::network;
-use crate::policy::limit::{Algorithm, Charge, Ledger, Local, Quota, Rule, Table};
+use crate::policy::limit::{Algorithm, Charge, Local, Quota, Rule, Table};
 use crate::policy::refusal::{Kind, Refusal};
 
 /// The budget of failures.

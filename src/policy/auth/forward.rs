@@ -11,8 +11,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use reqwest::Url;
 
 use super::Visitor;
-use super::identity::{Claims, Identity};
 use super::fetch::{Answer, Client};
+use super::identity::{Claims, Identity};
 use super::remote::{Remote, Unavailable};
 
 /// A service that decides.

@@ -14,8 +14,8 @@ use reqwest::{RequestBuilder, Url};
 use serde_json::Value;
 
 use super::api_key::{Hash, hash};
-use super::identity::{Claims, Identity, claim, text, texts};
 use super::fetch::{Answer as Reply, Client};
+use super::identity::{Claims, Identity, claim, text, texts};
 use super::remote::{Remote, Unavailable};
 use crate::config::model::IntrospectionStyle;
 
@@ -135,10 +135,12 @@ impl Introspection {
     fn identity(&self, claims: Claims) -> Result<Identity, Unavailable> {
         let names = ["sub", "user_id", "id", "username", "client_id"];
         let subject = names.iter().find_map(|name| text(claims.get(*name)?)).map(|subject| Box::<str>::from(&*subject));
-        let sane = |subject: &Box<str>| !subject.is_empty() && !subject.chars().any(char::is_control);
-        let subject = subject.filter(sane).ok_or_else(|| Unavailable("its answer names no user".into()))?;
+        let subject = subject.filter(|subject| !subject.is_empty() && !subject.chars().any(char::is_control));
+        let subject = subject.ok_or_else(|| Unavailable("its answer names no user".into()))?;
         let time = |name: &str| match claims.get(name) {
-            Some(time) => time.as_f64().and_then(seconds).map(Some).ok_or(Unavailable(format!("its {name} is no time"))),
+            Some(time) => {
+                time.as_f64().and_then(seconds).map(Some).ok_or(Unavailable(format!("its {name} is no time")))
+            }
             None => Ok(None),
         };
         let (expires, begins) = (time("exp")?, time("nbf")?);

@@ -81,6 +81,11 @@ impl Issuers {
         &self.providers
     }
 
+    /// The first issuer that has a name.
+    pub fn first_name(&self) -> Option<&str> {
+        self.entries.iter().find_map(|entry| entry.demands.issuer.as_deref())
+    }
+
     /// About how many bytes the tokens weigh that are remembered.
     pub fn remembered(&self) -> u64 {
         self.cache.weight()
@@ -112,7 +117,8 @@ impl Issuers {
         Verdict::Rejected(Rejection::Unavailable)
     }
 
-    fn recognise(&self, text: &str, now: SystemTime) -> Option<Arc<Identity>> {
+    /// Whose token this is, if it was verified lately.
+    pub fn recognise(&self, text: &str, now: SystemTime) -> Option<Arc<Identity>> {
         let seen = self.cache.get(text)?;
         let entry = self.entries.get(seen.entry)?;
         (now < seen.until && entry.generation() == seen.generation).then_some(seen.identity)

@@ -51,13 +51,14 @@ impl KeySet {
         let set = json::object(text).ok_or("it is no JSON object")?;
         let list = set.get("keys").and_then(Value::as_array).ok_or("it has no list of keys")?;
         let mut why = "it holds no key";
-        let usable = list.iter().filter_map(|jwk| match jwk.as_object().ok_or("an entry is no object").and_then(Key::jwk) {
-            Ok(key) => Some(key),
-            Err(fault) => {
-                why = fault;
-                None
-            }
-        });
+        let usable =
+            list.iter().filter_map(|jwk| match jwk.as_object().ok_or("an entry is no object").and_then(Key::jwk) {
+                Ok(key) => Some(key),
+                Err(fault) => {
+                    why = fault;
+                    None
+                }
+            });
         let keys: Box<[Key]> = usable.take(MOST).collect();
         if keys.is_empty() {
             return Err(format!("it holds no key that can be used; of the last: {why}"));
@@ -147,7 +148,8 @@ mod tests {
         let many: Vec<_> = (0..3000).map(|_| &good.jwk).collect();
         assert_eq!(KeySet::read(json!({"keys": many}).to_string().as_bytes()).map(|set| set.len()), Ok(MOST));
         let long = format!("{}{}", key_set(&[&good]), " ".repeat(LONGEST));
-        for text in ["", "<html>", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct"}]}"#, &long] {
+        for text in ["", "<html>", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct"}]}"#, &long]
+        {
             assert!(KeySet::read(text.as_bytes()).is_err(), "{:.50}", text);
         }
         assert!(KeySet::read(format!(r#"{{"keys":[],{}"#, &key_set(&[&good])[1..]).as_bytes()).is_err());

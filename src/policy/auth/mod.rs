@@ -4,6 +4,9 @@
 //! is not looked at, so that a wrong token is not made good by a key beside it. Most requests are judged at once; where
 //! someone else has to be asked, the question is returned, and resolved while the request waits.
 //!
+//! Signed tokens: `issuer` judges them with `token` (read), `key` and `key_set` (whose keys), `claims` (what it must say)
+//! and `cache` (seen before); `provider` fetches keys through `fetch`; `compile` makes all that from the configuration.
+//!
 //! A token that was verified lately passes before the budget of failures is looked at: its user shall not suffer from
 //! neighbours behind the same address.
 
@@ -45,13 +48,19 @@ pub mod identity;
 pub mod introspection;
 pub mod issuer;
 mod json;
+pub mod keeper;
 mod key;
 mod key_set;
 pub mod provider;
 pub mod rejection;
 pub mod remote;
-pub mod told;
 mod token;
+pub mod told;
+
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod vectors;
 
 /// All that is set up to know clients by.
 pub struct Auth {
@@ -258,14 +267,16 @@ impl RouteAuth {
     }
 
     fn by_token<'a>(&self, visitor: &Visitor<'a>) -> Result<Option<Judgement<'a>>, Refusal> {
-        let Some(token) = credential::token(&visitor.request.headers, self.token_from.as_ref())? else { return Ok(None) };
+        let Some(token) = credential::token(&visitor.request.headers, self.token_from.as_ref())? else {
+            return Ok(None);
+        };
         check_origin(&token, visitor)?;
         let Ok(text) = std::str::from_utf8(token.text) else {
             return Ok(Some(self.invalid(Method::Jwt, "the token is malformed")));
         };
         let issuers = self.auth.issuers.as_ref().filter(|_| self.takes(Method::Jwt));
         if let Some(identity) = issuers.and_then(|issuers| issuers.recognise(text, visitor.now.1)) {
-            return Ok(Some(Judgement::Known(known(identity, Method::Jwt))));
+            return Ok(Some(Judgement::Known(User::known(identity, Method::Jwt))));
         }
         self.auth.failures.admit(visitor.address, visitor.now.0)?;
         let verdict = issuers.map(|issuers| issuers.judge(text, visitor.now.1));
@@ -274,7 +285,7 @@ impl RouteAuth {
 
     fn by_verdict<'a>(&self, verdict: Verdict, token: &'a str) -> Judgement<'a> {
         match verdict {
-            Verdict::Accepted(identity) => Judgement::Known(known(identity, Method::Jwt)),
+            Verdict::Accepted(identity) => Judgement::Known(User::known(identity, Method::Jwt)),
             Verdict::Rejected(Rejection::Unavailable) => Judgement::Refused(unknown_keys()),
             Verdict::Rejected(why) => self.invalid(Method::Jwt, why.sentence()),
             Verdict::Ask(_) => Judgement::Pending(Question::Keys(token)),
@@ -287,7 +298,7 @@ impl RouteAuth {
         match self.auth.introspection.as_ref().filter(|_| self.takes(Method::Introspection)) {
             None => self.invalid(Method::Jwt, why.sentence()),
             Some(introspection) => match introspection.known(token) {
-                Some(Opinion::Good(identity)) => Judgement::Known(known(identity, Method::Introspection)),
+                Some(Opinion::Good(identity)) => Judgement::Known(User::known(identity, Method::Introspection)),
                 Some(Opinion::Bad) => self.invalid(Method::Introspection, INACTIVE),
                 None => Judgement::Pending(Question::Token(token)),
             },
@@ -300,7 +311,7 @@ impl RouteAuth {
         self.auth.failures.admit(visitor.address, visitor.now.0)?;
         Ok(Some(match keys.find(key.as_bytes(), visitor.now.1) {
             Some(key) => {
-                let user = known(key.owner.clone(), Method::ApiKey);
+                let user = User::known(key.owner.clone(), Method::ApiKey);
                 Judgement::Known(User { key: Some(key.clone()), ..user })
             }
             None => self.invalid(Method::ApiKey, "there is no such key, or it has ended"),
@@ -312,7 +323,7 @@ impl RouteAuth {
         let text = |value: &'a HeaderValue| std::str::from_utf8(value.as_bytes()).unwrap_or_default();
         let found = listed.find(text(&certificate.subject), text(&certificate.fingerprint));
         Ok(Some(match found {
-            Some(identity) => Judgement::Known(known(identity, Method::Certificate)),
+            Some(identity) => Judgement::Known(User::known(identity, Method::Certificate)),
             None => {
                 let refusal = self.unauthenticated("nobody is known by this certificate");
                 Judgement::Refused(denied(Some(Method::Certificate), refusal, Blame::None))
@@ -334,7 +345,7 @@ impl RouteAuth {
         let by = Method::Introspection;
         let Some(introspection) = &self.auth.introspection else { return Err(self.refused(by, INACTIVE)) };
         match introspection.ask(token).await {
-            Ok(Opinion::Good(identity)) => Ok(known(identity, by)),
+            Ok(Opinion::Good(identity)) => Ok(User::known(identity, by)),
             Ok(Opinion::Bad) => Err(self.refused(by, INACTIVE)),
             Err(Unavailable(why)) => Err(unavailable(by, format!("introspection: {why}"))),
         }
@@ -344,7 +355,7 @@ impl RouteAuth {
         let by = Method::Forward;
         let Some(forward) = &self.auth.forward else { return Err(denied(None, self.missing(), Blame::None)) };
         match forward.ask(visitor).await {
-            Ok(Decision::Pass(identity, told)) => Ok(User { told: told.into(), ..known(Arc::new(identity), by) }),
+            Ok(Decision::Pass(identity, told)) => Ok(User { told: told.into(), ..User::known(Arc::new(identity), by) }),
             Ok(Decision::Answer(reply)) => Err(Denial { by: Some(by), why: Why::Answer(Box::new(reply)) }),
             Err(Unavailable(why)) => Err(unavailable(by, format!("forward authentication: {why}"))),
         }
@@ -390,7 +401,13 @@ impl RouteAuth {
     /// Adds what a client could show (RFC 9110 11.6.1).
     fn challenged(&self, refusal: Refusal, error: Option<&str>) -> Refusal {
         let bearer = self.takes(Method::Jwt) || self.takes(Method::Introspection);
-        let scheme = if bearer { "Bearer" } else if self.takes(Method::ApiKey) { "ApiKey" } else { "Certificate" };
+        let scheme = if bearer {
+            "Bearer"
+        } else if self.takes(Method::ApiKey) {
+            "ApiKey"
+        } else {
+            "Certificate"
+        };
         let error = error.map(|error| format!(", {error}")).unwrap_or_default();
         match HeaderValue::from_str(&format!("{scheme} realm=\"{}\"{error}", self.auth.realm)) {
             Ok(challenge) => refusal.with_header(WWW_AUTHENTICATE, challenge),
@@ -401,8 +418,11 @@ impl RouteAuth {
 
 const INACTIVE: &str = "the token is not valid, or no longer";
 
-fn known(identity: Arc<Identity>, by: Method) -> User {
-    User { identity, by, key: None, told: Box::default() }
+impl User {
+    /// A user who was recognised by that.
+    pub fn known(identity: Arc<Identity>, by: Method) -> User {
+        User { identity, by, key: None, told: Box::default() }
+    }
 }
 
 fn denied(by: Option<Method>, refusal: Refusal, blame: Blame) -> Denial {

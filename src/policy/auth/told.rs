@@ -83,8 +83,7 @@ mod tests {
     use super::*;
 
     fn user() -> Identity {
-        let claims =
-            json!({ "email": "ü@example.org", "groups": ["a", "b,c", "d\n", 5], "bad": "a\r\nX-Evil: 1", "org": { "id": 7 } });
+        let claims = json!({ "email": "ü@example.org", "groups": ["a", "b,c", "d\n", 5], "bad": "a\r\nX-Evil: 1", "org": { "id": 7 } });
         Identity {
             issuer: "https://id".into(),
             subject: "u-1".into(),

@@ -16,18 +16,30 @@ use super::shard::Shard;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Local;
 
-impl Ledger for Local {
-    fn charge(&self, charges: &[Charge<'_>], now: Instant) -> Answer {
+impl Local {
+    /// Charges at once.
+    pub fn charge_now(&self, charges: &[Charge<'_>], now: Instant) -> Decision {
         let mut locked = Locked::new(charges);
         let mut decision = locked.look(charges, now);
         if decision.admitted {
             locked.commit(charges, &mut decision, now);
         }
-        Answer::Now(decision)
+        decision
+    }
+
+    /// Looks at once.
+    pub fn look_now(&self, charges: &[Charge<'_>], now: Instant) -> Decision {
+        Locked::new(charges).look(charges, now)
+    }
+}
+
+impl Ledger for Local {
+    fn charge(&self, charges: &[Charge<'_>], now: Instant) -> Answer {
+        Answer::Now(self.charge_now(charges, now))
     }
 
     fn look(&self, charges: &[Charge<'_>], now: Instant) -> Answer {
-        Answer::Now(Locked::new(charges).look(charges, now))
+        Answer::Now(self.look_now(charges, now))
     }
 }
 

@@ -11,6 +11,7 @@
 //! ```
 
 mod account;
+mod applied;
 mod gcra;
 pub mod headers;
 mod ledger;
@@ -19,13 +20,16 @@ mod quota;
 mod shard;
 mod sketch;
 mod slots;
+mod subject;
 mod table;
 mod window;
 
 #[cfg(test)]
 mod tests;
 
+pub use applied::{Charges, Limit, LimitHeaders, note, told};
 pub use ledger::{Answer, Charge, Decision, Ledger, Rule};
 pub use local::Local;
 pub use quota::{Algorithm, Quota, Standing};
+pub use subject::{Counted, LIMIT_TYPES, Subject};
 pub use table::Table;

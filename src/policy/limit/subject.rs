@@ -4,6 +4,7 @@
 //! IPv6 network of 64 bits. Those who lack the claim or the header that a limit counts by share one count, and so do peers on
 //! unix sockets that say of no client.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use ahash::RandomState;
@@ -44,6 +45,19 @@ pub struct Counted<'a> {
 
 /// The forms of `limit_type`, for error texts.
 pub const LIMIT_TYPES: &str = "per_user, per_ip, per_endpoint, global, claim:NAME or header:NAME";
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Subject::User => f.write_str("per_user"),
+            Subject::Address => f.write_str("per_ip"),
+            Subject::Endpoint => f.write_str("per_endpoint"),
+            Subject::Global => f.write_str("global"),
+            Subject::Claim(name) => write!(f, "claim:{name}"),
+            Subject::Header(name) => write!(f, "header:{name}"),
+        }
+    }
+}
 
 impl Subject {
     /// Understands the text that names it.
@@ -97,7 +111,8 @@ impl Subject {
                 format!("{name}={}", value.unwrap_or_default())
             }
             Subject::Header(name) => {
-                let value = counted.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+                let value =
+                    counted.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
                 format!("{name}: {}", value.unwrap_or_default())
             }
         }

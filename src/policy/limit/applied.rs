@@ -8,9 +8,9 @@ use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
+use super::headers;
 use super::ledger::{Charge, Decision, Rule};
 use super::subject::{Counted, Subject};
-use super::headers;
 use crate::config::model::Reset;
 use crate::policy::refusal::{Kind, Refusal};
 use crate::record::PolicyMetrics;
@@ -74,7 +74,8 @@ pub fn told(
     let violated = limits.iter().zip(charges).zip(&decision.standings);
     let violated = violated.filter(|((_, charge), standing)| !charge.shadow && !standing.admitted);
     let names: Vec<Arc<str>> = violated.map(|((limit, _), _)| limit.name.clone()).collect();
-    let refusal = Refusal::new(Kind::RATE_LIMITED, format!("the limit {} is used up", names.join(", "))).for_rules(names);
+    let refusal =
+        Refusal::new(Kind::RATE_LIMITED, format!("the limit {} is used up", names.join(", "))).for_rules(names);
     (fields, Some(refusal.with_header(RETRY_AFTER, retry_after.unwrap_or(HeaderValue::from_static("1")))))
 }
 

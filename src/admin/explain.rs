@@ -1,0 +1,72 @@
+//! Explanations over the administration API: what would become of a request now, with what limits have counted so far.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use super::input::Body;
+use super::problem::Problem;
+use crate::gateway::Shared;
+use crate::plan::Plan;
+use crate::plan::explain::Explanation;
+use crate::plan::route_tests::{FORMS, parse_request};
+use crate::policy::auth::identity::{Claims, Identity, texts};
+
+/// A request to be explained.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Inquiry {
+    /// `GET /path` or `GET https://host/path`.
+    pub request: String,
+    /// Its headers.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// The client's address.
+    #[serde(default)]
+    pub from: Option<IpAddr>,
+    /// Who is to be taken for its user.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// What is to be known of that user.
+    #[serde(default)]
+    pub claims: Claims,
+}
+
+impl Inquiry {
+    /// Explains it by a plan; the error says what is wrong with it.
+    pub fn answer(self, plan: &Plan) -> Result<Explanation, String> {
+        let headers = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let request = parse_request(&self.request, headers)
+            .map_err(|fault| format!("{:?} is no request ({fault}); it has the form {FORMS}", self.request))?;
+        let user = self.user.map(|subject| Arc::new(pretended(subject, self.claims, plan)));
+        Ok(plan.explain(&request, self.from, user.as_ref()))
+    }
+}
+
+fn pretended(subject: String, claims: Claims, plan: &Plan) -> Identity {
+    let issuers = plan.edge.auth.as_ref().and_then(|auth| auth.issuers.as_ref());
+    let usual = issuers.and_then(|issuers| issuers.first_name()).unwrap_or("jwt");
+    let issuer = claims.get("iss").and_then(|iss| iss.as_str()).unwrap_or(usual);
+    Identity {
+        issuer: issuer.into(),
+        subject: subject.into(),
+        roles: texts(claims.get("roles")),
+        scopes: texts(claims.get("scope").or(claims.get("scp"))),
+        claims,
+        ..Identity::default()
+    }
+}
+
+/// Explains a request.
+pub async fn explain(
+    State(shared): State<Arc<Shared>>,
+    Body(inquiry): Body<Inquiry>,
+) -> Result<Json<Explanation>, Problem> {
+    let explained = inquiry.answer(&shared.live.plan());
+    explained.map(Json).map_err(|fault| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", fault))
+}

@@ -1,0 +1,104 @@
+//! Limits over the administration API: the rules and what they hold, and where a subject stands with them.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use serde::{Deserialize, Serialize};
+
+use super::input::Parameters;
+use crate::gateway::Shared;
+use crate::plan::judged::LimitStanding;
+use crate::policy::auth::identity::Identity;
+use crate::policy::limit::{Answer, Counted, Limit, Subject};
+
+/// A rule and its state.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct RuleState {
+    /// Its name.
+    pub rule_name: String,
+    /// Whom it counts by.
+    pub limit_type: String,
+    /// So many requests.
+    pub max_requests: u32,
+    /// In so many seconds.
+    pub window_seconds: u64,
+    /// `enforce` or `shadow`.
+    pub mode: String,
+    /// Subjects that are counted.
+    pub subjects: usize,
+    /// Requests of subjects there was no room for.
+    pub overflowed: u64,
+    /// About how many bytes all that takes.
+    pub memory: usize,
+    /// Requests that passed.
+    pub accepted: u64,
+    /// Requests that were refused.
+    pub refused: u64,
+    /// Requests that would have been.
+    pub would_refuse: u64,
+}
+
+/// Whose standing is wanted.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Whose {
+    /// An address, or a user.
+    subject: String,
+    /// Who says that it is the user; the first issuer that is set up if absent.
+    #[serde(default)]
+    issuer: Option<String>,
+}
+
+/// All rules.
+pub async fn list(State(shared): State<Arc<Shared>>) -> Json<Vec<RuleState>> {
+    Json(shared.live.plan().edge.rates.all.iter().map(|limit| state(limit)).collect())
+}
+
+fn state(limit: &Limit) -> RuleState {
+    RuleState {
+        rule_name: limit.name.to_string(),
+        limit_type: limit.subject.to_string(),
+        max_requests: limit.rule.quota.max,
+        window_seconds: limit.rule.quota.window.as_secs(),
+        mode: if limit.shadow { "shadow".into() } else { "enforce".into() },
+        subjects: limit.rule.counts.subjects(),
+        overflowed: limit.rule.counts.overflowed(),
+        memory: limit.rule.counts.memory(),
+        accepted: limit.metrics.accepted.get(),
+        refused: limit.metrics.refused.get(),
+        would_refuse: limit.metrics.would_refuse.get(),
+    }
+}
+
+/// Where an address or a user stands. Limits by route, claim or header know no such subject and are left out.
+pub async fn status(
+    State(shared): State<Arc<Shared>>,
+    Parameters(whose): Parameters<Whose>,
+) -> Json<Vec<LimitStanding>> {
+    let plan = shared.live.plan();
+    let address: Option<IpAddr> = whose.subject.parse().ok();
+    let issuers = plan.edge.auth.as_ref().and_then(|auth| auth.issuers.as_ref());
+    let usual = || issuers.and_then(|issuers| issuers.first_name()).unwrap_or("jwt");
+    let user = address.is_none().then(|| Identity {
+        issuer: whose.issuer.as_deref().unwrap_or_else(usual).into(),
+        subject: whose.subject.as_str().into(),
+        ..Identity::default()
+    });
+    let headers = HeaderMap::new();
+    let counted = Counted { user: user.as_ref(), address, route: "", headers: &headers };
+    let known = |limit: &&Arc<Limit>| match limit.subject {
+        Subject::User | Subject::Global => true,
+        Subject::Address => address.is_some(),
+        Subject::Endpoint | Subject::Claim(_) | Subject::Header(_) => false,
+    };
+    let standing = |limit: &Arc<Limit>| {
+        let charge = [limit.charge(&counted, false)];
+        let Answer::Now(decision) = plan.edge.ledger.look(&charge, Instant::now()) else { return None };
+        decision.standings.first().map(|standing| LimitStanding::of(limit, &counted, standing, limit.shadow))
+    };
+    Json(plan.edge.rates.all.iter().filter(known).filter_map(standing).collect())
+}

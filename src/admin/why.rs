@@ -1,0 +1,17 @@
+//! Refusals over the administration API, found again by the request's id.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+
+use super::problem::Problem;
+use crate::gateway::Shared;
+use crate::record::refusals::Refused;
+
+/// Why a request was refused.
+pub async fn show(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Result<Json<Refused>, Problem> {
+    let missing = "no refusal of a request with this id is remembered: it was served, or it is too long ago";
+    shared.refusals.find(&id).map(Json).ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "not_found", missing))
+}

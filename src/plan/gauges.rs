@@ -1,0 +1,49 @@
+//! The state of limits and of issuers' keys as metrics tell it: read whenever it is asked for.
+
+use prometheus::proto::{Metric, MetricFamily, MetricType};
+
+use super::Edge;
+use crate::policy::auth::provider::{Provider, Standing};
+use crate::policy::limit::Limit;
+use crate::record::metrics::{family, sample};
+
+type OfLimit = (&'static str, &'static str, MetricType, fn(&Limit) -> f64);
+type OfKeys = (&'static str, &'static str, MetricType, fn(&Standing) -> f64);
+
+const LIMITS: [OfLimit; 2] = [
+    ("gatekeeper_rate_limit_subjects", "Subjects that a limit counts exactly.", MetricType::GAUGE, |limit| {
+        limit.rule.counts.subjects() as f64
+    }),
+    (
+        "gatekeeper_rate_limit_overflowed_total",
+        "Requests of subjects beyond a limit's max_subjects, which may have been refused too early.",
+        MetricType::COUNTER,
+        |limit| limit.rule.counts.overflowed() as f64,
+    ),
+];
+
+const KEYS: [OfKeys; 3] = [
+    ("gatekeeper_issuer_keys", "Keys of an issuer that tokens are verified with.", MetricType::GAUGE, |keys| {
+        keys.keys as f64
+    }),
+    ("gatekeeper_issuer_fetches_total", "Fetches of an issuer's keys that succeeded.", MetricType::COUNTER, |keys| {
+        keys.good as f64
+    }),
+    ("gatekeeper_issuer_fetch_failures_total", "Fetches of an issuer's keys that failed.", MetricType::COUNTER, |keys| {
+        keys.bad as f64
+    }),
+];
+
+/// The gauges of what holds now.
+pub fn gauges(edge: &Edge) -> Vec<MetricFamily> {
+    let of_limits = LIMITS.map(|(name, help, kind, value)| {
+        let metric = |limit: &Limit| sample(&[("rule", &limit.name)], kind, value(limit));
+        family(name, help, kind, edge.rates.all.iter().map(|limit| metric(limit)).collect())
+    });
+    let of_keys = KEYS.map(|(name, help, kind, value)| {
+        let metric = |keys: &Provider| -> Metric { sample(&[("issuer", keys.name())], kind, value(&keys.standing())) };
+        family(name, help, kind, edge.providers().map(|keys| metric(keys)).collect())
+    });
+    // The text format has no family without a metric.
+    of_limits.into_iter().chain(of_keys).filter(|family| !family.get_metric().is_empty()).collect()
+}
