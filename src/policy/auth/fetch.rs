@@ -21,7 +21,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const IDLE: Duration = Duration::from_secs(4);
 
 /// What an address may be, for people.
-pub const ALLOWED: &str = "a URL with https, or with http on loopback (elsewhere with allow_http); no user, no fragment";
+pub const ALLOWED: &str =
+    "a URL with https, or with http on loopback (elsewhere with allow_http); no user, no fragment";
 
 /// The address a text is, if it may be asked.
 pub fn address(text: &str, allow_http: bool) -> Option<Url> {
@@ -150,13 +151,25 @@ mod tests {
 
     #[test]
     fn addresses_are_safe_ones() {
-        for text in ["https://x/", "https://x:8443/a?b=c", "http://localhost:1/", "http://127.9.8.7/", "http://[::1]:1/"] {
+        for text in
+            ["https://x/", "https://x:8443/a?b=c", "http://localhost:1/", "http://127.9.8.7/", "http://[::1]:1/"]
+        {
             assert!(address(text, false).is_some(), "{text}");
         }
         for text in ["http://x/", "http://localhost.x/", "http://10.0.0.1/", "http://[::2]/", "http://127.0.0.1.x/"] {
             assert!(address(text, false).is_none() && address(text, true).is_some(), "{text}");
         }
-        for text in ["", "x", "/a", "file:///etc/passwd", "ftp://x/", "https://u@x/", "https://u:p@x/", "https://x/#a", "https://"] {
+        for text in [
+            "",
+            "x",
+            "/a",
+            "file:///etc/passwd",
+            "ftp://x/",
+            "https://u@x/",
+            "https://u:p@x/",
+            "https://x/#a",
+            "https://",
+        ] {
             assert!(address(text, true).is_none(), "{text}");
         }
     }
@@ -170,7 +183,11 @@ mod tests {
             Authorities::read(path)
         };
         assert!(read("").unwrap_err().ends_with("holds no certificate"));
-        assert!(read("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap_err().contains("can't be used"));
+        assert!(
+            read("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+                .unwrap_err()
+                .contains("can't be used")
+        );
         assert!(Authorities::read("/nowhere").unwrap_err().starts_with("/nowhere can't be read"));
         let pem = rcgen::generate_simple_self_signed(["localhost".into()]).unwrap().cert.pem();
         let authorities = read(&pem).unwrap();

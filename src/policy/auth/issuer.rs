@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::cache::{Cache, Seen};
 use super::claims::{Demands, Holder};
 use super::identity::Identity;
-use super::key_set::{KeySet, Tried, Verified};
+use super::key_set::{KeySet, Verified};
 use super::provider::{Doubt, Provider, Want};
 use super::rejection::Rejection;
 use super::token::{LONGEST, Token, Unread};
@@ -186,7 +186,7 @@ impl Entry {
         let verified = match &self.keys {
             Keys::Given(keys) => match keys.verify(token) {
                 Verified::Yes => Ok(0),
-                Verified::No(tried) | Verified::Unknown(tried) => Err(Found::Bad(wrong(tried))),
+                Verified::No(why) | Verified::Unknown(why) => Err(Found::Bad(why)),
             },
             Keys::Fetched(provider) => verify_with(provider, text, token),
         };
@@ -205,8 +205,8 @@ fn verify_with(provider: &Arc<Provider>, text: &str, token: &Token) -> Result<u6
         let generation = fetched.as_ref().map_or(0, |fetched| fetched.generation);
         let settled = match fetched.map(|fetched| fetched.keys.verify(token)) {
             Some(Verified::Yes) => return Ok(generation),
-            Some(Verified::No(tried)) => return Err(Found::Bad(wrong(tried))),
-            Some(Verified::Unknown(tried)) => wrong(tried),
+            Some(Verified::No(why)) => return Err(Found::Bad(why)),
+            Some(Verified::Unknown(why)) => why,
             None => Rejection::Unavailable,
         };
         let found = look_up(provider, text, token, settled);
@@ -214,13 +214,6 @@ fn verify_with(provider: &Arc<Provider>, text: &str, token: &Token) -> Result<u6
         if provider.generation() == generation {
             return Err(found);
         }
-    }
-}
-
-fn wrong(tried: Tried) -> Rejection {
-    match tried {
-        Tried::None => Rejection::Key,
-        Tried::Some => Rejection::Signature,
     }
 }
 

@@ -18,8 +18,7 @@ use x509_parser::public_key::{PublicKey, RSAPublicKey};
 use x509_parser::x509::SubjectPublicKeyInfo;
 
 /// The algorithms there are, for people.
-pub const ALGORITHMS: &str =
-    "HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 or EdDSA";
+pub const ALGORITHMS: &str = "HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 or EdDSA";
 
 /// A key that verifies signatures.
 pub struct Key {
@@ -121,7 +120,8 @@ impl Key {
         if jwk.get("use").is_some_and(|usage| usage != "sig") {
             return Err("its use is not sig");
         }
-        let verifies = |operations: &Value| operations.as_array().is_some_and(|list| list.iter().any(|one| one == "verify"));
+        let verifies =
+            |operations: &Value| operations.as_array().is_some_and(|list| list.iter().any(|one| one == "verify"));
         if jwk.get("key_ops").is_some_and(|operations| !verifies(operations)) {
             return Err("its key_ops don't hold verify");
         }
@@ -166,7 +166,8 @@ impl Key {
 
     fn point(shape: Shape, point: &[u8]) -> Found<Key> {
         let curve = if shape == Shape::P256 { &ECDH_P256 } else { &ECDH_P384 };
-        let own = EphemeralPrivateKey::generate(curve, &SystemRandom::new()).map_err(|_| "no randomness is to be had")?;
+        let own =
+            EphemeralPrivateKey::generate(curve, &SystemRandom::new()).map_err(|_| "no randomness is to be had")?;
         let met = agreement::agree_ephemeral(own, &agreement::UnparsedPublicKey::new(curve, point), |_| ());
         met.map_err(|_| "it is no point of its curve")?;
         Ok(Key::public(shape, DecodingKey::from_ec_der(point)))
@@ -248,7 +249,8 @@ mod tests {
 
     #[test]
     fn each_algorithm_verifies_what_its_key_signed() {
-        let rsa = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"].map(|name| Signer::rsa(name.parse().unwrap(), "r"));
+        let rsa =
+            ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"].map(|name| Signer::rsa(name.parse().unwrap(), "r"));
         let others = [Signer::p256("p"), Signer::p384("q"), Signer::ed25519("e")];
         for signer in rsa.iter().chain(&others) {
             let token = signer.token(&json!({}));
@@ -256,9 +258,12 @@ mod tests {
             let key = jwk(&signer.jwk).unwrap();
             assert_eq!(key.id.as_deref(), Some(signer.kid()));
             assert!(key.verify(signer.algorithm, signed.as_bytes(), signature), "{:?}", signer.algorithm);
-            let only = jwk(&with(&signer.jwk, json!({"alg": signer.algorithm, "use": "sig", "key_ops": ["verify"]}))).unwrap();
+            let only =
+                jwk(&with(&signer.jwk, json!({"alg": signer.algorithm, "use": "sig", "key_ops": ["verify"]}))).unwrap();
             assert!(only.verify(signer.algorithm, signed.as_bytes(), signature));
-            assert!(rsa.iter().filter(|other| other.algorithm != signer.algorithm).all(|other| !only.fits(other.algorithm)));
+            assert!(
+                rsa.iter().filter(|other| other.algorithm != signer.algorithm).all(|other| !only.fits(other.algorithm))
+            );
         }
     }
 
@@ -268,7 +273,10 @@ mod tests {
         let other = Signer::p256("o").jwk;
         let cases = [
             (with(&rsa, json!({"n": encode([0xff; 255])})), "it is an RSA key of less than 2048 bits"),
-            (with(&rsa, json!({"n": encode([[0; 128], [0xff; 128]].concat())})), "it is an RSA key of less than 2048 bits"),
+            (
+                with(&rsa, json!({"n": encode([[0; 128], [0xff; 128]].concat())})),
+                "it is an RSA key of less than 2048 bits",
+            ),
             (with(&rsa, json!({"n": encode([0xff; 1025])})), "it is no RSA key that can be used"),
             (with(&rsa, json!({"e": encode([1])})), "it is no RSA key that can be used"),
             (with(&rsa, json!({"e": encode([2])})), "it is no RSA key that can be used"),

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::json;
 use super::key::Key;
+use super::rejection::Rejection;
 use super::token::Token;
 
 /// No longer set is read.
@@ -23,18 +24,9 @@ pub enum Verified {
     /// A key of the set signed it.
     Yes,
     /// The key it names did not sign it, or does not fit its algorithm.
-    No(Tried),
+    No(Rejection),
     /// It names a key that the set does not have, or none, and no key of the set signed it.
-    Unknown(Tried),
-}
-
-/// Whether any key was tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tried {
-    /// None fits.
-    None,
-    /// Some, in vain.
-    Some,
+    Unknown(Rejection),
 }
 
 impl KeySet {
@@ -51,13 +43,14 @@ impl KeySet {
         let set = json::object(text).ok_or("it is no JSON object")?;
         let list = set.get("keys").and_then(Value::as_array).ok_or("it has no list of keys")?;
         let mut why = "it holds no key";
-        let usable = list.iter().filter_map(|jwk| match jwk.as_object().ok_or("an entry is no object").and_then(Key::jwk) {
-            Ok(key) => Some(key),
-            Err(fault) => {
-                why = fault;
-                None
-            }
-        });
+        let usable =
+            list.iter().filter_map(|jwk| match jwk.as_object().ok_or("an entry is no object").and_then(Key::jwk) {
+                Ok(key) => Some(key),
+                Err(fault) => {
+                    why = fault;
+                    None
+                }
+            });
         let keys: Box<[Key]> = usable.take(MOST).collect();
         if keys.is_empty() {
             return Err(format!("it holds no key that can be used; of the last: {why}"));
@@ -87,11 +80,11 @@ impl KeySet {
         let others = self.0.iter().filter(|key| kid.is_none() || key.id.is_none());
         let is_known = named.clone().next().is_some();
         let mut fitting = named.chain(others).filter(|key| key.fits(token.algorithm)).take(TRIED).peekable();
-        let tried = if fitting.peek().is_some() { Tried::Some } else { Tried::None };
+        let why = if fitting.peek().is_some() { Rejection::Signature } else { Rejection::Key };
         match fitting.any(|key| key.verify(token.algorithm, token.signed.as_bytes(), token.signature)) {
             true => Verified::Yes,
-            false if is_known => Verified::No(tried),
-            false => Verified::Unknown(tried),
+            false if is_known => Verified::No(why),
+            false => Verified::Unknown(why),
         }
     }
 }
@@ -114,17 +107,17 @@ mod tests {
         let set = key_set(&[&first, &second]);
         assert_eq!(verify(&set, &first.token(&json!({}))), Verified::Yes);
         assert_eq!(verify(&set, &second.token(&json!({}))), Verified::Yes);
-        assert_eq!(verify(&set, &token(&second, "1")), Verified::No(Tried::Some));
-        assert_eq!(verify(&set, &token(&second, "3")), Verified::Unknown(Tried::None));
-        assert_eq!(verify(&set, &token(&second, "")), Verified::Unknown(Tried::None));
+        assert_eq!(verify(&set, &token(&second, "1")), Verified::No(Rejection::Signature));
+        assert_eq!(verify(&set, &token(&second, "3")), Verified::Unknown(Rejection::Key));
+        assert_eq!(verify(&set, &token(&second, "")), Verified::Unknown(Rejection::Key));
         assert_eq!(verify(&set, &second.sign(r#"{"alg":"EdDSA"}"#, "{}")), Verified::Yes);
-        assert_eq!(verify(&set, &nameless.token(&json!({}))), Verified::Unknown(Tried::Some));
+        assert_eq!(verify(&set, &nameless.token(&json!({}))), Verified::Unknown(Rejection::Signature));
         let mut open = nameless.jwk.clone();
         open.as_object_mut().unwrap().remove("kid");
         let set = json!({"keys": [first.jwk, open]}).to_string();
         assert_eq!(verify(&set, &token(&nameless, "3")), Verified::Yes);
-        assert_eq!(verify(&set, &token(&second, "3")), Verified::Unknown(Tried::Some));
-        assert_eq!(verify(&set, &Signer::p256("1").token(&json!({}))), Verified::No(Tried::None));
+        assert_eq!(verify(&set, &token(&second, "3")), Verified::Unknown(Rejection::Signature));
+        assert_eq!(verify(&set, &Signer::p256("1").token(&json!({}))), Verified::No(Rejection::Key));
     }
 
     #[test]
@@ -133,7 +126,7 @@ mod tests {
         let set = key_set(&signers.iter().collect::<Vec<_>>());
         let outcomes: Vec<_> = signers.iter().map(|signer| verify(&set, &signer.token(&json!({})))).collect();
         assert_eq!(outcomes[..8], [Verified::Yes; 8]);
-        assert_eq!(outcomes[8], Verified::No(Tried::Some));
+        assert_eq!(outcomes[8], Verified::No(Rejection::Signature));
     }
 
     #[test]
@@ -147,7 +140,8 @@ mod tests {
         let many: Vec<_> = (0..3000).map(|_| &good.jwk).collect();
         assert_eq!(KeySet::read(json!({"keys": many}).to_string().as_bytes()).map(|set| set.len()), Ok(MOST));
         let long = format!("{}{}", key_set(&[&good]), " ".repeat(LONGEST));
-        for text in ["", "<html>", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct"}]}"#, &long] {
+        for text in ["", "<html>", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct"}]}"#, &long]
+        {
             assert!(KeySet::read(text.as_bytes()).is_err(), "{:.50}", text);
         }
         assert!(KeySet::read(format!(r#"{{"keys":[],{}"#, &key_set(&[&good])[1..]).as_bytes()).is_err());

@@ -363,7 +363,8 @@ impl Provider {
 
     async fn get(&self, url: Url, longest: usize) -> Result<Answer, String> {
         let request = self.client.request(Method::GET, url).header(ACCEPT, "application/json");
-        let answer = self.client.send(request, self.pace.timeout, longest).await.map_err(|failure| failure.to_string())?;
+        let answer =
+            self.client.send(request, self.pace.timeout, longest).await.map_err(|failure| failure.to_string())?;
         match answer.status {
             StatusCode::OK => Ok(answer),
             status => Err(format!("the answer has status {}", status.as_u16())),

@@ -53,7 +53,8 @@ impl Signer {
 
     pub fn rsa(algorithm: Algorithm, kid: &str) -> Self {
         let jwk = json!({"kty": "RSA", "n": RSA[0], "e": RSA[1], "kid": kid});
-        let numbers: Vec<u8> = std::iter::once(vec![2, 1, 0]).chain(RSA.map(|part| der(2, &decode(part)))).flatten().collect();
+        let numbers: Vec<u8> =
+            std::iter::once(vec![2, 1, 0]).chain(RSA.map(|part| der(2, &decode(part)))).flatten().collect();
         Signer { algorithm, jwk, key: EncodingKey::from_rsa_der(&der(0x30, &numbers)) }
     }
 

@@ -89,7 +89,10 @@ mod tests {
                 r#"{"alg":"EdDSA","typ":"x","kid":"../../etc/passwd'--"}"#,
                 Ok((Algorithm::EdDSA, Some("../../etc/passwd'--".into()))),
             ),
-            (r#"{"alg":"RS256","kid":"","jku":"http://x/","jwk":{},"x5u":1,"x5c":[]}"#, Ok((Algorithm::RS256, Some("".into())))),
+            (
+                r#"{"alg":"RS256","kid":"","jku":"http://x/","jwk":{},"x5u":1,"x5c":[]}"#,
+                Ok((Algorithm::RS256, Some("".into()))),
+            ),
             (r#"{"alg":"none"}"#, bad(Rejection::Algorithm)),
             (r#"{"alg":"None"}"#, bad(Rejection::Algorithm)),
             (r#"{"alg":""}"#, bad(Rejection::Algorithm)),
@@ -122,13 +125,17 @@ mod tests {
     #[test]
     fn other_shapes_are_foreign_and_sloppy_encodings_are_bad() {
         let (header, payload) = (encode(r#"{"alg":"HS256"}"#), encode("{}"));
-        for text in ["", ".", "..", "a.b.c", &header, &format!("{header}.{payload}"), &format!("{header}.{payload}.s.t")] {
+        for text in
+            ["", ".", "..", "a.b.c", &header, &format!("{header}.{payload}"), &format!("{header}.{payload}.s.t")]
+        {
             assert_eq!(Token::read(text).err(), Some(Unread::Foreign), "{text}");
         }
         for text in [format!("{header}.{payload}=.s"), format!("{header}. {payload}.s"), format!("{header}.e31.s")] {
             assert_eq!(Token::read(&text).err(), Some(Unread::Bad(Rejection::Malformed)), "{text}");
         }
-        for text in [format!("{header}=.{payload}.s"), format!("{header}\n.{payload}.s"), format!("é{header}.{payload}.s")] {
+        for text in
+            [format!("{header}=.{payload}.s"), format!("{header}\n.{payload}.s"), format!("é{header}.{payload}.s")]
+        {
             assert_eq!(Token::read(&text).err(), Some(Unread::Foreign), "{text}");
         }
     }
