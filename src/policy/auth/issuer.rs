@@ -9,10 +9,11 @@
 //!   issuer is `jwt` then.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use jsonwebtoken::Algorithm;
 use serde_json::Value;
+use tokio::time::timeout;
 
 use super::cache::{Cache, Seen};
 use super::claims::{Demands, Holder};
@@ -22,6 +23,9 @@ use super::provider::{Doubt, Provider, Want};
 use super::rejection::Rejection;
 use super::token::{LONGEST, Token, Unread};
 use crate::config::model;
+
+/// How long a token waits for keys at most.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Whose tokens are taken.
 pub struct Issuers {
@@ -103,13 +107,17 @@ impl Issuers {
 
     /// Judges a token, waiting for keys where they are missing: never `Ask`.
     pub async fn settle(&self, text: &str, now: SystemTime) -> Verdict {
-        for _ in 0..=self.providers.len() {
-            match self.judge(text, now) {
-                Verdict::Ask(question) => question.wait().await,
-                verdict => return verdict,
+        let settled = timeout(PATIENCE, async {
+            // Each may be waited for twice: for a fetch under way, then for one of its own.
+            for _ in 0..=2 * self.providers.len() {
+                match self.judge(text, now) {
+                    Verdict::Ask(question) => question.wait().await,
+                    verdict => return verdict,
+                }
             }
-        }
-        Verdict::Rejected(Rejection::Unavailable)
+            Verdict::Rejected(Rejection::Unavailable)
+        });
+        settled.await.unwrap_or(Verdict::Rejected(Rejection::Unavailable))
     }
 
     fn recognise(&self, text: &str, now: SystemTime) -> Option<Arc<Identity>> {
