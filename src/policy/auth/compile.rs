@@ -66,16 +66,15 @@ impl Workshop<'_> {
         let before = faults.len();
         check_texts(raw, at, faults);
         let algorithms = algorithms(raw, at, faults);
-        let leeway = raw.leeway.map_or(LEEWAY, |leeway| leeway.0);
-        if leeway > MOST_LEEWAY {
-            faults.push(at.key("leeway"), quoted_period(raw.leeway), "300s or less");
+        if let Some(leeway) = raw.leeway.filter(|leeway| leeway.0 > MOST_LEEWAY) {
+            faults.push(at.key("leeway"), leeway.to_string(), "300s or less");
         }
         let (keys, file) = self.keys(raw, algorithms.as_deref(), at, faults)?;
         let name = |name: &Option<String>, usual: &str| name.as_deref().unwrap_or(usual).into();
         let demands = Demands {
             issuer: raw.issuer.as_deref().map(Arc::from),
             audience: raw.audience.as_deref().map(Box::from),
-            leeway,
+            leeway: raw.leeway.map_or(LEEWAY, |leeway| leeway.0),
             required: raw.required_claims.iter().map(|name| name.as_str().into()).collect(),
             subject: name(&raw.subject_claim, "sub"),
             roles: name(&raw.roles_claim, "roles"),
@@ -179,10 +178,6 @@ fn check_texts(raw: &Issuer, at: &Place, faults: &mut Faults) {
     }
 }
 
-fn quoted_period(period: Option<crate::config::value::Period>) -> String {
-    period.map_or_else(String::new, |period| period.to_string())
-}
-
 fn algorithms(raw: &Issuer, at: &Place, faults: &mut Faults) -> Option<Box<[Algorithm]>> {
     if raw.algorithms.is_empty() {
         let usual = if raw.secret.is_some() { Algorithm::HS256 } else { Algorithm::RS256 };
@@ -278,5 +273,147 @@ fn check_fit(keys: &KeySet, name: &str, raw: &Issuer, algorithms: &[Algorithm], 
         let hint = if raw.algorithms.is_empty() { "say in algorithms for which it is" } else { "" };
         let fault = Fault::new(at.key(name), "a key for other algorithms", format!("one for {}", list.join(", ")));
         faults.add(fault.with_hint(hint));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::samples::{Signer, key_set, rsa_pem};
+    use super::*;
+
+    fn faults(raw: Value) -> Vec<String> {
+        let raw: Vec<Issuer> = serde_json::from_value(json!([raw])).unwrap();
+        let mut faults = Faults::default();
+        let compiled = compile(&raw, None, None, &Place::new("jwt"), &mut faults);
+        assert_eq!(compiled.is_some(), faults.is_empty());
+        faults.faults().iter().map(|fault| fault.to_string()).collect()
+    }
+
+    #[test]
+    fn all_kinds_of_keys_are_taken() {
+        let file = |text: &str| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), text).unwrap();
+            file
+        };
+        let ed25519 = Signer::ed25519("e");
+        let (pem, jwk, set) = (file(&rsa_pem()), file(&ed25519.jwk.to_string()), file(&key_set(&[&ed25519])));
+        for raw in [
+            json!({"secret": "s".repeat(32)}),
+            json!({"secret": "s".repeat(64), "algorithms": ["HS512", "HS256"]}),
+            json!({"public_key": rsa_pem()}),
+            json!({"public_key": pem.path(), "algorithms": ["PS256", "RS256"], "leeway": "300s"}),
+            json!({"public_key": jwk.path(), "algorithms": ["EdDSA"]}),
+            json!({"public_key": format!(" {} ", ed25519.jwk), "algorithms": ["EdDSA", "ES256"]}),
+            json!({"jwks_file": set.path(), "algorithms": ["EdDSA"]}),
+            json!({"jwks_url": "https://i/keys", "jwks_refresh": "60s"}),
+            json!({"jwks_url": "http://i/keys", "allow_http": true}),
+            json!({"jwks_url": "http://[::1]:8080/keys", "issuer": "not an address"}),
+            json!({"issuer": "https://i/realms/x/", "jwks_refresh": "24h"}),
+        ] {
+            assert_eq!(faults(raw.clone()), Vec::<String>::new(), "{raw}");
+        }
+    }
+
+    #[test]
+    fn every_fault_names_its_place_and_what_is_allowed() {
+        let (ed25519, long) = (Signer::ed25519("e").jwk.to_string(), "s".repeat(64));
+        let secret = json!({"kty": "oct", "k": "A".repeat(64)}).to_string();
+        let cases = [
+            (
+                json!({}),
+                "jwt[0]: found nothing that tells the keys, allowed: one of secret, public_key, jwks_file, jwks_url",
+            ),
+            (
+                json!({"secret": long, "jwks_url": "https://i/"}),
+                "jwt[0]: found secret and jwks_url, allowed: one of secret",
+            ),
+            (
+                json!({"secret": long, "algorithms": ["HS265"]}),
+                r#"jwt[0].algorithms[0]: found "HS265", allowed: HS256, HS384"#,
+            ),
+            (
+                json!({"secret": long, "algorithms": ["HS256", "none"]}),
+                r#"jwt[0].algorithms[1]: found "none", allowed: HS256"#,
+            ),
+            (
+                json!({"secret": long, "algorithms": ["RS256"]}),
+                r#"jwt[0].algorithms[0]: found "RS256", allowed: HS256, HS384 or HS512"#,
+            ),
+            (
+                json!({"public_key": rsa_pem(), "algorithms": ["RS256", "HS256"]}),
+                r#"jwt[0].algorithms[1]: found "HS256", allowed: an algorithm with public keys"#,
+            ),
+            (
+                json!({"jwks_url": "https://i/", "algorithms": ["HS256"]}),
+                r#"jwt[0].algorithms[0]: found "HS256", allowed"#,
+            ),
+            (
+                json!({"issuer": "https://i/", "algorithms": ["HS512"]}),
+                r#"jwt[0].algorithms[0]: found "HS512", allowed"#,
+            ),
+            (json!({"secret": "keep it quiet"}), "jwt[0].secret: a secret of 13 bytes; HS256 needs 32 bytes or more"),
+            (
+                json!({"secret": "s".repeat(63), "algorithms": ["HS256", "HS512"]}),
+                "jwt[0].secret: a secret of 63 bytes; HS512 needs 64",
+            ),
+            (json!({"public_key": "/no/where"}), r#"jwt[0].public_key: found "/no/where" (No such file"#),
+            (
+                json!({"public_key": "-----BEGIN PUBLIC KEY-----"}),
+                "jwt[0].public_key: found it is not PEM, allowed: a public key or a certificate",
+            ),
+            (json!({"public_key": "{}"}), "jwt[0].public_key: found it is of no known type"),
+            (json!({"public_key": "{"}), "jwt[0].public_key: found it is no JSON object"),
+            (json!({"public_key": secret}), "jwt[0].public_key: found it is a secret, allowed"),
+            (
+                json!({"public_key": ed25519}),
+                "jwt[0].public_key: found a key for other algorithms, allowed: one for RS256; say in algorithms",
+            ),
+            (
+                json!({"public_key": rsa_pem(), "algorithms": ["ES256", "ES384"]}),
+                "jwt[0].public_key: found a key for other algorithms, allowed: one for ES256, ES384",
+            ),
+            (json!({"jwks_file": "/no/where"}), r#"jwt[0].jwks_file: found "/no/where" (No such file"#),
+            (
+                json!({"jwks_file": "/dev/null"}),
+                r#"jwt[0].jwks_file: found "/dev/null" (it is no JSON object), allowed"#,
+            ),
+            (
+                json!({"jwks_url": "http://i/"}),
+                r#"jwt[0].jwks_url: found "http://i/", allowed: a URL with https, or with http on loopback"#,
+            ),
+            (json!({"jwks_url": "https://u:hidden@i/"}), "jwt[0].jwks_url: found"),
+            (json!({"issuer": "acme"}), r#"jwt[0].issuer: found "acme", allowed: a URL with https"#),
+            (json!({"issuer": "http://acme"}), r#"jwt[0].issuer: found "http://acme", allowed: a URL with https"#),
+            (json!({"issuer": "https://acme/?x=y"}), r#"jwt[0].issuer: found "https://acme/?x=y", allowed"#),
+            (json!({"secret": long, "leeway": "301s"}), "jwt[0].leeway: found 301s, allowed: 300s or less"),
+            (json!({"secret": long, "jwks_refresh": "5m"}), "jwt[0].jwks_refresh: no keys are fetched here"),
+            (
+                json!({"jwks_url": "https://i/", "jwks_refresh": "59s"}),
+                "jwt[0].jwks_refresh: found 59s, allowed: 60s to 24h",
+            ),
+            (
+                json!({"jwks_url": "https://i/", "jwks_refresh": "25h"}),
+                "jwt[0].jwks_refresh: found 25h, allowed: 60s to 24h",
+            ),
+            (json!({"secret": long, "issuer": ""}), r#"jwt[0].issuer: found "", allowed: a text"#),
+            (json!({"secret": long, "audience": ""}), r#"jwt[0].audience: found "", allowed: a text"#),
+        ];
+        for (raw, fault) in cases {
+            let found = faults(raw.clone());
+            assert_eq!(found.len(), 1, "{raw}: {found:?}");
+            assert!(found[0].starts_with(fault), "{raw}: {found:?}");
+            assert!(!["quiet", "hidden", &"A".repeat(64)].iter().any(|secret| found[0].contains(secret)), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn all_faults_come_at_once() {
+        let raw =
+            json!({"audience": "", "secret": "short", "algorithms": ["HS256"], "leeway": "1h", "jwks_refresh": "1h"});
+        let found = faults(raw);
+        assert_eq!(found.len(), 4, "{found:?}");
     }
 }

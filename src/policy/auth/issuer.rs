@@ -9,19 +9,23 @@
 //!   issuer is `jwt` then.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use jsonwebtoken::Algorithm;
 use serde_json::Value;
+use tokio::time::timeout;
 
 use super::cache::{Cache, Seen};
 use super::claims::{Demands, Holder};
 use super::identity::Identity;
-use super::key_set::{KeySet, Tried, Verified};
+use super::key_set::{KeySet, Verified};
 use super::provider::{Doubt, Provider, Want};
 use super::rejection::Rejection;
 use super::token::{LONGEST, Token, Unread};
 use crate::config::model;
+
+/// How long a token waits for keys at most.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Whose tokens are taken.
 pub struct Issuers {
@@ -108,13 +112,17 @@ impl Issuers {
 
     /// Judges a token, waiting for keys where they are missing: never `Ask`.
     pub async fn settle(&self, text: &str, now: SystemTime) -> Verdict {
-        for _ in 0..=self.providers.len() {
-            match self.judge(text, now) {
-                Verdict::Ask(question) => question.wait().await,
-                verdict => return verdict,
+        let settled = timeout(PATIENCE, async {
+            // Each may be waited for twice: for a fetch under way, then for one of its own.
+            for _ in 0..=2 * self.providers.len() {
+                match self.judge(text, now) {
+                    Verdict::Ask(question) => question.wait().await,
+                    verdict => return verdict,
+                }
             }
-        }
-        Verdict::Rejected(Rejection::Unavailable)
+            Verdict::Rejected(Rejection::Unavailable)
+        });
+        settled.await.unwrap_or(Verdict::Rejected(Rejection::Unavailable))
     }
 
     /// Whose token this is, if it was verified lately.
@@ -192,7 +200,7 @@ impl Entry {
         let verified = match &self.keys {
             Keys::Given(keys) => match keys.verify(token) {
                 Verified::Yes => Ok(0),
-                Verified::No(tried) | Verified::Unknown(tried) => Err(Found::Bad(wrong(tried))),
+                Verified::No(why) | Verified::Unknown(why) => Err(Found::Bad(why)),
             },
             Keys::Fetched(provider) => verify_with(provider, text, token),
         };
@@ -211,8 +219,8 @@ fn verify_with(provider: &Arc<Provider>, text: &str, token: &Token) -> Result<u6
         let generation = fetched.as_ref().map_or(0, |fetched| fetched.generation);
         let settled = match fetched.map(|fetched| fetched.keys.verify(token)) {
             Some(Verified::Yes) => return Ok(generation),
-            Some(Verified::No(tried)) => return Err(Found::Bad(wrong(tried))),
-            Some(Verified::Unknown(tried)) => wrong(tried),
+            Some(Verified::No(why)) => return Err(Found::Bad(why)),
+            Some(Verified::Unknown(why)) => why,
             None => Rejection::Unavailable,
         };
         let found = look_up(provider, text, token, settled);
@@ -220,13 +228,6 @@ fn verify_with(provider: &Arc<Provider>, text: &str, token: &Token) -> Result<u6
         if provider.generation() == generation {
             return Err(found);
         }
-    }
-}
-
-fn wrong(tried: Tried) -> Rejection {
-    match tried {
-        Tried::None => Rejection::Key,
-        Tried::Some => Rejection::Signature,
     }
 }
 

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::json;
 use super::key::Key;
+use super::rejection::Rejection;
 use super::token::Token;
 
 /// No longer set is read.
@@ -23,18 +24,9 @@ pub enum Verified {
     /// A key of the set signed it.
     Yes,
     /// The key it names did not sign it, or does not fit its algorithm.
-    No(Tried),
+    No(Rejection),
     /// It names a key that the set does not have, or none, and no key of the set signed it.
-    Unknown(Tried),
-}
-
-/// Whether any key was tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tried {
-    /// None fits.
-    None,
-    /// Some, in vain.
-    Some,
+    Unknown(Rejection),
 }
 
 impl KeySet {
@@ -88,11 +80,11 @@ impl KeySet {
         let others = self.0.iter().filter(|key| kid.is_none() || key.id.is_none());
         let is_known = named.clone().next().is_some();
         let mut fitting = named.chain(others).filter(|key| key.fits(token.algorithm)).take(TRIED).peekable();
-        let tried = if fitting.peek().is_some() { Tried::Some } else { Tried::None };
+        let why = if fitting.peek().is_some() { Rejection::Signature } else { Rejection::Key };
         match fitting.any(|key| key.verify(token.algorithm, token.signed.as_bytes(), token.signature)) {
             true => Verified::Yes,
-            false if is_known => Verified::No(tried),
-            false => Verified::Unknown(tried),
+            false if is_known => Verified::No(why),
+            false => Verified::Unknown(why),
         }
     }
 }
@@ -115,17 +107,17 @@ mod tests {
         let set = key_set(&[&first, &second]);
         assert_eq!(verify(&set, &first.token(&json!({}))), Verified::Yes);
         assert_eq!(verify(&set, &second.token(&json!({}))), Verified::Yes);
-        assert_eq!(verify(&set, &token(&second, "1")), Verified::No(Tried::Some));
-        assert_eq!(verify(&set, &token(&second, "3")), Verified::Unknown(Tried::None));
-        assert_eq!(verify(&set, &token(&second, "")), Verified::Unknown(Tried::None));
+        assert_eq!(verify(&set, &token(&second, "1")), Verified::No(Rejection::Signature));
+        assert_eq!(verify(&set, &token(&second, "3")), Verified::Unknown(Rejection::Key));
+        assert_eq!(verify(&set, &token(&second, "")), Verified::Unknown(Rejection::Key));
         assert_eq!(verify(&set, &second.sign(r#"{"alg":"EdDSA"}"#, "{}")), Verified::Yes);
-        assert_eq!(verify(&set, &nameless.token(&json!({}))), Verified::Unknown(Tried::Some));
+        assert_eq!(verify(&set, &nameless.token(&json!({}))), Verified::Unknown(Rejection::Signature));
         let mut open = nameless.jwk.clone();
         open.as_object_mut().unwrap().remove("kid");
         let set = json!({"keys": [first.jwk, open]}).to_string();
         assert_eq!(verify(&set, &token(&nameless, "3")), Verified::Yes);
-        assert_eq!(verify(&set, &token(&second, "3")), Verified::Unknown(Tried::Some));
-        assert_eq!(verify(&set, &Signer::p256("1").token(&json!({}))), Verified::No(Tried::None));
+        assert_eq!(verify(&set, &token(&second, "3")), Verified::Unknown(Rejection::Signature));
+        assert_eq!(verify(&set, &Signer::p256("1").token(&json!({}))), Verified::No(Rejection::Key));
     }
 
     #[test]
@@ -134,7 +126,7 @@ mod tests {
         let set = key_set(&signers.iter().collect::<Vec<_>>());
         let outcomes: Vec<_> = signers.iter().map(|signer| verify(&set, &signer.token(&json!({})))).collect();
         assert_eq!(outcomes[..8], [Verified::Yes; 8]);
-        assert_eq!(outcomes[8], Verified::No(Tried::Some));
+        assert_eq!(outcomes[8], Verified::No(Rejection::Signature));
     }
 
     #[test]
