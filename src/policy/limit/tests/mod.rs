@@ -72,3 +72,16 @@ fn assert_rate(admitted: &[u64], quota: &Quota) {
         }
     }
 }
+
+/// What a reset says is true to the nanosecond.
+fn assert_reset(look: impl Fn(u64) -> Standing, now: u64) {
+    let standing = look(now);
+    let reset = nanos(standing.reset);
+    assert_eq!(standing.admitted, standing.left > 0, "{standing:?}");
+    assert_eq!(reset == 0, standing.used == 0, "{standing:?}");
+    if reset > 0 {
+        let (before, after) = (look(now + reset - 1), look(now + reset));
+        assert_eq!(before.left, standing.left, "{standing:?} {before:?}");
+        assert!(after.left > standing.left && after.admitted, "{standing:?} {after:?}");
+    }
+}

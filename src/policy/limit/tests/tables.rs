@@ -46,19 +46,20 @@ proptest! {
     }
 
     #[test]
-    fn a_sketch_tells_a_single_client_the_truth(seed: u64, max in 1..50_u32) {
-        let quota = window(max, SECOND);
+    fn a_sketch_counts_the_current_interval_and_the_one_before(seed: u64, max in 1..50_u32) {
+        let (quota, fewer) = (window(max, SECOND), window(max / 2, SECOND));
         let mut sketch = Sketch::new(16, 0);
+        let mut model = HashMap::<u64, u32>::new();
         for now in moments(seed, &quota, 500) {
+            let interval = now / nanos(SECOND);
             let standing = sketch.look(1, &quota, now);
-            let reset = nanos(standing.reset);
-            prop_assert_eq!(reset == 0, standing.used == 0);
-            if reset > 0 {
-                prop_assert_eq!(sketch.look(1, &quota, now + reset - 1).left, standing.left);
-                prop_assert!(sketch.look(1, &quota, now + reset).left > standing.left);
-            }
+            let counted = |interval| model.get(&interval).copied().unwrap_or(0);
+            prop_assert_eq!(standing.used, counted(interval) + counted(interval.saturating_sub(1)));
+            assert_reset(|now| sketch.look(1, &quota, now), now);
+            assert_reset(|now| sketch.look(1, &fewer, now), now);
             if standing.admitted {
                 sketch.commit(1, &quota, now);
+                *model.entry(interval).or_default() += 1;
             }
         }
     }
@@ -101,6 +102,17 @@ fn the_forgotten_make_room() {
     table.sweep(start + 400 * SECOND);
     assert_eq!(table.subjects(), 0);
     assert!(table.memory() < 16_384);
+}
+
+#[test]
+fn a_rate_is_forgotten_when_it_is_whole_again() {
+    let (quota, start) = (gcra(4, 2, SECOND), Instant::now());
+    let table = Table::new(quota, 1000, start);
+    (0..2).for_each(|_| assert!(offer(&table, &quota, 1, start)));
+    table.sweep(start + SECOND / 2 - Duration::from_nanos(1));
+    assert_eq!(table.subjects(), 1);
+    table.sweep(start + SECOND / 2);
+    assert_eq!(table.subjects(), 0);
 }
 
 #[test]
