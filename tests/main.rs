@@ -7,6 +7,7 @@
 mod support;
 
 mod answers;
+mod auth;
 mod balancing;
 mod checks;
 mod cli;
@@ -23,6 +24,7 @@ mod h2;
 mod h2_abuse;
 mod headers;
 mod life;
+mod limits;
 mod log;
 mod malformed;
 mod oidc;

@@ -29,9 +29,12 @@ const KEYS: [OfKeys; 3] = [
     ("gatekeeper_issuer_fetches_total", "Fetches of an issuer's keys that succeeded.", MetricType::COUNTER, |keys| {
         keys.good as f64
     }),
-    ("gatekeeper_issuer_fetch_failures_total", "Fetches of an issuer's keys that failed.", MetricType::COUNTER, |keys| {
-        keys.bad as f64
-    }),
+    (
+        "gatekeeper_issuer_fetch_failures_total",
+        "Fetches of an issuer's keys that failed.",
+        MetricType::COUNTER,
+        |keys| keys.bad as f64,
+    ),
 ];
 
 /// The gauges of what holds now.

@@ -54,6 +54,12 @@ impl Message {
         std::str::from_utf8(&self.body).unwrap()
     }
 
+    /// All of it.
+    pub fn to_text(&self) -> String {
+        let headers: String = self.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        format!("{}\r\n{headers}\r\n{}", self.first_line, self.text())
+    }
+
     fn framing(&self, otherwise: Framing) -> Framing {
         if self.header("transfer-encoding").is_some() {
             return Framing::Chunked;
