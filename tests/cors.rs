@@ -224,7 +224,7 @@ impl Web {
             r#"{ name: x, path_pattern: /x, target_url: "{origin}" }"#,
             r#"{ name: few, path_pattern: /few, target_url: "{origin}", rate_limits: [few] }"#,
             r#"{ name: write, path_pattern: /write, methods: [PUT], target_url: "{origin}" }"#,
-            r#"{ name: sandboxed, path_pattern: /sandboxed, target_url: "{origin}", cors: { allow_origins: ["null"] } }"#,
+            r#"{ name: sandboxed, path_pattern: /sandboxed, target_url: "{origin}", cors: { allow_origins: ["null"], allow_credentials: false } }"#,
         ];
         let gateway = gateway_with(&origin, &cors, limit, &routes).await;
         Web { browser, gateway, origin }
