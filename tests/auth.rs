@@ -9,6 +9,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::support::peer::bearing;
 use crate::support::tls::{Authority, Files};
 use crate::support::{Answer, Client, Gateway, Origin, RawOrigin, Request, eventually, full};
 
@@ -23,10 +24,6 @@ fn token(claims: Value) -> String {
     let mut all = json!({ "sub": "alice", "exp": now() + 60 });
     claims.as_object().unwrap().iter().for_each(|(name, value)| all[name] = value.clone());
     encode(&Header::new(Algorithm::HS256), &all, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap()
-}
-
-fn bearing(token: &str, target: &str) -> http::request::Builder {
-    Request::get(target).header("authorization", format!("Bearer {token}"))
 }
 
 /// A gateway with this `auth`, and these routes beside one for everything.
@@ -145,7 +142,7 @@ async fn a_public_key_is_no_secret() {
     let signed = |algorithm, key| encode(&Header::new(algorithm), &claims, &key).unwrap();
     let good = signed(Algorithm::ES256, EncodingKey::from_ec_pem(key.serialize_pem().as_bytes()).unwrap());
     assert_eq!(gateway.ask(bearing(&good, "/x")).await.seen().header("x-user-id"), Some("alice"));
-    for secret in [public.as_bytes(), public.trim().as_bytes(), &key.public_key_der()] {
+    for secret in [public.as_bytes(), public.trim().as_bytes(), key.public_key_raw()] {
         let forged = signed(Algorithm::HS256, EncodingKey::from_secret(secret));
         assert_eq!(gateway.ask(bearing(&forged, "/x")).await.status, 401);
     }

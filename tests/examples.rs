@@ -12,7 +12,8 @@ use crate::support::dns::{DnsServer, records};
 use crate::support::grpc::{Caller, Number};
 use crate::support::tls::{Authority, Files};
 use crate::support::websocket::Socket;
-use crate::support::{Answer, Client, Gateway, Origin, Raw, Request, Seen, eventually, full};
+use crate::support::peer::bearing;
+use crate::support::{Answer, Client, Gateway, Origin, Provider, Raw, RawOrigin, Request, Seen, eventually, full};
 
 /// A test for each file; a file without one fails the test of the list.
 macro_rules! examples {
@@ -29,13 +30,17 @@ macro_rules! examples {
 
 examples! {
     access_log: "access-log.yaml",
+    authentication: "authentication.yaml",
+    authorisation: "authorisation.yaml",
     caps: "caps.yaml",
     circuit_breaker: "circuit-breaker.yaml",
     client_certificates: "client-certificates.yaml",
     compression: "compression.yaml",
+    cors: "cors.yaml",
     discovery: "discovery.yaml",
     drain: "drain.yaml",
     engadi: "engadi.yaml",
+    forward_auth: "forward-auth.yaml",
     grpc: "grpc.yaml",
     health_checks: "health-checks.yaml",
     hosts: "hosts.yaml",
@@ -45,6 +50,7 @@ examples! {
     methods_headers_query: "methods-headers-query.yaml",
     path_patterns: "path-patterns.yaml",
     proxy_protocol: "proxy-protocol.yaml",
+    rate_limits: "rate-limits.yaml",
     redirect_and_respond: "redirect-and-respond.yaml",
     retries: "retries.yaml",
     rewrite: "rewrite.yaml",
@@ -311,6 +317,119 @@ async fn drain(example: Example) {
     assert!(gateway.ended().await.success());
 }
 
+/// A token of the gateway's own making.
+fn minted(gateway: &Gateway, args: &[&str]) -> String {
+    String::from_utf8(gateway.command("jwt", args).stdout).unwrap().trim().to_owned()
+}
+
+async fn authentication(example: Example) {
+    let (origin, provider) = (Origin::start().await, Provider::start().await);
+    let introspection = format!("{}/token/introspection", provider.issuer);
+    let variables = [("APP_URL", origin.url()), ("ISSUER", &provider.issuer), ("INTROSPECTION_URL", &introspection)];
+    let gateway = example.run(&variables).await;
+    let user = async |request: http::request::Builder| {
+        let answer = gateway.ask(request).await;
+        if answer.status == 200 { answer.seen().header("x-user-id").map(String::from) } else { None }
+    };
+    let signed = provider.token("alice", Some("https://api.test")).await;
+    let opaque = provider.token("bob", None).await;
+    let house = minted(&gateway, &["--sub", "carl"]);
+    assert_eq!(user(bearing(&signed, "/x")).await.as_deref(), Some("alice"));
+    assert_eq!(user(bearing(&opaque, "/x")).await.as_deref(), Some("bob"));
+    assert_eq!(user(bearing(&house, "/x")).await.as_deref(), Some("carl"));
+    let key = Request::get("/import/x").header("x-api-key", "for-development-only");
+    assert_eq!(user(key).await.as_deref(), Some("nightly-import"));
+    assert_eq!(gateway.ask(bearing(&signed, "/import/x")).await.status, 401);
+    assert_eq!(gateway.get("/x").await.status, 401);
+    assert_eq!(gateway.get("/status").await.seen().header("x-user-id"), None);
+    for _ in 0..20 {
+        assert_eq!(gateway.ask(bearing("wrong", "/x")).await.status, 401);
+    }
+    assert_eq!(gateway.ask(bearing("wrong", "/x")).await.status, 429);
+}
+
+async fn authorisation(example: Example) {
+    let origin = Origin::start().await;
+    let gateway = example.run(&[("APP_URL", origin.url())]).await;
+    let ask = async |method: http::Method, path: &str, args: &[&str]| {
+        gateway.ask(bearing(&minted(&gateway, args), path).method(method)).await.status.as_u16()
+    };
+    use http::Method;
+    assert_eq!(ask(Method::GET, "/orders/1", &["--scope", "orders:read"]).await, 200);
+    assert_eq!(ask(Method::POST, "/orders/1", &["--scope", "orders:read"]).await, 403);
+    assert_eq!(ask(Method::POST, "/orders/1", &["--scope", "orders:read", "--scope", "orders:write"]).await, 200);
+    assert_eq!(ask(Method::GET, "/admin/x", &["--role", "operator"]).await, 200);
+    assert_eq!(ask(Method::GET, "/admin/x", &[]).await, 403);
+    assert_eq!(ask(Method::GET, "/users/alice", &["--sub", "alice"]).await, 200);
+    assert_eq!(ask(Method::GET, "/users/alice", &["--sub", "bob"]).await, 403);
+    let support = r#"{"org":{"id":"house"},"groups":["staff"]}"#;
+    assert_eq!(ask(Method::GET, "/users/alice", &["--sub", "bob", "--role", "support", "--claims", support]).await, 200);
+    assert_eq!(ask(Method::GET, "/reports/x", &[]).await, 200);
+    assert_eq!(gateway.log_of("/reports/x").await["would_refuse"], "access_denied");
+    let explained = gateway.command("explain", &["GET", "/users/alice", "--as", "bob"]);
+    let explained = String::from_utf8(explained.stdout).unwrap();
+    assert!(explained.contains("auth        bob (jwt), as told") && explained.contains("answers     403 access_denied"), "{explained}");
+}
+
+async fn forward_auth(example: Example) {
+    let origin = Origin::start().await;
+    let decider = RawOrigin::playing(|mut raw| async move {
+        while let Some(request) = raw.request().await {
+            let known = request.header("cookie") == Some("session=1") && request.header("x-forwarded-uri") == Some("/a?b=c");
+            let answer = match known {
+                true => "HTTP/1.1 204 No Content\r\nx-user-id: fred\r\nx-user-plan: gold\r\n\r\n",
+                false => "HTTP/1.1 303 See Other\r\nlocation: /login\r\ncontent-length: 0\r\n\r\n",
+            };
+            raw.send(answer).await;
+        }
+    })
+    .await;
+    let gateway = example.run(&[("APP_URL", origin.url()), ("DECIDER_URL", &decider.url())]).await;
+    let seen = gateway.ask(Request::get("/a?b=c").header("cookie", "session=1")).await.seen();
+    assert_eq!((seen.header("x-user-id"), seen.header("x-user-plan")), (Some("fred"), Some("gold")));
+    let answer = gateway.ask(Request::get("/a").header("x-user-id", "root")).await;
+    assert_eq!((answer.status.as_u16(), answer.header("location")), (303, Some("/login")));
+    drop(decider);
+    assert_eq!(gateway.get("/a").await.status, 503);
+}
+
+async fn rate_limits(example: Example) {
+    let origin = Origin::start().await;
+    let gateway = example.run(&[("APP_URL", origin.url()), ("LOAD_BALANCER", "127.0.0.1")]).await;
+    let passed = async |from: &str, request: &dyn Fn() -> http::request::Builder| {
+        let mut passed = 0;
+        while passed < 20 && gateway.ask(request().header("x-forwarded-for", from)).await.status == 200 {
+            passed += 1;
+        }
+        passed
+    };
+    assert_eq!(passed("192.0.2.1", &|| Request::post("/login")).await, 5);
+    assert_eq!(passed("192.0.2.2", &|| Request::post("/login")).await, 5);
+    assert_eq!(passed("192.0.2.1", &|| Request::get("/export/x").header("x-tenant", "a")).await, 3);
+    assert_eq!(passed("192.0.2.1", &|| Request::get("/reports/x")).await, 20);
+    let answer = gateway.ask(Request::get("/search/x").header("x-forwarded-for", "192.0.2.3")).await;
+    assert_eq!(answer.header("ratelimit-policy"), Some("\"addresses\";q=600;w=60, \"search\";q=50;w=1"));
+}
+
+async fn cors(example: Example) {
+    let origin = Origin::start().await;
+    let gateway = example.run(&[("APP_URL", origin.url())]).await;
+    let from = async |page: &str, path: &str| {
+        let answer = gateway.ask(Request::get(path).header("origin", page)).await;
+        answer.header("access-control-allow-origin").map(String::from)
+    };
+    for page in ["https://app.example.org", "https://a.shops.example.org"] {
+        assert_eq!(from(page, "/x").await.as_deref(), Some(page));
+    }
+    assert_eq!(from("https://shops.example.org", "/x").await, None);
+    assert_eq!(from("https://evil.test", "/catalogue/x").await.as_deref(), Some("*"));
+    assert_eq!(from("https://app.example.org", "/legacy/x").await, None);
+    let answer = gateway.get("/x").await;
+    assert_eq!((answer.header("vary"), answer.header("x-frame-options")), (Some("Origin"), Some("DENY")));
+    assert_eq!((answer.header("strict-transport-security"), answer.header("referrer-policy")), (None, Some("no-referrer")));
+    assert_eq!(gateway.get("/widgets/x").await.header("x-frame-options"), Some("SAMEORIGIN"));
+}
+
 async fn engadi(example: Example) {
     let services = [
         ("AUTH_SERVICE_URL", "auth"),
@@ -327,13 +446,29 @@ async fn engadi(example: Example) {
     for (_, name) in services {
         origins.push(Origin::named(name).await);
     }
-    let variables: Vec<_> = services.iter().zip(&origins).map(|((name, _), origin)| (*name, origin.url())).collect();
+    let mut variables: Vec<_> = services.iter().zip(&origins).map(|((name, _), origin)| (*name, origin.url())).collect();
+    variables.push(("SECRET_KEY", "the secret of the house, which the auth service signs with"));
+    variables.push(("RATE_LIMIT_PER_USER", "12"));
     let gateway = example.run(&variables).await;
+    let token = minted(&gateway, &["--sub", "alice"]);
     for (_, name) in services {
         let path = format!("/api/v1/{name}/a/1?b=2");
-        assert_eq!(seen_by(&gateway.get(&path).await, name).target, path);
+        assert_eq!(gateway.get(&path).await.status, 401);
+        let seen = seen_by(&gateway.ask(bearing(&token, &path)).await, name);
+        assert_eq!((seen.target.as_str(), seen.header("x-user-id")), (path.as_str(), Some("alice")));
     }
     assert_eq!(gateway.get("/api/v1/contents").await.status, 404);
+    let login = || Request::post("/api/v1/auth/login").body(full("")).unwrap();
+    for _ in 0..10 {
+        gateway.ask(login()).await.seen();
+    }
+    assert_eq!(gateway.ask(login()).await.problem()["violated_policies"], serde_json::json!(["login"]));
+    for status in [200, 200, 200, 429] {
+        assert_eq!(gateway.ask(bearing(&token, "/api/v1/search/x")).await.status, status);
+    }
+    let preflight = Request::options("/api/v1/search/x").header("origin", "http://localhost:3000");
+    let preflight = gateway.ask(preflight.header("access-control-request-method", "POST")).await;
+    assert_eq!((preflight.status.as_u16(), preflight.header("access-control-allow-credentials")), (204, Some("true")));
 }
 
 async fn grpc(example: Example) {

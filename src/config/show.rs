@@ -20,6 +20,7 @@ pub fn effective_json(loaded: &Loaded) -> Value {
     // The model has text keys only: turning it into JSON does not fail.
     let mut value = serde_json::to_value(&loaded.config).unwrap_or_default();
     mask_urls(&mut value);
+    mask_keys(&mut value);
     for place in loaded.origins.secrets() {
         if let Some(secret) = at(&mut value, place) {
             *secret = MASK.into();
@@ -45,6 +46,20 @@ fn mask_urls(value: &mut Value) {
         }
         Value::Array(list) => list.iter_mut().for_each(mask_urls),
         Value::Object(map) => map.values_mut().for_each(mask_urls),
+        _ => {}
+    }
+}
+
+/// Keys whose values are secrets wherever they were written.
+const SECRETS: [&str; 2] = ["secret", "client_secret"];
+
+fn mask_keys(value: &mut Value) {
+    match value {
+        Value::Array(list) => list.iter_mut().for_each(mask_keys),
+        Value::Object(map) => map.iter_mut().for_each(|(key, value)| match value {
+            Value::String(text) if SECRETS.contains(&key.as_str()) => *text = MASK.into(),
+            value => mask_keys(value),
+        }),
         _ => {}
     }
 }
