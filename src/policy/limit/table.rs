@@ -4,7 +4,7 @@
 //!   subjects any two have with a chance of 1 to 37 million; then they share an account, and are refused too early.
 //! * The accounts lie in shards, each with its own lock, so that requests seldom wait for each other.
 //! * An account that counts nothing any more is forgotten, but not before a shard would grow or the table is full, and at
-//!   most 8 times in a window, so that a request pays little for it. One that counts is never forgotten.
+//!   most 8 times in a window (or the time that a burst takes), so that requests pay little for it. One that counts is never forgotten.
 //! * When as many subjects as may have accounts, further ones are counted in sketches, 1 MiB for all of them. They stay
 //!   there until nothing of them counts any more: so they never have more than they may.
 //!
