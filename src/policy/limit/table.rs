@@ -77,9 +77,9 @@ impl Table {
     /// The shard a subject is in. (A map finds its way by a hash's lowest and highest bits.) The last get twice as many
     /// subjects as the first: if all had the same, their maps would all grow at once, and all be half empty then.
     pub(super) fn shard(&self, key: u64) -> &Mutex<Shard> {
-        let even = key >> 40 & 0xffff;
+        let even = (key >> 40) & 0xffff;
         let uneven = even * (0x4_0000 - even) / 3;
-        &self.shards[(uneven * self.shards.len() as u64 >> 32) as usize]
+        &self.shards[((uneven * self.shards.len() as u64) >> 32) as usize]
     }
 
     /// Where a subject of this shard stands.
