@@ -2,9 +2,10 @@
 
 #![allow(missing_docs)]
 
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use std::{env, fs, hint};
+use std::{env, fs, hint, thread};
 
 use criterion::{Criterion, criterion_group};
 use gatekeeper::policy::limit::{Algorithm, Answer, Charge, Ledger, Local, Quota, Rule, Table};
@@ -38,7 +39,7 @@ fn resident() -> usize {
     line.trim().trim_end_matches(" kB").parse::<usize>().unwrap_or_default() * 1024
 }
 
-/// The growth of the process, divided by its subjects.
+/// By how much a process grows, divided by its subjects: at once, and when the allocator has given back what it can.
 fn memory(events: u32) {
     let (start, before) = (Instant::now(), resident());
     let rule = rule(1000, start);
@@ -47,10 +48,23 @@ fn memory(events: u32) {
         let admitted = (0..events).filter(|n| passes(&charges, start + Duration::from_micros((*n).into()))).count();
         assert_eq!(admitted as u32, events);
     }
-    let (each, told) = ((resident() - before) as u64 / SUBJECTS, rule.counts.memory() as u64 / SUBJECTS);
-    println!(
-        "{SUBJECTS} subjects with {events} events each: {each} bytes of resident memory per subject ({told} told)"
-    );
+    let each = |bytes: usize| bytes as u64 / SUBJECTS;
+    let at_once = each(resident() - before);
+    for size in (0..100_000).step_by(100) {
+        thread::sleep(Duration::from_micros(200));
+        hint::black_box(vec![0u8; size]);
+    }
+    let (settled, told) = (each(resident() - before), each(rule.counts.memory()));
+    println!("{SUBJECTS} subjects, {events} requests each: {at_once} bytes per subject, {settled} later, {told} told");
+}
+
+/// Measures each in a process of its own, where nothing is left of another.
+fn memories() {
+    let Ok(this) = env::current_exe() else { return };
+    for events in ["1", "2", "10", "1000"] {
+        let done = Command::new(&this).args(["--memory", events]).status();
+        assert!(done.is_ok_and(|status| status.success()), "{events}");
+    }
 }
 
 /// A decision a microsecond after the other, by so many rules and of so many subjects in turn.
@@ -82,8 +96,12 @@ fn limit(criterion: &mut Criterion) {
 criterion_group!(benches, limit);
 
 fn main() {
-    if env::args().any(|argument| argument == "--bench") {
-        [1, 10, 1000].into_iter().for_each(memory);
+    let arguments: Vec<String> = env::args().collect();
+    if let [_, "--memory", events] = arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        return memory(events.parse().unwrap_or(1));
+    }
+    if arguments.iter().any(|argument| argument == "--bench") {
+        memories();
     }
     benches();
     Criterion::default().configure_from_args().final_summary();

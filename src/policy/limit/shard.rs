@@ -7,11 +7,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use super::account::Account;
-use super::quota::{Quota, Standing};
+use super::quota::{Quota, Standing, nanos};
 use super::sketch::{COUNTERS, Sketch};
 
-/// So often in a window accounts are looked through at most.
+/// Accounts are looked through so often at most in the time that a quota takes to be whole again, or in a second.
 const SWEEPS: u64 = 8;
+const SECOND: u64 = 1_000_000_000;
 
 /// The accounts behind one lock.
 #[derive(Debug, Default)]
@@ -84,7 +85,7 @@ impl Shard {
 
     /// Forgets the accounts that count nothing any more, and gives their memory back.
     pub fn sweep(&mut self, quota: &Quota, now: u64, room: &Room) {
-        self.next_sweep = now + quota.length() / SWEEPS;
+        self.next_sweep = now + nanos(quota.span()).max(SECOND) / SWEEPS;
         let before = self.accounts.len();
         let live = self.accounts.values().filter(|account| !account.is_empty(quota, now)).count();
         if live == before {

@@ -4,12 +4,14 @@
 //!   subjects any two have with a chance of 1 to 37 million; then they share an account, and are refused too early.
 //! * The accounts lie in shards, each with its own lock, so that requests seldom wait for each other.
 //! * An account that counts nothing any more is forgotten, but not before a shard would grow or the table is full, and at
-//!   most 8 times in a window, so that a request pays little for it. One that counts is never forgotten.
+//!   most 8 times in a window (or the time that a burst takes), so that requests pay little for it. One that counts is
+//!   never forgotten.
 //! * When as many subjects as may have accounts, further ones are counted in sketches, 1 MiB for all of them. They stay
 //!   there until nothing of them counts any more: so they never have more than they may.
 //!
-//! Memory: 33 bytes of a shard's map per subject, which is between 7/16 and 7/8 full, so 38 to 76 bytes for one or two
-//! requests in a window (or a rate); beyond that, 8 to 12 bytes of the heap per request up to 64, 536 for any number.
+//! Memory: 33 bytes of a shard's map per subject, which is between 7/16 and 7/8 full, so about 55 for a rate or for one or
+//! two requests in a window; beyond that, 8 to 12 bytes of the heap per request up to 64, 536 for any number. (The
+//! allocator may keep for a while what maps that grew have left.)
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
@@ -72,9 +74,12 @@ impl Table {
         self.shards.iter().for_each(|shard| shard.lock().sweep(&self.quota, now, &self.room));
     }
 
-    /// The shard a subject is in. (The map finds its way by the hash's lowest and highest bits.)
+    /// The shard a subject is in. (A map finds its way by a hash's lowest and highest bits.) The last get twice as many
+    /// subjects as the first: if all had the same, their maps would all grow at once, and all be half empty then.
     pub(super) fn shard(&self, key: u64) -> &Mutex<Shard> {
-        &self.shards[(key >> 40) as usize & (self.shards.len() - 1)]
+        let even = (key >> 40) & 0xffff;
+        let uneven = even * (0x4_0000 - even) / 3;
+        &self.shards[((uneven * self.shards.len() as u64) >> 32) as usize]
     }
 
     /// Where a subject of this shard stands.

@@ -4,7 +4,7 @@
 //! slots. When a window has passed without a request, moments are kept again.
 //!
 //! Moments are nanoseconds since a start that is common to all of a table. A request that is late (one with a later moment
-//! is counted already) is counted as if it had come with the newest.
+//! is counted already) is counted as if it had come with the newest: the promise holds for the order of decisions.
 
 use std::{mem, slice};
 
@@ -13,6 +13,7 @@ use super::slots::Slots;
 
 /// So many moments are kept at most.
 const MOMENTS: usize = 64;
+
 /// What a subject spent of a window.
 #[derive(Debug)]
 pub enum Window {
