@@ -41,7 +41,12 @@ fn by_secret(more: &str) -> String {
 }
 
 fn assert_refused(answer: &Answer, status: u16, code: &str, challenge: &str) {
-    assert_eq!((answer.status.as_u16(), answer.header("x-gatekeeper-error")), (status, Some(code)), "{}", answer.text());
+    assert_eq!(
+        (answer.status.as_u16(), answer.header("x-gatekeeper-error")),
+        (status, Some(code)),
+        "{}",
+        answer.text()
+    );
     answer.problem();
     assert_eq!(answer.header("cache-control"), Some("no-store"));
     assert_eq!(answer.header("www-authenticate").unwrap_or_default(), challenge);
@@ -51,7 +56,8 @@ fn assert_refused(answer: &Answer, status: u16, code: &str, challenge: &str) {
 async fn a_token_lets_in_and_its_user_is_told() {
     let origin = Origin::start().await;
     let public = "  - { name: public, path_pattern: /public/*, target_url: \"{origin}\", is_public: true }\n";
-    let gateway = gateway(&origin, &by_secret("headers: { X-User-Id: sub, X-User-Roles: roles, X-Mail: email }"), public).await;
+    let gateway =
+        gateway(&origin, &by_secret("headers: { X-User-Id: sub, X-User-Roles: roles, X-Mail: email }"), public).await;
     let alice = token(json!({ "roles": ["editor", "a,b"], "email": "alice@example.org" }));
     for mut client in [gateway.h1().await, gateway.h2c().await] {
         let spoofed = |request: http::request::Builder| {
@@ -76,9 +82,7 @@ async fn a_token_lets_in_and_its_user_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_tokens_let_nobody_in() {
     let origin = Origin::start().await;
-    let auth = format!(
-        "{{ jwt: [{{ issuer: me, audience: api, secret: \"{SECRET}\" }}], failures: {{ max: 1000 }} }}"
-    );
+    let auth = format!("{{ jwt: [{{ issuer: me, audience: api, secret: \"{SECRET}\" }}], failures: {{ max: 1000 }} }}");
     let gateway = gateway(&origin, &auth, "").await;
     let good = |claims: Value| {
         let mut all = json!({ "iss": "me", "aud": ["x", "api"] });
@@ -86,8 +90,10 @@ async fn bad_tokens_let_nobody_in() {
         token(all)
     };
     let parts: Vec<String> = good(json!({})).split('.').map(String::from).collect();
-    let with_header = |header: Value| format!("{}.{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), parts[1], parts[2]);
-    let duplicated = URL_SAFE_NO_PAD.encode(format!("{{\"sub\":\"a\",\"sub\":\"b\",\"iss\":\"me\",\"aud\":\"api\",\"exp\":{}}}", now() + 60));
+    let with_header =
+        |header: Value| format!("{}.{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), parts[1], parts[2]);
+    let duplicated = URL_SAFE_NO_PAD
+        .encode(format!("{{\"sub\":\"a\",\"sub\":\"b\",\"iss\":\"me\",\"aud\":\"api\",\"exp\":{}}}", now() + 60));
     let cases = [
         ("expired", good(json!({ "exp": now() - 31 }))),
         ("no end", good(json!({ "exp": null }))),
@@ -100,7 +106,10 @@ async fn bad_tokens_let_nobody_in() {
         ("no issuer", token(json!({ "aud": "api" }))),
         ("no subject", good(json!({ "sub": "" }))),
         ("none", with_header(json!({ "alg": "none" }))),
-        ("none without a signature", with_header(json!({ "alg": "none" })).rsplit_once('.').unwrap().0.to_owned() + "."),
+        (
+            "none without a signature",
+            with_header(json!({ "alg": "none" })).rsplit_once('.').unwrap().0.to_owned() + ".",
+        ),
         ("another algorithm", with_header(json!({ "alg": "HS512" }))),
         ("an unknown extension", with_header(json!({ "alg": "HS256", "crit": ["x"], "x": 1 }))),
         ("no algorithm", with_header(json!({}))),
@@ -119,7 +128,10 @@ async fn bad_tokens_let_nobody_in() {
         let told = "Bearer realm=\"gatekeeper\", error=\"invalid_token\", error_description=\"";
         assert!(answer.status == 401 && challenge.starts_with(told), "{what}: {challenge}");
     }
-    for (what, token) in [("within the leeway", good(json!({ "exp": now() - 10 }))), ("fractional", good(json!({ "exp": now() as f64 + 9.5 })))] {
+    for (what, token) in [
+        ("within the leeway", good(json!({ "exp": now() - 10 }))),
+        ("fractional", good(json!({ "exp": now() as f64 + 9.5 }))),
+    ] {
         assert_eq!(gateway.ask(bearing(&token, "/x")).await.status, 200, "{what}");
     }
     let not_text = Request::get("/x").header("authorization", &b"Bearer \xff\xfe"[..]);
@@ -208,7 +220,10 @@ async fn keys_are_known_by_their_hash() {
     assert_eq!((seen.header("x-user-id"), seen.header("authorization")), (Some("alice"), None));
     assert_eq!(gateway.ask(both("wrong")).await.status, 401);
     // Its own limit holds wherever the key is used.
-    assert_eq!(gateway.ask(Request::get("/x").header("x-api-key", key)).await.header("x-ratelimit-remaining"), Some("1"));
+    assert_eq!(
+        gateway.ask(Request::get("/x").header("x-api-key", key)).await.header("x-ratelimit-remaining"),
+        Some("1")
+    );
     assert_eq!(gateway.ask(with(key)).await.header("x-ratelimit-remaining"), Some("0"));
     let refused = gateway.ask(with(key)).await;
     assert_eq!((refused.status.as_u16(), refused.problem()["violated_policies"].clone()), (429, json!(["few"])));
@@ -229,10 +244,12 @@ async fn a_certificate_says_who_one_is() {
     ))
     .await;
     let ask = async |name: Option<&str>| {
-        let identity = name.map(|name| clients.issue_with(&[name], |params| {
-            params.distinguished_name = rcgen::DistinguishedName::new();
-            params.distinguished_name.push(rcgen::DnType::CommonName, name);
-        }));
+        let identity = name.map(|name| {
+            clients.issue_with(&[name], |params| {
+                params.distinguished_name = rcgen::DistinguishedName::new();
+                params.distinguished_name.push(rcgen::DnType::CommonName, name);
+            })
+        });
         let connector = servers.connector(&["http/1.1"], identity.as_ref());
         Client::tls(gateway.address, &connector, "gateway.test").await.unwrap().ask(Request::get("/x")).await
     };
@@ -263,14 +280,18 @@ async fn others_are_asked_about_tokens_that_cannot_be_judged_here() {
     let origin = Origin::start().await;
     let asked = decider(|request| match request {
         _ if !request.starts_with("POST /introspect ") => http("404 Not Found", "", ""),
-        _ if !request.to_ascii_lowercase().contains("authorization: basic z2f0zwtlzxblcjpzzwnyzxq=") => http("401 Unauthorized", "", ""),
+        _ if !request.to_ascii_lowercase().contains("authorization: basic z2f0zwtlzxblcjpzzwnyzxq=") => {
+            http("401 Unauthorized", "", "")
+        }
         _ if request.contains("token=good-1") => {
             http("200 OK", "", r#"{"active":true,"sub":"opal","scope":"read","roles":["reader"]}"#)
         }
         _ if request.contains("token=nobody") => http("200 OK", "", r#"{"active":true}"#),
         _ if request.contains("token=unclear") => http("200 OK", "", r#"{"sub":"x"}"#),
         _ if request.contains("token=broken") => http("500 Oops", "", ""),
-        _ if request.contains("token=gone") => http("200 OK", "", &format!(r#"{{"active":true,"sub":"x","exp":{}}}"#, 1)),
+        _ if request.contains("token=gone") => {
+            http("200 OK", "", &format!(r#"{{"active":true,"sub":"x","exp":{}}}"#, 1))
+        }
         _ => http("200 OK", "", r#"{"active":false}"#),
     })
     .await;
@@ -319,7 +340,9 @@ async fn who_cannot_be_asked_lets_nobody_in() {
             assert_eq!(gateway.ask(bearing(&format!("t{number}"), "/x")).await.status, 503);
         }
         assert!(silent.requests().len() <= 6 * 2, "it is left alone after some failures");
-        let told = gateway.metric("gatekeeper_policy_decisions_total{outcome=\"unavailable\",policy=\"auth\",rule=\"introspection\"}").await;
+        let told = gateway
+            .metric("gatekeeper_policy_decisions_total{outcome=\"unavailable\",policy=\"auth\",rule=\"introspection\"}")
+            .await;
         assert_eq!(told, 8.0);
     }
     assert_eq!(origin.requests(), 0);
@@ -330,12 +353,17 @@ async fn a_service_decides_on_whole_requests() {
     let origin = Origin::start().await;
     let asked = decider(|request| {
         let has = |text: &str| request.to_ascii_lowercase().contains(text);
-        let told = has("x-forwarded-method: post") && has("x-forwarded-uri: /a/c?q=1") && has("x-forwarded-proto: http\r");
+        let told =
+            has("x-forwarded-method: post") && has("x-forwarded-uri: /a/c?q=1") && has("x-forwarded-proto: http\r");
         match request {
-            _ if has("cookie: s=1") && told => http("204 No Content", "x-user-id: fred\r\nx-plan: gold\r\nx-other: 1\r\n", ""),
+            _ if has("cookie: s=1") && told => {
+                http("204 No Content", "x-user-id: fred\r\nx-plan: gold\r\nx-other: 1\r\n", "")
+            }
             _ if has("cookie: s=2") => http("403 Forbidden", "content-type: text/plain\r\n", "not you"),
             _ if has("cookie: s=3") => http("502 Bad Gateway", "", ""),
-            _ => http("302 Found", "location: https://login.example.org/\r\nset-cookie: a=1\r\nset-cookie: b=2\r\n", ""),
+            _ => {
+                http("302 Found", "location: https://login.example.org/\r\nset-cookie: a=1\r\nset-cookie: b=2\r\n", "")
+            }
         }
     })
     .await;
@@ -346,7 +374,10 @@ async fn a_service_decides_on_whole_requests() {
         request.header("x-forwarded-uri", "/public").body(full("body")).unwrap()
     };
     let seen = gateway.ask(post("s=1")).await.seen();
-    assert_eq!((seen.header("x-user-id"), seen.header("x-plan"), seen.header("x-other")), (Some("fred"), Some("gold"), None));
+    assert_eq!(
+        (seen.header("x-user-id"), seen.header("x-plan"), seen.header("x-other")),
+        (Some("fred"), Some("gold"), None)
+    );
     let answer = gateway.ask(post("s=2")).await;
     assert_eq!((answer.status.as_u16(), answer.text()), (403, "not you"));
     let answer = gateway.ask(post("s=4")).await;
@@ -364,24 +395,36 @@ async fn tokens_come_in_cookies_and_protocols_too() {
     let gateway = gateway(&origin, &by_secret("hide_credentials: true"), routes).await;
     let alice = token(json!({}));
     let with_cookie = |method: Method, origin: Option<&str>| {
-        let request = Request::builder().method(method).uri("/ws").header("cookie", format!("a=1; session={alice}; b=2"));
+        let request =
+            Request::builder().method(method).uri("/ws").header("cookie", format!("a=1; session={alice}; b=2"));
         origin.into_iter().fold(request, |request, origin| request.header("origin", origin))
     };
     let seen = gateway.ask(with_cookie(Method::PUT, None)).await;
     assert_eq!(seen.status, 400, "the websocket's upstream wants a handshake, but it was reached");
-    for (origin, status) in [("https://app.test", 400), ("http://gateway.test", 400), ("https://evil.test", 403), ("null", 403)] {
+    for (origin, status) in
+        [("https://app.test", 400), ("http://gateway.test", 400), ("https://evil.test", 403), ("null", 403)]
+    {
         assert_eq!(gateway.ask(with_cookie(Method::PUT, Some(origin))).await.status, status, "{origin}");
     }
-    assert_eq!(gateway.ask(with_cookie(Method::GET, Some("https://evil.test"))).await.status, 400, "it can't be read there");
+    assert_eq!(
+        gateway.ask(with_cookie(Method::GET, Some("https://evil.test"))).await.status,
+        400,
+        "it can't be read there"
+    );
     let upgrade = |origin: &str| {
-        let request = with_cookie(Method::GET, Some(origin)).header("connection", "upgrade").header("upgrade", "websocket");
+        let request =
+            with_cookie(Method::GET, Some(origin)).header("connection", "upgrade").header("upgrade", "websocket");
         request.header("sec-websocket-version", "13").header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
     };
     let answer = gateway.ask(upgrade("https://evil.test")).await;
     assert_refused(&answer, 403, "origin_denied", "");
     assert_eq!(gateway.h1().await.send(upgrade("https://app.test")).await.unwrap().status(), 101);
     let seen = gateway
-        .ask(Request::get("/echo?x").header("sec-websocket-protocol", format!("chat, bearer, {alice}")).header("answer-x", "1"))
+        .ask(
+            Request::get("/echo?x")
+                .header("sec-websocket-protocol", format!("chat, bearer, {alice}"))
+                .header("answer-x", "1"),
+        )
         .await;
     assert_eq!(seen.status, 200);
     assert_eq!(gateway.ask(Request::get("/echo").header("sec-websocket-protocol", "chat, bearer")).await.status, 401);
@@ -406,10 +449,8 @@ async fn an_address_that_guesses_has_to_wait() {
     assert_eq!(gateway.get("/x").await.status, 401);
     let later = token(json!({ "sub": "bob" }));
     assert_eq!(gateway.ask(bearing(&later, "/x")).await.status, 429);
-    eventually("the wait is over", async || {
-        (gateway.ask(bearing(&later, "/x")).await.status == 200).then_some(())
-    })
-    .await;
+    eventually("the wait is over", async || (gateway.ask(bearing(&later, "/x")).await.status == 200).then_some(()))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -454,7 +495,9 @@ async fn a_refusal_is_found_again_by_its_id() {
         output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
     })
     .await;
-    for line in ["403 access_denied", "a role that may do this is missing", "alice (https://id.test)", "admin", "127.0.0.1"] {
+    for line in
+        ["403 access_denied", "a role that may do this is missing", "alice (https://id.test)", "admin", "127.0.0.1"]
+    {
         assert!(why.contains(line), "{line}: {why}");
     }
     assert!(!why.contains("secret"), "{why}");
@@ -483,7 +526,11 @@ async fn what_cannot_work_is_a_fault() {
         ("{ api_keys: { keys: [] } }", "auth: [jwt]", "\"jwt\" is not set up under auth"),
         ("{ api_keys: { keys: [] } }", "auth: [apikey]", "did you mean \"api_key\"?"),
         ("{ api_keys: { keys: [] } }", "is_public: true, access: { roles: [a] }", "the route is public"),
-        ("{ api_keys: { keys: [] } }", "access: { claims: { sub: { captured: name } } }", "path_pattern does not capture"),
+        (
+            "{ api_keys: { keys: [] } }",
+            "access: { claims: { sub: { captured: name } } }",
+            "path_pattern does not capture",
+        ),
         ("{ api_keys: { keys: [] } }", "access: { any: [{}] }", "routes[0].access.any[0]"),
         ("{ api_keys: { keys: [] } }", "token_from: query:t", "routes[0].token_from"),
         ("{ api_keys: { header: \"a b\", keys: [] } }", "", "auth.api_keys.header"),
@@ -503,7 +550,10 @@ async fn secrets_are_shown_to_nobody() {
     );
     let gateway = gateway(&origin, &auth, "").await;
     let shown = String::from_utf8(gateway.command("config", &["show"]).stdout).unwrap();
-    assert!(shown.contains("secret: \"***\"") || shown.contains("secret: '***'") || shown.contains("secret: ***"), "{shown}");
+    assert!(
+        shown.contains("secret: \"***\"") || shown.contains("secret: '***'") || shown.contains("secret: ***"),
+        "{shown}"
+    );
     assert!(!shown.contains("thirty-two") && !shown.contains("hush-hush"), "{shown}");
 }
 
@@ -511,7 +561,12 @@ async fn secrets_are_shown_to_nobody() {
 async fn a_token_for_development_is_minted() {
     let origin = Origin::start().await;
     let routes = "  - { name: admin, path_pattern: /admin/*, target_url: \"{origin}\", access: { roles: [admin], scopes: [w], claims: { org: o } } }\n";
-    let gateway = gateway(&origin, &format!("{{ jwt: [{{ issuer: me, audience: api, secret: \"{SECRET}\", roles_claim: realm.roles }}] }}"), routes).await;
+    let gateway = gateway(
+        &origin,
+        &format!("{{ jwt: [{{ issuer: me, audience: api, secret: \"{SECRET}\", roles_claim: realm.roles }}] }}"),
+        routes,
+    )
+    .await;
     let args = ["--sub", "dev", "--role", "admin", "--scope", "w", "--claims", r#"{"org":"o"}"#];
     let minted = gateway.command("jwt", &args);
     let minted = String::from_utf8(minted.stdout).unwrap();

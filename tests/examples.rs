@@ -10,9 +10,9 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::dns::{DnsServer, records};
 use crate::support::grpc::{Caller, Number};
+use crate::support::peer::bearing;
 use crate::support::tls::{Authority, Files};
 use crate::support::websocket::Socket;
-use crate::support::peer::bearing;
 use crate::support::{Answer, Client, Gateway, Origin, Provider, Raw, RawOrigin, Request, Seen, eventually, full};
 
 /// A test for each file; a file without one fails the test of the list.
@@ -363,19 +363,26 @@ async fn authorisation(example: Example) {
     assert_eq!(ask(Method::GET, "/users/alice", &["--sub", "alice"]).await, 200);
     assert_eq!(ask(Method::GET, "/users/alice", &["--sub", "bob"]).await, 403);
     let support = r#"{"org":{"id":"house"},"groups":["staff"]}"#;
-    assert_eq!(ask(Method::GET, "/users/alice", &["--sub", "bob", "--role", "support", "--claims", support]).await, 200);
+    assert_eq!(
+        ask(Method::GET, "/users/alice", &["--sub", "bob", "--role", "support", "--claims", support]).await,
+        200
+    );
     assert_eq!(ask(Method::GET, "/reports/x", &[]).await, 200);
     assert_eq!(gateway.log_of("/reports/x").await["would_refuse"], "access_denied");
     let explained = gateway.command("explain", &["GET", "/users/alice", "--as", "bob"]);
     let explained = String::from_utf8(explained.stdout).unwrap();
-    assert!(explained.contains("auth        bob (jwt), as told") && explained.contains("answers     403 access_denied"), "{explained}");
+    assert!(
+        explained.contains("auth        bob (jwt), as told") && explained.contains("answers     403 access_denied"),
+        "{explained}"
+    );
 }
 
 async fn forward_auth(example: Example) {
     let origin = Origin::start().await;
     let decider = RawOrigin::playing(|mut raw| async move {
         while let Some(request) = raw.request().await {
-            let known = request.header("cookie") == Some("session=1") && request.header("x-forwarded-uri") == Some("/a?b=c");
+            let known =
+                request.header("cookie") == Some("session=1") && request.header("x-forwarded-uri") == Some("/a?b=c");
             let answer = match known {
                 true => "HTTP/1.1 204 No Content\r\nx-user-id: fred\r\nx-user-plan: gold\r\n\r\n",
                 false => "HTTP/1.1 303 See Other\r\nlocation: /login\r\ncontent-length: 0\r\n\r\n",
@@ -426,7 +433,10 @@ async fn cors(example: Example) {
     assert_eq!(from("https://app.example.org", "/legacy/x").await, None);
     let answer = gateway.get("/x").await;
     assert_eq!((answer.header("vary"), answer.header("x-frame-options")), (Some("Origin"), Some("DENY")));
-    assert_eq!((answer.header("strict-transport-security"), answer.header("referrer-policy")), (None, Some("no-referrer")));
+    assert_eq!(
+        (answer.header("strict-transport-security"), answer.header("referrer-policy")),
+        (None, Some("no-referrer"))
+    );
     assert_eq!(gateway.get("/widgets/x").await.header("x-frame-options"), Some("SAMEORIGIN"));
 }
 
@@ -446,7 +456,8 @@ async fn engadi(example: Example) {
     for (_, name) in services {
         origins.push(Origin::named(name).await);
     }
-    let mut variables: Vec<_> = services.iter().zip(&origins).map(|((name, _), origin)| (*name, origin.url())).collect();
+    let mut variables: Vec<_> =
+        services.iter().zip(&origins).map(|((name, _), origin)| (*name, origin.url())).collect();
     variables.push(("SECRET_KEY", "the secret of the house, which the auth service signs with"));
     variables.push(("RATE_LIMIT_PER_USER", "12"));
     let gateway = example.run(&variables).await;

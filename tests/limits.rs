@@ -88,7 +88,10 @@ async fn retry_after_is_true() {
     }
     for (window, most) in [(Duration::from_secs(1), 2), (Duration::from_secs(3), 5)] {
         let slack = Duration::from_millis(20);
-        let worst = accepted.iter().map(|from| accepted.iter().filter(|at| *at >= from && **at + slack < *from + window).count()).max();
+        let worst = accepted
+            .iter()
+            .map(|from| accepted.iter().filter(|at| *at >= from && **at + slack < *from + window).count())
+            .max();
         assert!(worst <= Some(most), "{worst:?} in {window:?}: {accepted:?}");
     }
 }
@@ -137,10 +140,16 @@ async fn subjects_are_told_apart() {
     assert_eq!(count(&|| Request::get("/org/x").header("authorization", &alice)).await, 2);
     assert_eq!(count(&|| Request::get("/org/x").header("authorization", &bob)).await, 0);
     assert_eq!(count(&|| Request::get("/org/x").header("authorization", token("carl", "o2"))).await, 2);
-    assert_eq!((count(&|| Request::get("/plan/x").header("x-plan", "a")).await, count(&|| Request::get("/plan/x")).await), (2, 2));
+    assert_eq!(
+        (count(&|| Request::get("/plan/x").header("x-plan", "a")).await, count(&|| Request::get("/plan/x")).await),
+        (2, 2)
+    );
     assert_eq!(count(&|| Request::get("/burst/x")).await, 3);
     // Networks of IPv6.
-    assert_eq!((count(&|| from("2001:db8::1", "/user/public")).await, count(&|| from("2001:db8::2", "/user/public")).await), (2, 0));
+    assert_eq!(
+        (count(&|| from("2001:db8::1", "/user/public")).await, count(&|| from("2001:db8::2", "/user/public")).await),
+        (2, 0)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -160,7 +169,10 @@ async fn a_refused_request_spends_nothing() {
     assert_eq!(number(&answer, "x-ratelimit-remaining"), 7, "two and this one");
     // What the breaker refuses has not been charged.
     gateway.get("/dead").await;
-    eventually("the breaker opens", async || (gateway.get("/dead").await.problem()["code"] == "circuit_open").then_some(())).await;
+    eventually("the breaker opens", async || {
+        (gateway.get("/dead").await.problem()["code"] == "circuit_open").then_some(())
+    })
+    .await;
     let before = number(&gateway.get("/many").await, "x-ratelimit-remaining");
     for _ in 0..5 {
         assert_eq!(gateway.get("/dead").await.status, 503);
@@ -198,7 +210,8 @@ async fn a_limit_on_trial_refuses_nobody() {
     let origin = Origin::start().await;
     let rules = "  - { rule_name: trial, limit_type: global, max_requests: 1, window_seconds: 60, mode: shadow }\n";
     let routes = "  - { name: route, path_pattern: /route/*, target_url: \"{origin}\", rate_limits: [route], shadow: [limits] }\n";
-    let rules = rules.to_owned() + "  - { rule_name: route, limit_type: global, max_requests: 1, window_seconds: 60 }\n";
+    let rules =
+        rules.to_owned() + "  - { rule_name: route, limit_type: global, max_requests: 1, window_seconds: 60 }\n";
     let gateway = gateway(&origin, &rules, routes).await;
     for number in 0..3 {
         let answer = gateway.get(&format!("/x{number}")).await;
@@ -239,7 +252,10 @@ async fn limits_are_explained_and_listed_without_counting() {
     let told = explain();
     assert_eq!((&told["answer"]["status"], &told["answer"]["code"]), (&json!(429), &json!("rate_limited")));
     let listed = String::from_utf8(gateway.command("limits", &["list"]).stdout).unwrap();
-    assert!(listed.lines().nth(1).is_some_and(|line| line.starts_with("ip    per_ip     3 in 60 s  enforce  1")), "{listed}");
+    assert!(
+        listed.lines().nth(1).is_some_and(|line| line.starts_with("ip    per_ip     3 in 60 s  enforce  1")),
+        "{listed}"
+    );
     let status = String::from_utf8(gateway.command("limits", &["status", "192.0.2.1"]).stdout).unwrap();
     assert!(status.starts_with("ip: 192.0.2.1 used 3, 0 left, one more in "), "{status}");
 }
@@ -294,16 +310,30 @@ async fn headers_may_be_left_out_or_count_from_1970() {
 async fn wrong_rules_are_faults() {
     let told = |rule: &str, route: &str| {
         Gateway::refuses(
-            &format!("rate_limits: [{rule}]\nroutes:\n  - {{ name: a, path_pattern: /*, respond: {{ status: 200 }}, {route} }}\n"),
+            &format!(
+                "rate_limits: [{rule}]\nroutes:\n  - {{ name: a, path_pattern: /*, respond: {{ status: 200 }}, {route} }}\n"
+            ),
             Vec::new(),
         )
     };
     let good = "rule_name: a, limit_type: global, max_requests: 1, window_seconds: 1";
     let cases = [
         (format!("{{ {good}, burst: 3 }}"), "", "a window has no burst"),
-        ("{ rule_name: a, limit_type: per_moon, max_requests: 1, window_seconds: 1 }".into(), "", "rate_limits[0].limit_type"),
-        ("{ rule_name: a, limit_type: global, max_requests: 0, window_seconds: 1 }".into(), "", "rate_limits[0].max_requests"),
-        ("{ rule_name: a, limit_type: global, max_requests: 1, window_seconds: 0 }".into(), "", "rate_limits[0].window_seconds"),
+        (
+            "{ rule_name: a, limit_type: per_moon, max_requests: 1, window_seconds: 1 }".into(),
+            "",
+            "rate_limits[0].limit_type",
+        ),
+        (
+            "{ rule_name: a, limit_type: global, max_requests: 0, window_seconds: 1 }".into(),
+            "",
+            "rate_limits[0].max_requests",
+        ),
+        (
+            "{ rule_name: a, limit_type: global, max_requests: 1, window_seconds: 0 }".into(),
+            "",
+            "rate_limits[0].window_seconds",
+        ),
         (format!("{{ {good} }}, {{ {good} }}"), "", "there are two rules \"a\""),
         (format!("{{ {good}, path_pattern: x }}"), "", "rate_limits[0].path_pattern"),
         (format!("{{ {good} }}"), "rate_limits: [b]", "there is no rate limit \"b\""),

@@ -51,7 +51,10 @@ impl Inquiry {
 fn pretended(subject: String, claims: Claims, plan: &Plan) -> Identity {
     let issuers = plan.edge.auth.as_ref().and_then(|auth| auth.issuers.as_ref());
     let usual = issuers.and_then(|issuers| issuers.first_name()).unwrap_or("jwt");
-    let issuer = claims.get("iss").and_then(|iss| iss.as_str()).unwrap_or(usual);
+    let issuer = claims.get("iss").and_then(|iss| iss.as_str()).unwrap_or(usual).to_owned();
+    if let Some(identity) = issuers.and_then(|issuers| issuers.pretended(&issuer, &subject, claims.clone())) {
+        return identity;
+    }
     Identity {
         issuer: issuer.into(),
         subject: subject.into(),

@@ -8,9 +8,14 @@ use crate::route::PathPattern;
 /// Alternatives within alternatives: what goes deeper is hardly meant.
 const DEEPEST: usize = 4;
 
+const CONDITIONS: &str = "scopes, roles, claims, all or any";
+
 /// Compiles what a user must be to take a route whose path looks like this.
 pub fn compile(raw: &model::Access, pattern: Option<&PathPattern>, place: &Place, faults: &mut Faults) -> Access {
     let access = compile_level(raw, 0, place, faults);
+    if access.is_empty() {
+        faults.push(place.clone(), "no condition", CONDITIONS);
+    }
     let Some(pattern) = pattern else { return access };
     for name in access.captures().into_iter().filter(|name| !pattern.offers(name)) {
         let offered: Vec<&str> = pattern.names().collect();
@@ -45,7 +50,7 @@ fn compile_level(raw: &model::Access, depth: usize, place: &Place, faults: &mut 
             }
             let level = compile_level(raw, depth + 1, &place, faults);
             if level.is_empty() {
-                faults.push(place, "no condition", "scopes, roles, claims, all or any");
+                faults.push(place, "no condition", CONDITIONS);
             }
             level
         };

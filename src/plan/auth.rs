@@ -41,12 +41,12 @@ pub fn compile(
     let client = Client::new(authorities.as_ref());
     let client = client.map_err(|fault| faults.add(Fault::saying(place.clone(), fault))).ok();
     let same_authorities = previous.is_some_and(|previous| previous.authorities == authorities);
+    let failures = failures(raw, previous, &place.key("failures"), faults);
     let previous = previous.filter(|_| same_authorities);
     let mut compiler = Compiler { raw, rates, previous, client, place: &place, faults };
     compiler.check();
     let (introspection, api_keys) = (compiler.introspection(), compiler.api_keys());
     let (certificates, forward, telling) = (compiler.certificates(), compiler.forward(), compiler.telling());
-    let failures = compiler.failures();
     let issuers = (!raw.jwt.is_empty()).then(|| {
         let previous = previous.and_then(|auth| auth.issuers.as_ref());
         compile_issuers(&raw.jwt, previous, authorities.as_ref(), &place.key("jwt"), faults)
@@ -78,6 +78,7 @@ pub fn of_route(raw: &model::Route, auth: Option<&Arc<Auth>>, place: &Place, fau
         ("access", raw.access.is_some()),
         ("token_from", raw.token_from.is_some()),
         ("close_at_expiry", raw.close_at_expiry.0),
+        ("shadow", raw.shadow.contains(&Policy::Auth) || raw.shadow.contains(&Policy::Access)),
     ];
     let asked = asked.iter().filter(|(_, asked)| *asked).map(|(key, _)| *key);
     let Some(auth) = auth.filter(|_| !public) else {
@@ -111,6 +112,15 @@ pub fn of_route(raw: &model::Route, auth: Option<&Arc<Auth>>, place: &Place, fau
     if raw.auth.is_empty() {
         methods = Method::ALL.into_iter().filter(|method| auth.offers(*method)).collect();
     }
+    let takes_tokens = methods.iter().any(|method| matches!(method, Method::Jwt | Method::Introspection));
+    for (key, asked) in [("token_from", raw.token_from.is_some()), ("close_at_expiry", raw.close_at_expiry.0)] {
+        if asked && !takes_tokens && faults.is_empty() {
+            faults.add(Fault::saying(place.key(key), "the route takes no tokens"));
+        }
+    }
+    if raw.shadow.contains(&Policy::Access) && raw.access.is_none() {
+        faults.add(Fault::saying(place.key("shadow"), "the route has no access to try"));
+    }
     let token_from = raw.token_from.as_deref().and_then(|text| {
         let parsed = TokenFrom::parse(text);
         if parsed.is_none() {
@@ -120,6 +130,18 @@ pub fn of_route(raw: &model::Route, auth: Option<&Arc<Auth>>, place: &Place, fau
     });
     let shadow = raw.shadow.contains(&Policy::Auth);
     Some(RouteAuth { auth: auth.clone(), methods: methods.into(), token_from, shadow })
+}
+
+fn failures(raw: &model::Auth, previous: Option<&Auth>, place: &Place, faults: &mut Faults) -> Arc<Failures> {
+    let raw = &raw.failures;
+    if !(1..=100_000).contains(&raw.max) {
+        faults.push(place.key("max"), raw.max.to_string(), "1 to 100000");
+    }
+    if !(Duration::from_secs(1)..=Duration::from_secs(86_400)).contains(&raw.window.0) {
+        faults.push(place.key("window"), raw.window.to_string(), "1s to 24h");
+    }
+    let kept = previous.map(|auth| &auth.failures).filter(|previous| previous.is(raw.max, raw.window.0)).cloned();
+    kept.unwrap_or_else(|| Arc::new(Failures::new(raw.max, raw.window.0)))
 }
 
 struct Compiler<'a, 'f> {
@@ -267,19 +289,6 @@ impl Compiler<'_, '_> {
         previous.filter(|previous| ***previous == telling).cloned().unwrap_or_else(|| Arc::new(telling))
     }
 
-    fn failures(&mut self) -> Arc<Failures> {
-        let (raw, place) = (&self.raw.failures, self.place.key("failures"));
-        if !(1..=100_000).contains(&raw.max) {
-            self.faults.push(place.key("max"), raw.max.to_string(), "1 to 100000");
-        }
-        if !(Duration::from_secs(1)..=Duration::from_secs(86_400)).contains(&raw.window.0) {
-            self.faults.push(place.key("window"), raw.window.to_string(), "1s to 24h");
-        }
-        let previous = self.previous.map(|auth| &auth.failures);
-        let kept = previous.filter(|previous| previous.is(raw.max, raw.window.0)).cloned();
-        kept.unwrap_or_else(|| Arc::new(Failures::new(raw.max, raw.window.0)))
-    }
-
     fn url(&mut self, text: &str, allow_http: bool, place: Place) -> Option<Url> {
         let url = fetch::address(text, allow_http);
         if url.is_none() {
@@ -293,13 +302,17 @@ impl Compiler<'_, '_> {
     }
 
     fn name(&mut self, text: &str, place: Place) -> Option<HeaderName> {
-        let name = HeaderName::from_bytes(text.as_bytes()).ok();
+        let usable = |name: &HeaderName| !text.contains('*') && !FRAMING.contains(&name.as_str());
+        let name = HeaderName::from_bytes(text.as_bytes()).ok().filter(usable);
         if name.is_none() {
-            self.faults.push(place, format!("{text:?}"), "a header name");
+            self.faults.push(place, format!("{text:?}"), "a header name that says nothing of a connection");
         }
         name
     }
 }
+
+/// Fields that say where a message goes and where it ends.
+const FRAMING: [&str; 7] = ["connection", "content-length", "host", "keep-alive", "te", "transfer-encoding", "upgrade"];
 
 fn boxed(texts: &[String]) -> Box<[Box<str>]> {
     texts.iter().map(|text| text.as_str().into()).collect()

@@ -96,6 +96,7 @@ fn compile_edge(config: &Config, context: &BuildContext, faults: &mut Faults) ->
         limit_headers: config.rate_limit_headers.enabled.0.then_some(config.rate_limit_headers.reset),
         names: names?,
         acme_webroot: config.acme_webroot.as_ref().map(PathBuf::from),
+        shows_clients: config.access_log.client_address == model::ClientAddress::Full,
         logged_headers,
     })
 }

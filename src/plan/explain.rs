@@ -105,6 +105,8 @@ impl Plan {
             Decision::Route(route) => route,
             Decision::Preflight(route) => {
                 told.route = Some(route.name.to_string());
+                let judged = route.shield.addresses.admit(client);
+                judged.or_else(|refusal| passed(refusal, route.shield.shadow))?;
                 let detail = "a preflight, answered by the gateway".into();
                 told.answer = Some(Answered { status: 204, code: None, detail });
                 return Ok(());
@@ -119,7 +121,7 @@ impl Plan {
         let body = || route.shield.admit_body(&request.headers, announces_body(&request.headers));
         let judged = route.shield.addresses.admit(client).and_then(|()| body());
         judged.or_else(|refusal| passed(refusal, route.shield.shadow))?;
-        judged::judge(route, &asked, request, client, pretended, &mut told.policies)?;
+        let user = judged::judge(route, &asked, request, client, pretended, &mut told.policies)?;
         match &route.action {
             Action::Redirect(status, to) => {
                 let place = route.redirect_to(to, &asked)?;
@@ -130,7 +132,11 @@ impl Plan {
                 let detail = format!("a fixed response of {} bytes", fixed.body.len());
                 told.answer = Some(Answered { status: fixed.status.as_u16(), code: None, detail });
             }
-            Action::Forward(_) | Action::Split(_) => told.sent = self.sent(route, request, &asked, client)?,
+            Action::Forward(_) | Action::Split(_) => {
+                let user = user.as_ref().map(|user| &*user.identity);
+                told.sent =
+                    self.sent(route, request, &asked, Who { address: client, user: user.and_then(Identity::name) })?;
+            }
         }
         Ok(())
     }
@@ -145,14 +151,7 @@ impl Plan {
         Considered { route: name.unwrap_or_default(), failed, won_by: candidate.won_by.map(|rule| rule.to_string()) }
     }
 
-    fn sent(
-        &self,
-        route: &Route,
-        request: &Parts,
-        asked: &Asked,
-        client: Option<IpAddr>,
-    ) -> Result<Option<Sent>, Refusal> {
-        let who = Who { address: client, user: None };
+    fn sent(&self, route: &Route, request: &Parts, asked: &Asked, who: Who) -> Result<Option<Sent>, Refusal> {
         let Some(service) = route.service(request, who) else { return Ok(None) };
         let path = route.upstream_path(asked, self.edge.merge_slashes)?;
         let target = asked.query.map_or(path.to_string(), |query| format!("{path}?{query}"));

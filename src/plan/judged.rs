@@ -88,7 +88,7 @@ pub fn judge(
     address: Option<IpAddr>,
     pretended: Option<&std::sync::Arc<Identity>>,
     judged: &mut Judged,
-) -> Result<(), Refusal> {
+) -> Result<Option<User>, Refusal> {
     let user = who(route, asked, request, address, pretended, judged)?;
     if let (Some(access), Some(auth), Some(user)) = (&route.access, &route.auth, &user) {
         let captured = |name: &str| route.pattern.captures(&asked.path)?.get(name);
@@ -98,7 +98,8 @@ pub fn judge(
             return Err(auth.insufficient(missing.to_string(), "", user.by));
         }
     }
-    limits(route, asked, request, address, user.as_ref(), judged)
+    limits(route, asked, request, address, user.as_ref(), judged)?;
+    Ok(user)
 }
 
 fn who(
@@ -123,6 +124,7 @@ fn who(
         address,
         certificate: None,
         tls: false,
+        trusted: false,
         cors: route.cors.as_deref(),
         now: (Instant::now(), SystemTime::now()),
     };

@@ -107,6 +107,7 @@ fn limit(
     Some(Limit {
         name: raw.rule_name.as_str().into(),
         rule: Rule::new(&raw.rule_name, quota, counts),
+        max_subjects: raw.max_subjects,
         subject,
         path,
         shadow: raw.mode == Mode::Shadow,
@@ -124,10 +125,7 @@ fn counts(
     let same = |limit: &&Arc<Limit>| *limit.name == *raw.rule_name && limit.subject == *subject;
     let kept = previous.and_then(|limits| limits.all.iter().find(same));
     match kept.filter(|limit| limit.rule.counts.holds_for(&quota)) {
-        Some(limit) => {
-            limit.rule.counts.set_max_subjects(raw.max_subjects);
-            (limit.rule.counts.clone(), limit.hasher.clone())
-        }
+        Some(limit) => (limit.rule.counts.clone(), limit.hasher.clone()),
         None => (Arc::new(Table::new(quota, raw.max_subjects, Instant::now())), RandomState::new()),
     }
 }
@@ -135,7 +133,8 @@ fn counts(
 impl RouteLimits {
     /// Those that hold for a path, and for a key that brings its own.
     pub fn holding<'a>(&'a self, path: &str, key: Option<&'a ApiKey>) -> SmallVec<[&'a Arc<Limit>; 4]> {
-        let of_key = key.into_iter().flat_map(|key| key.limits.iter());
+        let own = |limit: &&Arc<Limit>| !self.limits.iter().any(|other| Arc::ptr_eq(other, limit));
+        let of_key = key.into_iter().flat_map(|key| key.limits.iter().filter(own));
         self.limits.iter().chain(of_key).filter(|limit| limit.holds_for(path)).collect()
     }
 }
@@ -146,6 +145,9 @@ impl Limits {
         let mut found = Vec::new();
         for (index, name) in names.iter().enumerate() {
             match self.all.iter().find(|limit| *limit.name == **name) {
+                Some(_) if names.iter().take(index).any(|earlier| earlier == name) => {
+                    faults.add(Fault::saying(place.index(index), format!("{name:?} is listed twice")));
+                }
                 Some(limit) => found.extend(Some(limit).filter(|limit| self.is_active(limit)).cloned()),
                 None if faults.was_pruned(&Place::new("rate_limits")) => {}
                 None => {
@@ -158,6 +160,11 @@ impl Limits {
             }
         }
         found
+    }
+
+    /// Takes over for how many subjects limits are; a plan that did not come to serve must not.
+    pub fn settle_in(&self) {
+        self.all.iter().for_each(|limit| limit.rule.counts.set_max_subjects(limit.max_subjects));
     }
 
     /// Those that hold for a route: what it names, and what nothing names.

@@ -97,6 +97,7 @@ impl Live {
             &plan.routes.iter().map(|route| &*route.name).collect(),
             &plan.services.keys().map(|n| &**n).collect(),
         );
+        plan.edge.rates.settle_in();
         self.plan.store(Arc::new(plan));
         self.metrics.set_plan_revision(revision);
         self.revisions.send_replace(revision);

@@ -91,6 +91,8 @@ pub struct Edge {
     pub names: Arc<Names>,
     /// Where an ACME client writes its challenges.
     pub acme_webroot: Option<PathBuf>,
+    /// The access log shows whole addresses of clients.
+    pub shows_clients: bool,
     /// Request headers the access log shows.
     pub logged_headers: Box<[http::HeaderName]>,
 }

@@ -66,10 +66,17 @@ struct Outcome {
 }
 
 fn outcome(plan: &Plan, request: &Parts, from: Option<IpAddr>) -> Outcome {
-    let admit = |addresses: &Addresses| from.map_or(Ok(()), |_| addresses.admit(from));
+    let admit = |addresses: &Addresses, shadow: bool| match from.map_or(Ok(()), |_| addresses.admit(from)) {
+        Err(refusal) if !shadow => Err(refusal),
+        _ => Ok(()),
+    };
     let mut outcome = Outcome::default();
     let walked = plan.inspect(request).and_then(|asked| {
-        admit(&plan.edge.shields.addresses)?;
+        let front = &plan.edge.shields;
+        admit(&front.addresses, front.shadow)?;
+        if let Some(methods) = front.methods.as_ref().filter(|_| !front.shadow) {
+            methods.admit(&request.method)?;
+        }
         let route = match plan.decide(&asked, request)? {
             Decision::Route(route) => route,
             Decision::Own(_) => {
@@ -77,6 +84,7 @@ fn outcome(plan: &Plan, request: &Parts, from: Option<IpAddr>) -> Outcome {
                 return Ok(());
             }
             Decision::Preflight(route) => {
+                admit(&route.shield.addresses, route.shield.shadow)?;
                 (outcome.route, outcome.status) = (Some(route.name.to_string()), Some(204));
                 return Ok(());
             }
@@ -84,8 +92,10 @@ fn outcome(plan: &Plan, request: &Parts, from: Option<IpAddr>) -> Outcome {
         outcome.route = Some(route.name.to_string());
         outcome.auth = Some(if route.auth.is_some() { ExpectedAuth::Required } else { ExpectedAuth::Public });
         outcome.limits = route.limits.holding(&asked.path, None).iter().map(|limit| limit.name.to_string()).collect();
-        admit(&route.shield.addresses)?;
-        route.shield.admit_body(&request.headers, announces_body(&request.headers))?;
+        admit(&route.shield.addresses, route.shield.shadow)?;
+        if !route.shield.shadow {
+            route.shield.admit_body(&request.headers, announces_body(&request.headers))?;
+        }
         match &route.action {
             Action::Forward(service) => outcome.services.push(service.name.to_string()),
             Action::Split(split) => outcome.services.extend(split.services.iter().map(|s| s.name.to_string())),

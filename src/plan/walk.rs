@@ -5,12 +5,13 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, VIA};
+use http::header::{ALLOW, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, VIA};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Version};
 
 use super::route::Route;
 use super::{Edge, OwnPath, Plan};
+use crate::policy::auth::credential;
 use crate::policy::cors::preflight_method;
 use crate::policy::refusal::{Kind, Refusal};
 use crate::route::path::{canonicalise, has_encoded_reserved};
@@ -31,6 +32,7 @@ impl Plan {
     pub fn inspect<'a>(&self, request: &'a Parts) -> Result<Asked<'a>, Refusal> {
         check_connection(&request.headers)?;
         check_framing(&request.headers)?;
+        credential::only(&request.headers, &AUTHORIZATION)?;
         let host = host(request)?;
         let path = request.uri.path();
         if path == "*" && request.method == Method::OPTIONS {

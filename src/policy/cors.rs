@@ -104,6 +104,11 @@ impl Cors {
         }
     }
 
+    /// Whether pages of this origin may come with what browsers send by themselves.
+    pub fn trusts(&self, origin: &HeaderValue) -> bool {
+        self.credentials && self.admits(origin)
+    }
+
     /// Fills in the headers of a preflight's answer, 204. They are final: `decorate` is for all other responses.
     pub fn answer_preflight(&self, request: &HeaderMap, response: &mut HeaderMap) {
         let vary = if self.varies() { VARY_PREFLIGHT_AND_ORIGIN } else { VARY_PREFLIGHT };

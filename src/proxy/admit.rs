@@ -7,8 +7,8 @@ use http::header::RETRY_AFTER;
 use pingora_proxy::Session;
 
 use super::ctx::{Ctx, Forward};
-use super::limit;
 use super::patience::wait;
+use super::{attempt, limit};
 use crate::plan::route::Route;
 use crate::policy::refusal::{Kind, Refusal};
 use crate::upstream::breaker::Open;
@@ -16,7 +16,7 @@ use crate::upstream::gate::{Pass, Room};
 use crate::upstream::service::Service;
 
 /// Takes all that a request needs to reach its service, or nothing: the breaker is looked at first, room is taken or
-/// waited for, then a probe's leave, since it must not wait, and last the limits are charged, which nothing gives back.
+/// waited for, then a probe's leave and room at a target, and last the limits are charged, which nothing gives back.
 ///
 /// An error is the client's, which went while it waited.
 pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> pingora::Result<Result<(), Refusal>> {
@@ -29,6 +29,11 @@ pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> pingora::Result<Resu
         None => (None, began),
         Some((_, Some(pass))) => (Some(pass), began),
         Some((room, None)) => {
+            // Who is over a limit does not take others' places in the queue.
+            if let Err(refusal) = limit::look(session.downstream_session.req_header(), ctx).await {
+                return Ok(Err(refusal));
+            }
+            let (Some(route), Some(forward)) = (&ctx.route, &mut ctx.forward) else { return Ok(Ok(())) };
             let room = Room { queue: room.queue.within(route.timeouts.total), ..room };
             match Box::pin(queue(session, &forward.service, room)).await? {
                 Ok(pass) => (Some(pass), Instant::now()),
@@ -36,10 +41,14 @@ pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> pingora::Result<Resu
             }
         }
     };
+    let (Some(route), Some(forward)) = (&ctx.route, &mut ctx.forward) else { return Ok(Ok(())) };
     if let Err(refusal) = enter(route, forward, pass, now) {
         return Ok(Err(refusal));
     }
-    let charged = limit::charge(session.downstream_session.req_header(), ctx).await;
+    let charged = match attempt::reserve(session, ctx).await? {
+        Ok(()) => limit::charge(session.downstream_session.req_header(), ctx).await,
+        Err(refusal) => Err(refusal),
+    };
     settle_in(ctx, charged, now)
 }
 
@@ -47,7 +56,7 @@ pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> pingora::Result<Resu
 fn settle_in(ctx: &mut Ctx, charged: Result<(), Refusal>, now: Instant) -> pingora::Result<Result<(), Refusal>> {
     let (Some(route), Some(forward)) = (&ctx.route, &mut ctx.forward) else { return Ok(charged) };
     if charged.is_err() {
-        (forward.permit, forward.pass) = (None, None);
+        (forward.permit, forward.pass, forward.next) = (None, None, None);
     } else if route.retry.count > 0 {
         forward.service.budget.deposit(now);
     }

@@ -30,6 +30,19 @@ use crate::upstream::service::{NoSlot, Service};
 /// Attempts a request may take in all.
 pub const MAX_ATTEMPTS: usize = MOST_RETRIES as usize + 1;
 
+/// Takes the endpoint of the first attempt: whoever finds none is refused before it has spent anything.
+pub async fn reserve(session: &mut Session, ctx: &mut Ctx) -> Result<std::result::Result<(), Refusal>> {
+    let (Some(route), Some(forward)) = (&ctx.route, &mut ctx.forward) else { return Ok(Ok(())) };
+    let end = route.timeouts.total.map(|total| ctx.began.instant + total);
+    Ok(match next_slot(session, forward, end).await? {
+        Ok(slot) => {
+            forward.next = Some(Next { slot, wait: Duration::ZERO });
+            Ok(())
+        }
+        Err(refusal) => Err(refusal),
+    })
+}
+
 /// The way to the next endpoint to try.
 pub async fn next_peer(session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     let (Some(route), Some(forward)) = (&ctx.route, &mut ctx.forward) else {

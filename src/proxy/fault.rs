@@ -23,7 +23,10 @@ pub async fn answer(session: &mut Session, error: &Error, ctx: &mut Ctx) -> Fail
     let refusal = match (&ctx.failure, ctx.connection.as_ref().and_then(|connection| connection.fault()), late) {
         (Some(failure), ..) => failure.refusal.clone(),
         (None, Some(fault), _) => refusal(fault),
-        (None, None, Some(Late { kind, .. })) => Refusal::new(kind, kind.title),
+        (None, None, Some(Late { kind, .. })) => match ctx.route.as_ref().and_then(|route| route.auth.as_ref()) {
+            Some(auth) if kind == Kind::CREDENTIALS_INVALID => auth.expired(),
+            _ => Refusal::new(kind, kind.title),
+        },
         (None, None, None) => classify(error),
     };
     let cause = late.map_or_else(|| error.to_string(), |late| late.cause.to_owned());

@@ -23,7 +23,9 @@ use crate::listen::connection::Connection;
 use crate::plan::Edge;
 use crate::plan::address::Client;
 use crate::plan::route::HostSent;
-use crate::policy::auth::credential::{SUBPROTOCOL, TokenFrom, remove_cookie, remove_subprotocol};
+use crate::policy::auth::credential::{
+    SUBPROTOCOL, TokenFrom, asks_for_subprotocol, is_bearer, remove_cookie, remove_subprotocol,
+};
 use crate::policy::auth::{Method, RouteAuth};
 
 /// The client behind a connection.
@@ -104,7 +106,9 @@ fn introduce(upstream: &mut HeaderMap, ctx: &Ctx) {
 fn hide(upstream: &mut HeaderMap, auth: &RouteAuth, by: Method) {
     match by {
         Method::Jwt | Method::Introspection => {
-            upstream.remove(AUTHORIZATION);
+            if upstream.get(AUTHORIZATION).is_some_and(|field| is_bearer(field.as_bytes())) {
+                upstream.remove(AUTHORIZATION);
+            }
             if let Some(TokenFrom::Cookie(name)) = &auth.token_from {
                 remove_cookie(upstream, name);
             }
@@ -164,7 +168,9 @@ fn is_origin(name: &str) -> bool {
 fn nominated(headers: &HeaderMap) -> SmallVec<[HeaderName; 2]> {
     let protected = |name: &HeaderName| {
         let text = name.as_str();
-        matches!(text, "host" | "authorization" | "cookie" | "content-length" | "via") || is_origin(text)
+        let judged =
+            ["authorization", "content-encoding", "content-length", "content-type", "cookie", "host", "origin", "via"];
+        judged.contains(&text) || is_origin(text)
     };
     let names = headers.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     let names = names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
@@ -360,7 +366,7 @@ fn choose_protocol(session: &Session, response: &mut ResponseHeader, ctx: &Ctx) 
     let auth = ctx.route.as_ref().and_then(|route| route.auth.as_ref());
     let by_protocol = auth.is_some_and(|auth| auth.token_from == Some(TokenFrom::Subprotocol));
     if by_protocol
-        && session.req_header().headers.contains_key(SEC_WEBSOCKET_PROTOCOL)
+        && asks_for_subprotocol(&session.req_header().headers)
         && !response.headers.contains_key(SEC_WEBSOCKET_PROTOCOL)
     {
         response.insert_header(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL))?;

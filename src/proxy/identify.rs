@@ -44,6 +44,7 @@ fn visitor<'a>(request: &'a Parts, asked: &'a Asked<'_>, route: &'a Route, ctx: 
         address: ctx.client_address(),
         certificate: connection.and_then(|connection| connection.certificate.as_ref()),
         tls: connection.is_some_and(Connection::is_tls),
+        trusted: ctx.client.trusted,
         cors: route.cors.as_deref(),
         now: (ctx.began.instant, ctx.began.time),
     }
@@ -63,20 +64,23 @@ fn welcome(auth: &RouteAuth, route: &Route, user: User, ctx: &mut Ctx) {
 fn deny(auth: &RouteAuth, denial: Denial, ctx: &mut Ctx) -> Result<Option<Answer>, Refusal> {
     let metrics = auth.auth.metrics(denial.by);
     let refusal = match denial.why {
-        Why::Answer(_) if auth.shadow => Refusal::new(Kind::ACCESS_DENIED, "who was asked would have answered itself"),
-        Why::Answer(reply) => {
-            metrics.inspect(|metrics| metrics.refused.inc());
-            return Ok(Some(Answer::of_others(*reply)));
+        Why::Answer(reply, blame) => {
+            let refusal = Refusal::new(Kind::ACCESS_DENIED, "the service that decides has answered itself");
+            if !auth.shadow {
+                metrics.inspect(|metrics| metrics.refused.inc());
+                note(auth, blame, ctx);
+                ctx.fail(refusal, None);
+                return Ok(Some(Answer::of_others(*reply)));
+            }
+            refusal
         }
         Why::Unavailable(cause) => {
             metrics.inspect(|metrics| metrics.unavailable.inc());
-            ctx.cause = Some(cause);
+            ctx.cause = Some(cause).filter(|_| !auth.shadow);
             Refusal::from(Kind::AUTH_UNAVAILABLE).with_header(RETRY_AFTER, HeaderValue::from_static("1"))
         }
         Why::Refusal(refusal, blame) => {
-            if blame == Blame::Counted {
-                auth.auth.failures.note(ctx.client_address(), ctx.began.instant);
-            }
+            note(auth, blame, ctx);
             refusal
         }
     };
@@ -88,6 +92,13 @@ fn deny(auth: &RouteAuth, denial: Denial, ctx: &mut Ctx) -> Result<Option<Answer
     }
     metrics.filter(|_| told).inspect(|metrics| metrics.refused.inc());
     Err(refusal)
+}
+
+/// Counts a wrong credential, unless that is on trial: the budget is one for all routes.
+fn note(auth: &RouteAuth, blame: Blame, ctx: &Ctx) {
+    if blame == Blame::Counted && !auth.shadow {
+        auth.auth.failures.note(ctx.client_address(), ctx.began.instant);
+    }
 }
 
 /// Refuses a user who is not what the route asks for. Where nobody was recognised because that is on trial, nothing is asked.

@@ -1,5 +1,7 @@
 //! How often the client may come: all limits that hold are looked at, then all are charged or none.
 
+use std::time::Instant;
+
 use http::request::Parts;
 
 use super::ctx::Ctx;
@@ -8,6 +10,15 @@ use crate::policy::refusal::{Kind, Refusal};
 
 /// Charges a request, or refuses it.
 pub async fn charge(request: &Parts, ctx: &mut Ctx) -> Result<(), Refusal> {
+    decide(request, ctx, true).await
+}
+
+/// Refuses a request that could not be charged. Nothing is counted, and nothing told if it could be.
+pub async fn look(request: &Parts, ctx: &mut Ctx) -> Result<(), Refusal> {
+    decide(request, ctx, false).await
+}
+
+async fn decide(request: &Parts, ctx: &mut Ctx, charge: bool) -> Result<(), Refusal> {
     let Some(route) = ctx.route.clone() else { return Ok(()) };
     let path = ctx.canonical_path.as_deref().unwrap_or(request.uri.path());
     let user = ctx.user.clone();
@@ -22,13 +33,17 @@ pub async fn charge(request: &Parts, ctx: &mut Ctx) -> Result<(), Refusal> {
         headers: &request.headers,
     };
     let charges: Charges = limits.iter().map(|limit| limit.charge(&counted, route.limits.shadow)).collect();
-    let decision = route.edge.ledger.charge(&charges, std::time::Instant::now()).decision().await;
+    let (ledger, now) = (&route.edge.ledger, Instant::now());
+    let answer = if charge { ledger.charge(&charges, now) } else { ledger.look(&charges, now) };
+    let decision = answer.decision().await;
+    if !charge && decision.admitted {
+        return Ok(());
+    }
     let trials = note(&limits, &charges, &decision);
     let (headers, refusal) = told(&limits, &charges, &decision, route.edge.limit_headers, ctx.began.time);
-    let trial = (!trials.is_empty()).then(|| Refusal::from(Kind::RATE_LIMITED).for_rules(trials));
     ctx.limits = Some(Box::new(headers));
-    if let Some(trial) = trial {
-        ctx.would_refuse(&trial);
+    if !trials.is_empty() {
+        ctx.would_refuse(&Refusal::from(Kind::RATE_LIMITED).for_rules(trials));
     }
     refusal.map_or(Ok(()), Err)
 }

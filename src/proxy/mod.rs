@@ -104,7 +104,8 @@ impl Proxy {
             Decision::Own(own) => Ok(Next::Answer(self.own_answer(own)).into()),
             Decision::Preflight(route) => {
                 ctx.route = Some(route.clone());
-                route.shield.addresses.admit(ctx.client_address())?;
+                let judged = route.shield.addresses.admit(ctx.client_address());
+                on_trial(judged, route.shield.shadow, ctx)?;
                 Ok(Next::Answer(Answer::preflight()).into())
             }
             Decision::Route(route) => {
@@ -203,8 +204,7 @@ fn forward(route: &Route, asked: &Asked, request: &Parts, ctx: &Ctx) -> Result<O
 /// Whose requests stay together: the user's; where nobody was asked, those with one certificate.
 fn who(ctx: &Ctx) -> Who<'_> {
     let certificate = ctx.connection.as_ref().and_then(|connection| connection.certificate.as_ref());
-    let user = ctx.user.as_ref().map(|user| &user.identity).filter(|user| !user.subject.is_empty());
-    let user = user.map(|user| (user.issuer.as_bytes(), user.subject.as_bytes()));
+    let user = ctx.user.as_ref().and_then(|user| user.identity.name());
     let user = user.or(certificate.map(|certificate| (&b"certificate"[..], certificate.fingerprint.as_bytes())));
     Who { address: ctx.client_address(), user }
 }

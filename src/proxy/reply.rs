@@ -92,6 +92,7 @@ impl Answer {
         let mut headers = refusal.headers.clone();
         headers.extend([
             (CONTENT_TYPE, HeaderValue::from_static("application/grpc")),
+            (CACHE_CONTROL, HeaderValue::from_static("no-store")),
             (HeaderName::from_static("grpc-status"), HeaderValue::from(u16::from(kind.grpc_status))),
             (HeaderName::from_static("grpc-message"), message.unwrap_or(HeaderValue::from_static(kind.code))),
             (ERROR_CODE, HeaderValue::from_static(kind.code)),

@@ -119,8 +119,13 @@ fn record(ctx: &Ctx, event: &Event) {
     }
 }
 
-fn user(ctx: &Ctx) -> Option<&str> {
-    ctx.user.as_ref().map(|user| &*user.identity.subject)
+fn user(ctx: &Ctx) -> Option<(&str, &str)> {
+    ctx.user.as_ref().map(|user| (&*user.identity.subject, &*user.identity.issuer))
+}
+
+/// Whether the access log shows whole addresses: what it hides is not shown elsewhere.
+fn shows_clients(ctx: &Ctx) -> bool {
+    ctx.route.as_ref().map_or_else(|| ctx.shared.live.plan().edge.shows_clients, |route| route.edge.shows_clients)
 }
 
 /// What is kept of a request that was refused, or would have been.
@@ -128,7 +133,6 @@ fn refused(ctx: &Ctx, event: &Event) -> Refused {
     let facts = &event.facts;
     let text = |text: Option<&str>| text.map(String::from);
     let refusal = ctx.failure.as_ref().map(|failure| &failure.refusal);
-    let user = ctx.user.as_ref().map(|user| &user.identity);
     Refused {
         request_id: event.request_id.into(),
         time: Timestamp::try_from(facts.started).map(|time| time.to_string()).unwrap_or_default(),
@@ -136,8 +140,8 @@ fn refused(ctx: &Ctx, event: &Event) -> Refused {
         path: event.path.into(),
         route: text(event.route),
         target_service: text(event.service),
-        client_ip: facts.client.map(|address| address.to_string()),
-        user_id: user.map(|user| format!("{} ({})", user.subject, user.issuer)),
+        client_ip: facts.client.filter(|_| shows_clients(ctx)).map(|address| address.to_string()),
+        user_id: event.user.map(|(user, issuer)| format!("{user} ({issuer})")),
         status_code: facts.status,
         error_code: refusal.map(|refusal| refusal.kind.code.into()),
         detail: refusal.map(|refusal| refusal.detail.to_string()),

@@ -65,8 +65,8 @@ pub struct Event<'a> {
     pub route: Option<&'a str>,
     /// The service the request was for.
     pub service: Option<&'a str>,
-    /// The user, if one is known.
-    pub user: Option<&'a str>,
+    /// The user, if one is known, and who says so.
+    pub user: Option<(&'a str, &'a str)>,
     /// The cause of an error, for the log only.
     pub error_message: Option<&'a str>,
     /// What policies on trial would have refused it for.
@@ -88,6 +88,7 @@ pub(super) enum Text {
     Route,
     Service,
     User,
+    Issuer,
     ErrorMessage,
     WouldRefuse,
     UserAgent,
@@ -143,7 +144,8 @@ impl<'a> Event<'a> {
             self.host.as_bytes(),
             bytes_of(self.route),
             bytes_of(self.service),
-            bytes_of(self.user),
+            bytes_of(self.user.map(|(user, _)| user)),
+            bytes_of(self.user.map(|(_, issuer)| issuer)),
             bytes_of(self.error_message),
             bytes_of(self.would_refuse),
             self.header(&USER_AGENT),

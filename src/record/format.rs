@@ -58,6 +58,7 @@ impl Format {
         text(out, "route", record.text(Text::Route));
         text(out, "target_service", record.text(Text::Service));
         text(out, "user_id", record.text(Text::User));
+        text(out, "user_issuer", record.text(Text::Issuer));
         text(out, "client_ip", self.client(record).as_bytes());
         number(out, "status_code", facts.status.into());
         milliseconds(out, "response_time", facts.duration);
@@ -298,7 +299,7 @@ mod tests {
             query: None,
             route: None,
             service: None,
-            user: Some("u-1"),
+            user: Some(("u-1", "https://id")),
             error_message: Some("refused"),
             would_refuse: Some("rate_limited:login"),
             ..event(&none)
@@ -312,7 +313,7 @@ mod tests {
         }
         assert_eq!(written["error_code"], "upstream_closed");
         assert_eq!(written["error_message"], "refused");
-        assert_eq!(written["user_id"], "u-1");
+        assert_eq!((&written["user_id"], &written["user_issuer"]), (&"u-1".into(), &"https://id".into()));
         assert_eq!(written["would_refuse"], "rate_limited:login");
         assert_eq!(written["truncated"], true);
     }

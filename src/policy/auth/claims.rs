@@ -32,8 +32,8 @@ pub struct Demands {
 /// What a good token says of its bearer.
 #[derive(Debug)]
 pub struct Holder {
-    subject: Box<str>,
-    expires: SystemTime,
+    /// The user.
+    pub subject: Box<str>,
     /// Until when it is taken.
     pub until: SystemTime,
 }
@@ -62,18 +62,18 @@ impl Demands {
         if now >= until {
             return Err(Rejection::Expired);
         }
-        Ok(Holder { subject, expires, until })
+        Ok(Holder { subject, until })
     }
 
     /// Who the bearer is.
-    pub fn identity(&self, holder: Holder, issuer: Arc<str>, claims: Claims) -> Identity {
+    pub fn identity(&self, subject: Box<str>, until: Option<SystemTime>, issuer: Arc<str>, claims: Claims) -> Identity {
         Identity {
             issuer,
-            subject: holder.subject,
+            subject,
             roles: texts(claim(&claims, &self.roles)),
             scopes: texts(claims.get("scope").or_else(|| claims.get("scp"))),
             claims,
-            expires: Some(holder.expires),
+            expires: until,
             ..Identity::default()
         }
     }
@@ -216,8 +216,8 @@ mod tests {
         let demands = Demands { roles: "realm.roles".into(), ..demands() };
         let holder = demands.check(&claims, UNIX_EPOCH + Duration::from_secs(NOW)).unwrap();
         assert_eq!(holder.until, UNIX_EPOCH + Duration::from_secs(NOW + 90));
-        let identity = demands.identity(holder, "i".into(), claims);
+        let identity = demands.identity(holder.subject, Some(holder.until), "i".into(), claims);
         assert_eq!((identity.roles.join(" "), identity.scopes.join(" ")), ("a b".into(), "r".into()));
-        assert_eq!(identity.expires, Some(UNIX_EPOCH + Duration::from_secs(NOW + 60)));
+        assert_eq!(identity.expires, Some(UNIX_EPOCH + Duration::from_secs(NOW + 90)));
     }
 }

@@ -54,7 +54,7 @@ pub fn token<'a>(headers: &'a HeaderMap, also: Option<&TokenFrom>) -> Result<Opt
         }
     }
     Ok(match also {
-        Some(TokenFrom::Cookie(name)) => cookie(headers, name.as_bytes()).map(|text| Token { text, ambient: true }),
+        Some(TokenFrom::Cookie(name)) => cookie(headers, name.as_bytes())?.map(|text| Token { text, ambient: true }),
         Some(TokenFrom::Subprotocol) => after_subprotocol(headers).map(|text| Token { text, ambient: false }),
         None => None,
     })
@@ -64,9 +64,23 @@ pub fn token<'a>(headers: &'a HeaderMap, also: Option<&TokenFrom>) -> Result<Opt
 pub fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Refusal> {
     let mut fields = headers.get_all(name).iter();
     match (fields.next(), fields.next()) {
-        (_, Some(_)) => Err(Refusal::malformed("credentials_repeated", "more than one credential of a kind")),
+        (_, Some(_)) => Err(repeated()),
         (field, None) => Ok(field),
     }
+}
+
+fn repeated() -> Refusal {
+    Refusal::malformed("credentials_repeated", "more than one credential of a kind")
+}
+
+/// Whether a field of Authorization holds a token.
+pub fn is_bearer(field: &[u8]) -> bool {
+    bearer(field).is_some()
+}
+
+/// Whether a client asks for the protocol that its token comes in.
+pub fn asks_for_subprotocol(headers: &HeaderMap) -> bool {
+    protocols(headers).any(|protocol| protocol == SUBPROTOCOL.as_bytes())
 }
 
 fn bearer(field: &[u8]) -> Option<&[u8]> {
@@ -76,10 +90,14 @@ fn bearer(field: &[u8]) -> Option<&[u8]> {
     (scheme.eq_ignore_ascii_case(b"bearer") && parted).then_some(token)
 }
 
-fn cookie<'a>(headers: &'a HeaderMap, name: &[u8]) -> Option<&'a [u8]> {
+/// Two cookies of that name are refused: the upstream may read the other one.
+fn cookie<'a>(headers: &'a HeaderMap, name: &[u8]) -> Result<Option<&'a [u8]>, Refusal> {
     let pairs = headers.get_all(COOKIE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
     let mut values = pairs.filter_map(|pair| pair.trim_ascii().strip_prefix(name)?.strip_prefix(b"="));
-    values.next().filter(|value| !value.is_empty())
+    match (values.next(), values.next()) {
+        (_, Some(_)) => Err(repeated()),
+        (value, None) => Ok(value.filter(|value| !value.is_empty())),
+    }
 }
 
 fn protocols(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
@@ -131,7 +149,8 @@ mod tests {
     #[test]
     fn a_token_is_where_it_may_be() {
         let (cookie, protocol) = (TokenFrom::Cookie("session".into()), TokenFrom::Subprotocol);
-        let cases: &[(&[(&'static str, &str)], Option<&TokenFrom>, Option<&str>)] = &[
+        type Case<'a> = (&'a [(&'static str, &'a str)], Option<&'a TokenFrom>, Option<&'a str>);
+        let cases: &[Case] = &[
             (&[], None, None),
             (&[("authorization", "Bearer a.b.c")], None, Some("a.b.c")),
             (&[("authorization", "bEARER   a")], None, Some("a")),
@@ -140,7 +159,7 @@ mod tests {
             (&[("authorization", "Bearera")], None, None),
             (&[("authorization", "Basic eDp5")], None, None),
             (&[("authorization", "Bearer a b")], None, Some("a b")),
-            (&[("cookie", "x=1; session=tok; session=other")], Some(&cookie), Some("tok")),
+            (&[("cookie", "x=1; session=tok")], Some(&cookie), Some("tok")),
             (&[("cookie", "xsession=tok; sessionx=1; session=")], Some(&cookie), None),
             (&[("cookie", "session=tok")], None, None),
             (&[("cookie", "session=tok"), ("authorization", "Bearer a")], Some(&cookie), Some("a")),
@@ -161,6 +180,8 @@ mod tests {
         }
         let twice = headers(&[("authorization", "Bearer a"), ("authorization", "Basic b")]);
         assert_eq!(token(&twice, None).unwrap_err().kind.status, 400);
+        let twice = headers(&[("cookie", "session=tok; a=1"), ("cookie", "session=tok")]);
+        assert_eq!(token(&twice, Some(&cookie)).unwrap_err().kind.status, 400);
     }
 
     #[test]

@@ -86,15 +86,17 @@ impl Forward {
     }
 }
 
-/// What it is told of a request beside its headers: the path is the one that is sent upstream, not another spelling of it.
+/// What it is told of a request beside its headers: the path is the one that its route was chosen by, not another spelling of it.
 fn tell(visitor: &Visitor, headers: &mut HeaderMap) {
     let request = visitor.request;
     let uri = request.uri.query().map_or(visitor.path.to_owned(), |query| format!("{}?{query}", visitor.path));
-    let host = request.headers.get(HOST).cloned();
+    let said = |name: &str| request.headers.get(name).filter(|_| visitor.trusted).cloned();
+    let host = said("x-forwarded-host").or_else(|| request.headers.get(HOST).cloned());
+    let scheme = || HeaderValue::from_static(if visitor.tls { "https" } else { "http" });
     let authority = || request.uri.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
     let told = [
         ("x-forwarded-method", HeaderValue::from_str(request.method.as_str()).ok()),
-        ("x-forwarded-proto", Some(HeaderValue::from_static(if visitor.tls { "https" } else { "http" }))),
+        ("x-forwarded-proto", said("x-forwarded-proto").or_else(|| Some(scheme()))),
         ("x-forwarded-host", host.or_else(authority)),
         ("x-forwarded-uri", HeaderValue::from_str(&uri).ok()),
         ("x-forwarded-for", visitor.address.and_then(|address| HeaderValue::from_str(&address.to_string()).ok())),

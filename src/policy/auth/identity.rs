@@ -29,6 +29,13 @@ pub struct Identity {
     pub told: OnceLock<Told>,
 }
 
+impl Identity {
+    /// What tells the user from all others; nobody who has no name.
+    pub fn name(&self) -> Option<(&[u8], &[u8])> {
+        (!self.subject.is_empty()).then_some((self.issuer.as_bytes(), self.subject.as_bytes()))
+    }
+}
+
 /// The value a dotted name leads to: `org.id` is the member `id` of the member `org`, if there is no member `org.id`.
 pub fn claim<'c>(claims: &'c Claims, name: &str) -> Option<&'c Value> {
     claims.get(name).or_else(|| {

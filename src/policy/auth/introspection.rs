@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::header::ACCEPT;
 use http::{Method, StatusCode};
+use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use reqwest::{RequestBuilder, Url};
 use serde_json::Value;
@@ -19,14 +20,17 @@ use super::identity::{Claims, Identity, claim, text, texts};
 use super::remote::{Remote, Unavailable};
 use crate::config::model::IntrospectionStyle;
 
-/// Answers that are kept.
-const KEPT: usize = 50_000;
+/// How many bytes all answers that are kept may weigh, and how many answers that usually are.
+const CAPACITY: u64 = 16 << 20;
+const USUAL: usize = 8192;
+/// How far clocks may differ.
+const LEEWAY: Duration = Duration::from_secs(30);
 
 /// Who is asked about tokens.
 pub struct Introspection {
     settings: Settings,
     remote: Remote,
-    known: Cache<Hash, Answer>,
+    known: Cache<Hash, Answer, Bytes>,
 }
 
 /// How it is asked.
@@ -47,10 +51,20 @@ pub struct Settings {
 }
 
 #[derive(Clone)]
+struct Bytes;
+
+impl Weighter<Hash, Answer> for Bytes {
+    fn weight(&self, _: &Hash, answer: &Answer) -> u64 {
+        answer.weight
+    }
+}
+
+#[derive(Clone)]
 struct Answer {
     /// `None` if the token is not good.
     user: Option<Arc<Identity>>,
     until: Instant,
+    weight: u64,
 }
 
 /// What there is about a token.
@@ -66,7 +80,7 @@ impl Introspection {
     /// Asks by this client.
     pub fn new(settings: Settings, client: Client) -> Self {
         let remote = Remote::new("introspection", settings.url.clone(), settings.timeout, client);
-        Introspection { settings, remote, known: Cache::new(KEPT) }
+        Introspection { settings, remote, known: Cache::with_weighter(USUAL, CAPACITY, Bytes) }
     }
 
     /// How it is asked.
@@ -95,7 +109,9 @@ impl Introspection {
         let life = user.as_ref().and_then(|user| user.expires).map(|end| end.duration_since(now).unwrap_or_default());
         let user = user.filter(|_| life.is_none_or(|life| !life.is_zero()));
         let holds = life.unwrap_or(self.settings.holds).min(self.settings.holds);
-        Ok(Answer { user: user.map(Arc::new), until: Instant::now() + holds })
+        // Parsed, a text takes several times its length.
+        let weight = 512 + 8 * reply.body.len() as u64;
+        Ok(Answer { user: user.map(Arc::new), until: Instant::now() + holds, weight })
     }
 
     fn question(&self, token: &str) -> RequestBuilder {
@@ -118,7 +134,7 @@ impl Introspection {
         let bearer = self.settings.style == IntrospectionStyle::Bearer;
         match reply.status {
             StatusCode::OK => {}
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if bearer => return Ok(None),
+            StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if bearer => return Ok(None),
             status => return Err(Unavailable(format!("it answered {status}"))),
         }
         let no_object = || Unavailable("its answer is no JSON object".into());
@@ -138,14 +154,15 @@ impl Introspection {
         let subject = subject.filter(|subject| !subject.is_empty() && !subject.chars().any(char::is_control));
         let subject = subject.ok_or_else(|| Unavailable("its answer names no user".into()))?;
         let time = |name: &str| match claims.get(name) {
-            Some(time) => {
+            Some(time) if !time.is_null() => {
                 time.as_f64().and_then(seconds).map(Some).ok_or(Unavailable(format!("its {name} is no time")))
             }
-            None => Ok(None),
+            _ => Ok(None),
         };
         let (expires, begins) = (time("exp")?, time("nbf")?);
         // What has not begun is as over.
-        let expires = if begins.is_some_and(|begins| begins > SystemTime::now()) { Some(UNIX_EPOCH) } else { expires };
+        let expires =
+            if begins.is_some_and(|begins| begins > SystemTime::now() + LEEWAY) { Some(UNIX_EPOCH) } else { expires };
         Ok(Identity {
             issuer: claims.get("iss").and_then(Value::as_str).unwrap_or("introspection").into(),
             subject,

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::cache::{Cache, Seen};
 use super::claims::{Demands, Holder};
-use super::identity::Identity;
+use super::identity::{Claims, Identity};
 use super::key_set::{KeySet, Verified};
 use super::provider::{Doubt, Provider, Want};
 use super::rejection::Rejection;
@@ -85,9 +85,16 @@ impl Issuers {
         &self.providers
     }
 
-    /// The first issuer that has a name.
+    /// The name of the first issuer that has one.
     pub fn first_name(&self) -> Option<&str> {
         self.entries.iter().find_map(|entry| entry.demands.issuer.as_deref())
+    }
+
+    /// The user of a token of an issuer, the first one if it is not listed, that would say this.
+    pub fn pretended(&self, issuer: &str, subject: &str, claims: Claims) -> Option<Identity> {
+        let named = |entry: &&Entry| entry.demands.issuer.as_deref() == Some(issuer);
+        let entry = self.entries.iter().find(named).or(self.entries.first())?;
+        Some(entry.demands.identity(subject.into(), None, issuer.into(), claims))
     }
 
     /// About how many bytes the tokens weigh that are remembered.
@@ -144,7 +151,7 @@ impl Issuers {
                 Found::Good { holder, generation } => {
                     let until = holder.until;
                     let issuer = self.issuer_of(entry, iss.as_ref());
-                    let identity = Arc::new(entry.demands.identity(holder, issuer, token.claims));
+                    let identity = Arc::new(entry.demands.identity(holder.subject, Some(until), issuer, token.claims));
                     self.cache.keep(text, Seen { identity: identity.clone(), until, entry: index, generation });
                     return Verdict::Accepted(identity);
                 }
@@ -237,6 +244,8 @@ fn look_up(provider: &Arc<Provider>, text: &str, token: &Token, settled: Rejecti
     match provider.want(doubt) {
         Want::Fetch => Found::Ask(Question { provider: provider.clone(), doubt }),
         Want::Settled => Found::Bad(settled),
+        // Which key it means it does not say: all there are were tried, and that is worth no more of them.
+        Want::Later if token.kid.is_none() && settled == Rejection::Signature => Found::Bad(settled),
         Want::Later => Found::Bad(Rejection::Unavailable),
     }
 }

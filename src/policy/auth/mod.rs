@@ -7,8 +7,8 @@
 //! Signed tokens: `issuer` judges them with `token` (read), `key` and `key_set` (whose keys), `claims` (what it must say)
 //! and `cache` (seen before); `provider` fetches keys through `fetch`; `compile` makes all that from the configuration.
 //!
-//! A token that was verified lately passes before the budget of failures is looked at: its user shall not suffer from
-//! neighbours behind the same address.
+//! Who is known without work (a token that was verified lately, a key that there is) passes before the budget of failures is
+//! looked at: nobody shall suffer from neighbours behind the same address.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use std::time::{Instant, SystemTime};
 
 use http::header::{HOST, ORIGIN, UPGRADE, WWW_AUTHENTICATE};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method as HttpMethod};
+use http::{HeaderName, HeaderValue, Method as HttpMethod, StatusCode};
 use smallvec::SmallVec;
 
 use super::cors::Cors;
@@ -33,6 +33,7 @@ use introspection::{Introspection, Opinion};
 use issuer::{Issuers, Verdict};
 use rejection::Rejection;
 use remote::Unavailable;
+use token::LONGEST;
 use told::Telling;
 
 pub mod api_key;
@@ -128,6 +129,8 @@ pub struct Visitor<'a> {
     pub certificate: Option<&'a ClientCertificate>,
     /// It came over TLS.
     pub tls: bool,
+    /// What the peer says of where the request came from is believed.
+    pub trusted: bool,
     /// Which pages may use the route.
     pub cors: Option<&'a Cors>,
     /// Now.
@@ -180,7 +183,7 @@ pub enum Why {
     /// It is refused. The credential was wrong, if that is to be counted.
     Refusal(Refusal, Blame),
     /// Who was asked answers the client itself.
-    Answer(Box<fetch::Answer>),
+    Answer(Box<fetch::Answer>, Blame),
     /// Nobody could tell; why not is for the log.
     Unavailable(String),
 }
@@ -242,7 +245,11 @@ impl RouteAuth {
                 Method::Jwt | Method::Introspection => self.by_token(visitor),
                 Method::ApiKey => self.by_key(visitor),
                 Method::Certificate => self.by_certificate(visitor),
-                Method::Forward => Ok(Some(Judgement::Pending(Question::Request))),
+                Method::Forward => self
+                    .auth
+                    .failures
+                    .admit(visitor.address, visitor.now.0)
+                    .map(|()| Some(Judgement::Pending(Question::Request))),
             };
             match judged {
                 Ok(None) => {}
@@ -278,7 +285,15 @@ impl RouteAuth {
         if let Some(identity) = issuers.and_then(|issuers| issuers.recognise(text, visitor.now.1)) {
             return Ok(Some(Judgement::Known(User::known(identity, Method::Jwt))));
         }
+        let introspection = self.auth.introspection.as_ref().filter(|_| self.takes(Method::Introspection));
+        if let Some(Opinion::Good(identity)) = introspection.and_then(|introspection| introspection.known(text)) {
+            return Ok(Some(Judgement::Known(User::known(identity, Method::Introspection))));
+        }
         self.auth.failures.admit(visitor.address, visitor.now.0)?;
+        if !(1..=LONGEST).contains(&text.len()) {
+            let why = if text.is_empty() { Rejection::Malformed } else { Rejection::TooLong };
+            return Ok(Some(self.invalid(Method::Jwt, why.sentence())));
+        }
         let verdict = issuers.map(|issuers| issuers.judge(text, visitor.now.1));
         Ok(Some(self.by_verdict(verdict.unwrap_or(Verdict::Foreign(Rejection::Issuer)), text)))
     }
@@ -308,14 +323,12 @@ impl RouteAuth {
     fn by_key<'a>(&self, visitor: &Visitor<'a>) -> Result<Option<Judgement<'a>>, Refusal> {
         let Some(keys) = &self.auth.api_keys else { return Ok(None) };
         let Some(key) = credential::only(&visitor.request.headers, &keys.header)? else { return Ok(None) };
+        if let Some(key) = keys.find(key.as_bytes(), visitor.now.1) {
+            let user = User::known(key.owner.clone(), Method::ApiKey);
+            return Ok(Some(Judgement::Known(User { key: Some(key.clone()), ..user })));
+        }
         self.auth.failures.admit(visitor.address, visitor.now.0)?;
-        Ok(Some(match keys.find(key.as_bytes(), visitor.now.1) {
-            Some(key) => {
-                let user = User::known(key.owner.clone(), Method::ApiKey);
-                Judgement::Known(User { key: Some(key.clone()), ..user })
-            }
-            None => self.invalid(Method::ApiKey, "there is no such key, or it has ended"),
-        }))
+        Ok(Some(self.invalid(Method::ApiKey, "there is no such key, or it has ended")))
     }
 
     fn by_certificate<'a>(&self, visitor: &Visitor<'a>) -> Result<Option<Judgement<'a>>, Refusal> {
@@ -356,7 +369,12 @@ impl RouteAuth {
         let Some(forward) = &self.auth.forward else { return Err(denied(None, self.missing(), Blame::None)) };
         match forward.ask(visitor).await {
             Ok(Decision::Pass(identity, told)) => Ok(User { told: told.into(), ..User::known(Arc::new(identity), by) }),
-            Ok(Decision::Answer(reply)) => Err(Denial { by: Some(by), why: Why::Answer(Box::new(reply)) }),
+            Ok(Decision::Answer(reply)) => {
+                let shown = forward.settings().sent.iter().any(|name| visitor.request.headers.contains_key(name));
+                let wrong = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&reply.status);
+                let blame = if shown && wrong { Blame::Counted } else { Blame::None };
+                Err(Denial { by: Some(by), why: Why::Answer(Box::new(reply), blame) })
+            }
             Err(Unavailable(why)) => Err(unavailable(by, format!("forward authentication: {why}"))),
         }
     }
@@ -382,6 +400,12 @@ impl RouteAuth {
 
     fn missing(&self) -> Refusal {
         self.challenged(Refusal::new(Kind::CREDENTIALS_MISSING, "this needs credentials"), None)
+    }
+
+    /// The refusal of a request that outlived the credential by which it was let in.
+    pub fn expired(&self) -> Refusal {
+        let error = "error=\"invalid_token\", error_description=\"the token has expired\"";
+        self.challenged(Refusal::new(Kind::CREDENTIALS_INVALID, "the credential has expired"), Some(error))
     }
 
     /// The refusal of a user who is not what a route asks for (RFC 6750 3.1).
@@ -449,7 +473,7 @@ fn check_origin(token: &Token, visitor: &Visitor) -> Result<(), Refusal> {
     let host = headers.get(HOST).map(HeaderValue::as_bytes).or(uri.authority().map(|host| host.as_str().as_bytes()));
     let own = origin.as_bytes().splitn(3, |byte| *byte == b'/').nth(2);
     if host.is_some_and(|host| own.is_some_and(|own| own.eq_ignore_ascii_case(host)))
-        || visitor.cors.is_some_and(|cors| cors.admits(origin))
+        || visitor.cors.is_some_and(|cors| cors.trusts(origin))
     {
         return Ok(());
     }

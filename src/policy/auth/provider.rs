@@ -204,7 +204,8 @@ impl Provider {
     /// The address or the issuer.
     pub fn name(&self) -> &str {
         match &self.settings.source {
-            Source::Keys(url) => url.as_str(),
+            // A query may hold a secret.
+            Source::Keys(url) => url.as_str().split('?').next().unwrap_or_default(),
             Source::Issuer(issuer) => issuer,
         }
     }

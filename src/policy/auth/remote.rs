@@ -9,7 +9,7 @@ use reqwest::{RequestBuilder, Url};
 use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 
-use super::fetch::{Answer, Client};
+use super::fetch::{Answer, Client, Failure};
 use crate::upstream::breaker::{Breaker, Failures, Policy, Transition, Verdict};
 
 /// Questions under way at a time; more wait for their turn.
@@ -64,12 +64,22 @@ impl Remote {
         // A client that goes takes its question back: that says nothing about the service.
         let permit = self.breaker.admit(Instant::now()).map_err(|_| left_alone())?;
         let left = deadline.saturating_duration_since(Instant::now());
+        if left < self.timeout / 4 {
+            return Err(Unavailable("too many questions at a time".into()));
+        }
         let answer = self.client.send(question, left, LONGEST_ANSWER).await;
+        // One answer that is too long says nothing of the next.
+        let too_long = matches!(answer, Err(Failure::TooLong(_)));
         let answer = answer.map_err(|failure| Unavailable(failure.to_string())).and_then(|answer| {
             let failed = answer.status.is_server_error();
             if failed { Err(Unavailable(format!("it answered {}", answer.status))) } else { Ok(answer) }
         });
-        permit.settle(if answer.is_ok() { Verdict::Success } else { Verdict::Failure }, Instant::now());
+        let verdict = match &answer {
+            Ok(_) => Verdict::Success,
+            Err(_) if too_long => Verdict::Neutral,
+            Err(_) => Verdict::Failure,
+        };
+        permit.settle(verdict, Instant::now());
         answer
     }
 }

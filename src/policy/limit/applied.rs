@@ -23,6 +23,8 @@ pub struct Limit {
     pub name: Arc<str>,
     /// What each subject may spend, and what was spent.
     pub rule: Rule,
+    /// For how many subjects it counts exactly.
+    pub max_subjects: u32,
     /// Whose requests are counted together.
     pub subject: Subject,
     /// The only paths it holds for.
