@@ -457,7 +457,8 @@ async fn an_address_that_guesses_has_to_wait() {
 async fn a_stream_ends_with_its_token() {
     let origin = Origin::start().await;
     let routes = "  - { name: events, path_pattern: /sse/*, target_url: \"{origin}\", close_at_expiry: true }\n";
-    let gateway = gateway(&origin, &by_secret(""), routes).await;
+    let auth = format!("{{ jwt: [{{ secret: \"{SECRET}\", leeway: 1s }}] }}");
+    let gateway = gateway(&origin, &auth, routes).await;
     let began = std::time::Instant::now();
     let short = token(json!({ "exp": now() + 2 }));
     let cut = gateway.h1().await.send(bearing(&short, "/sse/40")).await.unwrap();

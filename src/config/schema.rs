@@ -107,6 +107,7 @@ mod tests {
             "tenant",
             "plan",
             "sub",
+            "groups",
         ];
         let undescribed: Vec<_> = shown.difference(&described).filter(|key| !names.contains(&key.as_str())).collect();
         assert!(undescribed.is_empty(), "not in the schema: {undescribed:?}");

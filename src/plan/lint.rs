@@ -16,6 +16,8 @@ pub fn lint(config: &Config, plan: &Plan, faults: &mut Faults) {
     unverified_upstreams(config, faults);
     public_administration(config, faults);
     closed_shields(config, plan, faults);
+    unanswered_preflights(config, plan, faults);
+    believed_identity(config, plan, faults);
 }
 
 fn shadowed_routes(config: &Config, plan: &Plan, faults: &mut Faults) {
@@ -96,6 +98,50 @@ fn closed_shields(config: &Config, plan: &Plan, faults: &mut Faults) {
         if addresses.is_closed() {
             let hint = "deny wins over allow: to let only some pass, list them under allow alone";
             faults.warn(Fault::saying(place.key("deny"), "no client passes").with_hint(hint));
+        }
+    }
+}
+
+/// Routes whose preflights can't be what a page needs: they bring no credentials and no header but the names of those to come.
+fn unanswered_preflights(config: &Config, plan: &Plan, faults: &mut Faults) {
+    for ((index, raw), route) in active(config).zip(&plan.routes) {
+        let place = Place::new("routes").index(index);
+        if route.cors.is_some() && !raw.headers.is_empty() {
+            let text = "preflights do not bring these headers, so that they are not this route's";
+            let hint = "tell the versions apart by path, if web pages are to use them";
+            faults.warn(Fault::saying(place.key("headers"), text).with_hint(hint));
+        }
+        if raw.cors.as_ref().is_some_and(|cors| !cors.enabled.0) && route.auth.is_some() {
+            let text = "preflights bring no credentials, and are refused before the service could answer them";
+            faults.warn(Fault::saying(place.key("cors"), text).with_hint("leave cors to the gateway here"));
+        }
+    }
+    let options = |methods: &[String]| methods.is_empty() || methods.iter().any(|method| method == "OPTIONS");
+    if !options(&config.shields.methods) && plan.routes.iter().any(|route| route.cors.is_some()) {
+        faults.warn(Fault::saying(Place::new("shields").key("methods"), "without OPTIONS every preflight is refused"));
+    }
+}
+
+/// Headers that are deleted from what clients send, where something is to be decided by what clients send.
+fn believed_identity(config: &Config, plan: &Plan, faults: &mut Faults) {
+    let mut places = Vec::new();
+    for (index, rule) in config.rate_limits.iter().enumerate() {
+        let place = Place::new("rate_limits").index(index).key("limit_type");
+        places.extend(rule.limit_type.strip_prefix("header:").map(|name| (place, name)));
+    }
+    for (index, route) in active(config) {
+        let place = Place::new("routes").index(index);
+        places.extend(route.headers.keys().map(|name| (place.key("headers").key(name), name.as_str())));
+        let sticky = route.split.as_ref().and_then(|split| split.sticky_by.as_deref()?.strip_prefix("header:"));
+        places.extend(sticky.map(|name| (place.key("split").key("sticky_by"), name)));
+    }
+    let forward = config.auth.iter().filter_map(|auth| auth.forward.as_ref()).flat_map(|auth| &auth.request_headers);
+    let place = Place::new("auth").key("forward").key("request_headers");
+    places.extend(forward.enumerate().map(|(index, name)| (place.index(index), name.as_str())));
+    for (place, name) in places {
+        if plan.edge.identity.contains(&name.to_ascii_lowercase()) {
+            let text = format!("{name} says who the user is: what clients send under this name is not to be believed");
+            faults.warn(Fault::saying(place, text).with_hint("use another header, or a claim"));
         }
     }
 }

@@ -104,7 +104,7 @@ pub struct Route {
     /// Policies that tell what they would refuse, and refuse nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shadow: Vec<Policy>,
-    /// Close responses and websockets when the token ends by which they were let in.
+    /// Close responses and websockets when the token is no longer taken by which they were let in: at its `exp` and the leeway.
     #[serde(default)]
     pub close_at_expiry: Setting<false>,
     /// Whom and what the route turns away.

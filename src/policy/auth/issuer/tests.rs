@@ -44,7 +44,7 @@ fn a_good_token_is_accepted_and_remembered_until_its_end() {
         Signer::secret(Algorithm::HS256, SECRET.as_bytes()).token(&claims(json!({"roles": ["a"], "scope": "r w"})));
     let Verdict::Accepted(first) = issuers.judge(&token, at(NOW)) else { panic!() };
     assert_eq!((&*first.issuer, &*first.subject, first.roles.len(), first.scopes.len()), ("https://i", "u", 1, 2));
-    assert_eq!((first.expires, &first.claims["aud"]), (Some(at(NOW + 60)), &json!("api")));
+    assert_eq!((first.expires, &first.claims["aud"]), (Some(at(NOW + 90)), &json!("api")));
     let Verdict::Accepted(second) = issuers.judge(&token, at(NOW + 89)) else { panic!() };
     assert!(Arc::ptr_eq(&first, &second));
     assert_eq!(said(issuers.judge(&token, at(NOW + 90))), "expired");
