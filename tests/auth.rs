@@ -390,7 +390,7 @@ async fn a_service_decides_on_whole_requests() {
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_come_in_cookies_and_protocols_too() {
     let origin = Origin::start().await;
-    let routes = "  - { name: cookie, path_pattern: /ws, target_url: \"{origin}\", token_from: cookie:session, cors: { allow_origins: [https://app.test] } }\n\
+    let routes = "  - { name: cookie, path_pattern: /ws, target_url: \"{origin}\", token_from: cookie:session, cors: { allow_origins: [https://app.test], allow_credentials: true } }\n\
                   \x20 - { name: protocol, path_pattern: /echo, target_url: \"{origin}\", token_from: subprotocol }\n";
     let gateway = gateway(&origin, &by_secret("hide_credentials: true"), routes).await;
     let alice = token(json!({}));

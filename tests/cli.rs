@@ -189,6 +189,7 @@ fn explain_tells_the_whole_way() {
 host        a.example.org
 candidates  beta                     refused by its header x-beta
             content                  taken
+auth        public
 service     content (http://127.0.0.1:3001, http://127.0.0.1:3002)
 sends       /~user?q=1 with Host: a.example.org
 ";

@@ -184,9 +184,10 @@ fn algorithms(raw: &Issuer, at: &Place, faults: &mut Faults) -> Option<Box<[Algo
         return Some([usual].into());
     }
     let list = at.key("algorithms");
-    let (allowed, is_secret) = match raw.secret {
-        Some(_) => ("HS256, HS384 or HS512, beside a secret", true),
-        None => ("an algorithm with public keys; HS256, HS384 and HS512 need a secret", false),
+    let secret = raw.secret.is_some() || faults.was_pruned(&at.key("secret"));
+    let (allowed, is_secret) = match secret {
+        true => ("HS256, HS384 or HS512, beside a secret", true),
+        false => ("an algorithm with public keys; HS256, HS384 and HS512 need a secret", false),
     };
     let parsed = raw.algorithms.iter().enumerate().map(|(index, name)| {
         let Ok(algorithm) = name.parse() else {
@@ -214,6 +215,8 @@ fn is_one_source(raw: &Issuer, at: &Place, faults: &mut Faults) -> bool {
     let written: Vec<_> = sources.iter().filter(|(_, value)| value.is_some()).map(|(name, _)| *name).collect();
     match (written.as_slice(), &raw.issuer) {
         ([_], _) | ([], Some(_)) => return true,
+        // A secret that is not set is told already.
+        ([], None) if sources.iter().any(|(key, _)| faults.was_pruned(&at.key(key))) => return false,
         ([], None) => faults.push(at.clone(), "nothing that tells the keys", SOURCES),
         (several, _) => faults.push(at.clone(), several.join(" and "), SOURCES),
     }
