@@ -12,7 +12,7 @@ TEST_TOOLS := h2load:nghttp2-client systemd-analyze:systemd openssl:openssl node
 BENCH_TOOLS := wrk:wrk python3:python3
 
 # Tests that measure time: alone, one after the other.
-TIMED := balancing:: connections:: deadlines:: h2_abuse:: life:: posts:: proxy_protocol:: retries:: shields:: upheaval::
+TIMED := balancing:: connections:: deadlines:: h2_abuse:: life:: limits:: oidc:: posts:: proxy_protocol:: retries:: shields:: upheaval::
 
 PREFIX ?= /usr/local
 BINARY ?= target/release/gatekeeper

@@ -6,14 +6,20 @@
 //!  1 accept        listen::door          the connection is counted
 //!  2 inspect       plan::walk            malformed Host or target: 400 and close
 //!  3 canonicalise  route::path           one canonical path for everything after; client address; request id
-//!  4 route         route::table          host, path, method, headers, query, priority; 404, 405
-//!  5 admit         proxy::admit          the service's breaker, its cap and queue; 503
-//!  6 balance       upstream::pool        an endpoint of the service; a retry (proxy::retry) picks another
-//!  7 forward       proxy::headers        header hygiene on the upstream's copy, rewrite, timeouts
-//!  8 respond       proxy::headers        response headers, request id, compression (compress)
-//!  9 settle        proxy::settle         where every request ends: verdicts (proxy::verdict), metrics, log record
+//!  4 front shields policy::shield        addresses, methods, the flood guard
+//!  5 route         route::table          host, path, method, headers, query, priority; 404, 405
+//!  6 route shields policy::shield        addresses, media types, length
+//!  7 cors          policy::cors          a preflight is answered here
+//!  8 authenticate  policy::auth          budget of failures, token, key, certificate; who has to be asked; 401
+//!  9 authorise     policy::access        scopes, roles, claims; 403
+//! 10 admit         proxy::admit          breaker, cap and queue, a target; then policy::limit charges all or none; 429, 503
+//! 11 balance       upstream::pool        an endpoint of the service; a retry (proxy::retry) picks another
+//! 12 forward       proxy::headers        header hygiene on the upstream's copy, who the user is, rewrite, timeouts
+//! 13 respond       proxy::response       response headers, limits, CORS, request id, compression (compress)
+//! 14 settle        proxy::settle         where every request ends: verdicts (proxy::verdict), metrics, log record
 //!
 //!   meanwhile      upstream::keeper      names are looked up again, targets are asked whether they are well
+//!                  auth::keeper          keys of issuers are fetched before they are old
 //! ```
 //!
 //! From the file to that walk: `config` (what a person may write) is compiled by `plan::compile` into a `plan::Plan`

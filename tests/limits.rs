@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::support::{Answer, Gateway, Origin, Request, eventually, full};
+use crate::support::{Answer, Client, Gateway, Origin, Request, eventually, full};
 
 /// A gateway with these rules and routes; everything else passes to the origin.
 async fn gateway(origin: &Origin, rules: &str, routes: &str) -> Gateway {
@@ -38,7 +38,7 @@ async fn a_limit_is_kept_and_told() {
                  \x20 - { rule_name: all, limit_type: global, max_requests: 1000, window_seconds: 10 }\n";
     let gateway = gateway(&origin, rules, "").await;
     for mut client in [gateway.h1().await, gateway.h2c().await] {
-        let address = if matches!(client, crate::support::Client::H1(_)) { "192.0.2.1" } else { "192.0.2.2" };
+        let address = if matches!(client, Client::H1(_)) { "192.0.2.1" } else { "192.0.2.2" };
         for left in [2, 1, 0] {
             let answer = client.ask(from(address, "/x")).await;
             assert_eq!(answer.status, 200);
@@ -240,7 +240,16 @@ async fn limits_are_explained_and_listed_without_counting() {
         let output = gateway.command("explain", &["GET", "/x", "--from", "192.0.2.1", "--running", "--json"]);
         serde_json::from_slice::<Value>(&output.stdout).unwrap()
     };
-    for _ in 0..5 {
+    let mut admin = Client::unix(gateway.file("admin.sock").to_str().unwrap()).await;
+    let token = std::fs::read_to_string(gateway.file("state/admin.token")).unwrap();
+    for _ in 0..1000 {
+        let inquiry = json!({ "request": "GET /x", "from": "192.0.2.1" }).to_string();
+        let request =
+            Request::post("/api/v1/gateway/explain").header("authorization", format!("Bearer {}", token.trim()));
+        let request = request.header("content-type", "application/json").body(full(inquiry)).unwrap();
+        assert_eq!(admin.ask(request).await.json()["limits"][0]["used"], 1);
+    }
+    for _ in 0..2 {
         let told = explain();
         assert_eq!((&told["auth"], &told["route"]), (&json!("public"), &json!("all")));
         let limit = &told["limits"][0];

@@ -17,6 +17,7 @@ use crate::policy::cors::Cors;
 use crate::policy::limit::Ledger;
 use crate::policy::security_headers::SecurityHeaders;
 use crate::policy::shield::Front;
+use crate::record::PolicyMetrics;
 use crate::route::Table;
 use crate::upstream::names::Names;
 use crate::upstream::service::Service;
@@ -65,6 +66,8 @@ pub struct Edge {
     pub own_paths: Vec<(String, OwnPath)>,
     /// Whom and what is turned away before a route is chosen.
     pub shields: Front,
+    /// What shields refused, those of routes included.
+    pub shielded: PolicyMetrics,
     /// Who may say where a request came from.
     pub trusted: address::Networks,
     /// Which request headers are deleted because they tell an upstream who the user is.
@@ -77,6 +80,8 @@ pub struct Edge {
     pub auth: Option<Arc<Auth>>,
     /// Which pages may read what the gateway answers before a route is known.
     pub cors: Option<Arc<Cors>>,
+    /// What preflights were answered: accepted, or refused.
+    pub preflights: PolicyMetrics,
     /// What routes that do not say otherwise have of it.
     pub(crate) cors_defaults: cors::Defaults,
     /// What browsers are to be careful with, likewise.

@@ -1,4 +1,4 @@
-//! Header hygiene in both directions (SEMANTICS 2).
+//! Header hygiene of requests (SEMANTICS 2).
 //!
 //! Headers change only on the upstream's copy: the framework decides a request's framing lazily from the original. Its
 //! own sanitiser is switched off (`upstream::target`): it walks the fields a dozen times, and lets a client's `Connection`
@@ -79,7 +79,8 @@ const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const CLIENT_SUBJECT: HeaderName = HeaderName::from_static("x-gatekeeper-client-subject");
 const CLIENT_FINGERPRINT: HeaderName = HeaderName::from_static("x-gatekeeper-client-fingerprint");
 
-const ATTEMPT: HeaderName = HeaderName::from_static("x-gatekeeper-attempt");
+/// Tells which attempt a target sees, or how many it took.
+pub(super) const ATTEMPT: HeaderName = HeaderName::from_static("x-gatekeeper-attempt");
 
 const HTTP: HeaderValue = HeaderValue::from_static("http");
 const HTTPS: HeaderValue = HeaderValue::from_static("https");
@@ -239,7 +240,7 @@ fn set_origin(request: &RequestHeader, upstream: &mut HeaderMap, ctx: &Ctx) {
 }
 
 /// A small number as a field's value, without formatting it.
-fn number(number: u32) -> HeaderValue {
+pub(super) fn number(number: u32) -> HeaderValue {
     const NUMBERS: [&str; 11] = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"];
     let place = (number as usize).saturating_sub(1);
     NUMBERS.get(place).map_or_else(|| HeaderValue::from(number), |text| HeaderValue::from_static(text))
@@ -312,94 +313,6 @@ fn address_value(address: IpAddr) -> HeaderValue {
     header_value_from_slice(&text)
 }
 
-/// Makes a response what the client may see. As with requests, on the bare map: names come out in lower case, and the
-/// status with its usual phrase.
-pub fn to_client(session: &mut Session, response: &mut ResponseHeader, ctx: &Ctx) -> Result<()> {
-    if response.status == StatusCode::SWITCHING_PROTOCOLS {
-        choose_protocol(session, response, ctx)?;
-        return response.insert_header(X_REQUEST_ID, ctx.id.clone());
-    }
-    let placeholder = http::Response::new(()).into_parts().0;
-    let mut parts: http::response::Parts = std::mem::replace(response, placeholder.into()).into();
-    remove_connection(&mut parts.headers);
-    if !parts.status.is_informational() {
-        if session.req_header().version == Version::HTTP_10 {
-            unchunk(session, &mut parts.headers);
-        }
-        // The gateway may have begun to stop since the request came.
-        if !ctx.shared.is_ready() {
-            session.set_keepalive(None);
-        }
-        complete(session, &mut parts.headers, false, ctx);
-        parts.headers.insert(ATTEMPT, number(ctx.forward.as_ref().map_or(1, |forward| forward.attempts)));
-    }
-    *response = parts.into();
-    Ok(())
-}
-
-/// Adds what every response has to tell: limits, which pages may read it, what browsers are to be careful with, the id.
-pub fn complete(session: &Session, response: &mut HeaderMap, is_preflight: bool, ctx: &Ctx) {
-    if let Some(limits) = &ctx.limits {
-        limits.apply(response);
-    }
-    let plan = ctx.route.is_none().then(|| ctx.shared.live.plan());
-    let edge = plan.as_ref().map(|plan| &plan.edge);
-    let (cors, security) = match &ctx.route {
-        Some(route) => (route.cors.as_ref(), route.security.as_ref()),
-        None => (edge.and_then(|edge| edge.cors.as_ref()), edge.and_then(|edge| edge.security.as_ref())),
-    };
-    let request = &session.req_header().headers;
-    match cors {
-        Some(cors) if is_preflight => cors.answer_preflight(request, response),
-        Some(cors) => cors.decorate(request, response),
-        None => {}
-    }
-    if let Some(security) = security {
-        security.apply(ctx.connection.as_deref().is_some_and(Connection::is_tls), response);
-    }
-    response.insert(REQUEST_ID, ctx.id.clone());
-}
-
-/// What a handshake's answer is missing: a browser that asked for protocols wants one of them, and may have asked for nothing
-/// but the one that its token came in.
-fn choose_protocol(session: &Session, response: &mut ResponseHeader, ctx: &Ctx) -> Result<()> {
-    let auth = ctx.route.as_ref().and_then(|route| route.auth.as_ref());
-    let by_protocol = auth.is_some_and(|auth| auth.token_from == Some(TokenFrom::Subprotocol));
-    if by_protocol
-        && asks_for_subprotocol(&session.req_header().headers)
-        && !response.headers.contains_key(SEC_WEBSOCKET_PROTOCOL)
-    {
-        response.insert_header(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL))?;
-    }
-    Ok(())
-}
-
-/// Deletes the fields of the connection to the upstream, and what only we may say. Usually there are none.
-fn remove_connection(response: &mut HeaderMap) {
-    let unwanted = |name: &&HeaderName| {
-        matches!(name.as_str(), "connection" | "keep-alive" | "proxy-connection" | "upgrade" | "x-gatekeeper-error")
-    };
-    let mut names: SmallVec<[HeaderName; 4]> = response.keys().filter(unwanted).cloned().collect();
-    if names.contains(&CONNECTION) {
-        let values = response.get_all(CONNECTION).iter();
-        let nominated = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-        names.extend(nominated.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()));
-    }
-    for name in names.iter().filter(|name| !FRAMING.contains(name)) {
-        response.remove(name);
-    }
-}
-
-/// Fields that say where a message ends: no `Connection` removes them.
-const FRAMING: [HeaderName; 2] = [TRANSFER_ENCODING, http::header::CONTENT_LENGTH];
-
-/// An HTTP/1.0 client knows no chunks: its response ends where the connection does.
-fn unchunk(session: &mut Session, response: &mut HeaderMap) {
-    if response.remove(TRANSFER_ENCODING).is_some() {
-        session.set_keepalive(None);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -444,22 +357,6 @@ mod tests {
         assert!(!is_one(&[("upgrade", "websocket")], Version::HTTP_11));
         assert!(!is_one(&[("upgrade", "h2c"), ("connection", "upgrade")], Version::HTTP_11));
         assert!(!is_one(&[("connection", "upgrade")], Version::HTTP_11));
-    }
-
-    #[test]
-    fn a_response_keeps_its_framing_and_loses_its_connection() {
-        let mut response = map(&[
-            ("connection", "close, X-Drop, Content-Length"),
-            ("x-drop", "1"),
-            ("content-length", "2"),
-            ("keep-alive", "timeout=5"),
-            ("x-gatekeeper-error", "forged"),
-            ("server", "x"),
-        ]);
-        remove_connection(&mut response);
-        let mut left: Vec<&str> = response.keys().map(HeaderName::as_str).collect();
-        left.sort_unstable();
-        assert_eq!(left, ["content-length", "server"]);
     }
 
     #[test]

@@ -25,9 +25,8 @@ use crate::listen::connection::Connection;
 use crate::listen::limits::Limits;
 use crate::plan::route::{Action, Route};
 use crate::plan::walk::{Asked, Decision};
-use crate::plan::{OwnPath, Plan};
+use crate::plan::{Edge, OwnPath, Plan};
 use crate::policy::refusal::{Kind, Refusal};
-use crate::policy::shield::Front;
 use crate::upstream::sticky::Who;
 use ctx::{Ctx, Forward};
 use reply::Answer;
@@ -45,6 +44,7 @@ mod limit;
 mod patience;
 mod reply;
 pub mod request_id;
+mod response;
 mod retry;
 mod settle;
 mod trace;
@@ -92,7 +92,7 @@ impl Proxy {
             return Ok(Next::Answer(Answer::status(true)).into());
         }
         let own_path = plan.edge.own_path(asked);
-        shield_front(&plan.edge.shields, own_path, request, ctx)?;
+        shield_front(&plan.edge, own_path, request, ctx)?;
         if let Some(file) = plan.edge.acme_webroot.as_ref().and_then(|root| entrance::challenge(root, asked)) {
             return Ok(Next::Challenge(file).into());
         }
@@ -105,7 +105,7 @@ impl Proxy {
             Decision::Preflight(route) => {
                 ctx.route = Some(route.clone());
                 let judged = route.shield.addresses.admit(ctx.client_address());
-                on_trial(judged, route.shield.shadow, ctx)?;
+                shielded(judged, &plan.edge, route.shield.shadow, ctx)?;
                 Ok(Next::Answer(Answer::preflight()).into())
             }
             Decision::Route(route) => {
@@ -124,23 +124,25 @@ impl Proxy {
 }
 
 /// Refuses, before a route is chosen, whom and what is not taken at all.
-fn shield_front(front: &Front, own_path: Option<OwnPath>, request: &Parts, ctx: &mut Ctx) -> Result<(), Refusal> {
+fn shield_front(edge: &Edge, own_path: Option<OwnPath>, request: &Parts, ctx: &mut Ctx) -> Result<(), Refusal> {
+    let front = &edge.shields;
     let client = ctx.client_address();
     let methods = front.methods.as_ref().map_or(Ok(()), |methods| methods.admit(&request.method));
     let flood = || front.flood.as_ref().filter(|_| own_path.is_none()).map_or(Ok(()), |flood| flood.admit(client));
     let judged = front.addresses.admit(client).and(methods).and_then(|()| flood());
-    on_trial(judged, front.shadow, ctx)
+    shielded(judged, edge, front.shadow, ctx)
 }
 
-/// What is refused by a policy on trial passes, and is told of.
-fn on_trial(judged: Result<(), Refusal>, shadow: bool, ctx: &mut Ctx) -> Result<(), Refusal> {
-    match judged {
-        Err(refusal) if shadow => {
-            ctx.would_refuse(&refusal);
-            Ok(())
-        }
-        judged => judged,
+/// Counts what a shield refuses. On trial it passes, and is told of.
+fn shielded(judged: Result<(), Refusal>, edge: &Edge, shadow: bool, ctx: &mut Ctx) -> Result<(), Refusal> {
+    let Err(refusal) = judged else { return Ok(()) };
+    if shadow {
+        edge.shielded.would_refuse.inc();
+        ctx.would_refuse(&refusal);
+        return Ok(());
     }
+    edge.shielded.refused.inc();
+    Err(refusal)
 }
 
 /// The walk from the route up to the upstream.
@@ -153,7 +155,7 @@ async fn walk(
 ) -> Result<Next, Refusal> {
     let addresses = route.shield.addresses.admit(ctx.client_address());
     let judged = addresses.and_then(|()| route.shield.admit_body(&request.headers, has_body));
-    on_trial(judged, route.shield.shadow, ctx)?;
+    shielded(judged, &route.edge, route.shield.shadow, ctx)?;
     if let Some(answer) = identify::identify(request, asked, route, ctx).await? {
         return Ok(Next::Answer(answer));
     }
@@ -373,7 +375,7 @@ impl ProxyHttp for Proxy {
     }
 
     async fn response_filter(&self, session: &mut Session, response: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
-        headers::to_client(session, response, ctx)
+        response::to_client(session, response, ctx)
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {

@@ -10,7 +10,7 @@ use pingora::protocols::http::HttpTask;
 use pingora_proxy::Session;
 
 use super::ctx::Ctx;
-use super::{body, deadline, headers};
+use super::{body, deadline, response};
 use crate::plan::route::Respond;
 use crate::policy::auth::fetch;
 use crate::policy::problem;
@@ -142,21 +142,21 @@ pub async fn refuse(session: &mut Session, refusal: Refusal, cause: Option<Strin
 
 /// Sends an answer of the gateway's own.
 async fn send(session: &mut Session, answer: &Answer, ctx: &Ctx) -> Result<()> {
-    let mut response = http::Response::new(()).into_parts().0;
-    response.status = answer.status;
+    let mut head = http::Response::new(()).into_parts().0;
+    head.status = answer.status;
     for (name, value) in &answer.headers {
-        response.headers.append(name.clone(), value.clone());
+        head.headers.append(name.clone(), value.clone());
     }
-    headers::complete(session, &mut response.headers, answer.is_preflight, ctx);
+    response::complete(session, &mut head.headers, answer.is_preflight, ctx);
     let bodyless = answer.status == StatusCode::NO_CONTENT || answer.status == StatusCode::NOT_MODIFIED;
     if !bodyless {
-        response.headers.insert(CONTENT_LENGTH, HeaderValue::from(answer.body.len()));
+        head.headers.insert(CONTENT_LENGTH, HeaderValue::from(answer.body.len()));
     }
     if !can_drain(session) {
         session.set_keepalive(None);
     }
     let silent = bodyless || answer.body.is_empty() || session.req_header().method == Method::HEAD;
-    let mut tasks = vec![HttpTask::Header(Box::new(response.into()), silent)];
+    let mut tasks = vec![HttpTask::Header(Box::new(head.into()), silent)];
     if !silent {
         tasks.push(HttpTask::Body(Some(answer.body.clone()), true));
     }

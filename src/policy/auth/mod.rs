@@ -14,31 +14,28 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use http::header::{HOST, ORIGIN, UPGRADE, WWW_AUTHENTICATE};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method as HttpMethod, StatusCode};
+use http::{HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
 use super::cors::Cors;
-use super::refusal::{Kind, Refusal};
+use super::refusal::Refusal;
 use crate::listen::connection::ClientCertificate;
 use crate::record::PolicyMetrics;
 use api_key::{ApiKey, ApiKeys};
 use certificate::Certificates;
-use credential::{Token, TokenFrom};
+use credential::TokenFrom;
 use failures::Failures;
-use forward::{Decision, Forward};
+use forward::Forward;
 use identity::Identity;
-use introspection::{Introspection, Opinion};
-use issuer::{Issuers, Verdict};
-use rejection::Rejection;
-use remote::Unavailable;
-use token::LONGEST;
+use introspection::Introspection;
+use issuer::Issuers;
 use told::Telling;
 
 pub mod api_key;
 mod cache;
 pub mod certificate;
+mod challenge;
 mod claims;
 pub mod compile;
 pub mod credential;
@@ -49,6 +46,7 @@ pub mod identity;
 pub mod introspection;
 pub mod issuer;
 mod json;
+mod judge;
 pub mod keeper;
 mod key;
 mod key_set;
@@ -238,244 +236,15 @@ impl Auth {
 }
 
 impl RouteAuth {
-    /// What is thought of a request. Nothing is counted.
-    pub fn judge<'a>(&self, visitor: &Visitor<'a>) -> Judgement<'a> {
-        for method in &self.methods {
-            let judged = match method {
-                Method::Jwt | Method::Introspection => self.by_token(visitor),
-                Method::ApiKey => self.by_key(visitor),
-                Method::Certificate => self.by_certificate(visitor),
-                Method::Forward => self
-                    .auth
-                    .failures
-                    .admit(visitor.address, visitor.now.0)
-                    .map(|()| Some(Judgement::Pending(Question::Request))),
-            };
-            match judged {
-                Ok(None) => {}
-                Ok(Some(judgement)) => return judgement,
-                Err(refusal) => return Judgement::Refused(denied(Some(*method), refusal, Blame::None)),
-            }
-        }
-        Judgement::Refused(denied(None, self.missing(), Blame::None))
-    }
-
-    /// Asks, and judges the answer.
-    pub async fn resolve(&self, question: Question<'_>, visitor: &Visitor<'_>) -> Result<User, Denial> {
-        match question {
-            Question::Keys(token) => self.with_new_keys(token, visitor).await,
-            Question::Token(token) => self.introspect(token).await,
-            Question::Request => self.ask_about(visitor).await,
-        }
-    }
-
-    fn takes(&self, method: Method) -> bool {
+    /// Whether the route takes a method.
+    pub fn takes(&self, method: Method) -> bool {
         self.methods.contains(&method)
     }
-
-    fn by_token<'a>(&self, visitor: &Visitor<'a>) -> Result<Option<Judgement<'a>>, Refusal> {
-        let Some(token) = credential::token(&visitor.request.headers, self.token_from.as_ref())? else {
-            return Ok(None);
-        };
-        check_origin(&token, visitor)?;
-        let Ok(text) = std::str::from_utf8(token.text) else {
-            return Ok(Some(self.invalid(Method::Jwt, "the token is malformed")));
-        };
-        let issuers = self.auth.issuers.as_ref().filter(|_| self.takes(Method::Jwt));
-        if let Some(identity) = issuers.and_then(|issuers| issuers.recognise(text, visitor.now.1)) {
-            return Ok(Some(Judgement::Known(User::known(identity, Method::Jwt))));
-        }
-        let introspection = self.auth.introspection.as_ref().filter(|_| self.takes(Method::Introspection));
-        if let Some(Opinion::Good(identity)) = introspection.and_then(|introspection| introspection.known(text)) {
-            return Ok(Some(Judgement::Known(User::known(identity, Method::Introspection))));
-        }
-        self.auth.failures.admit(visitor.address, visitor.now.0)?;
-        if !(1..=LONGEST).contains(&text.len()) {
-            let why = if text.is_empty() { Rejection::Malformed } else { Rejection::TooLong };
-            return Ok(Some(self.invalid(Method::Jwt, why.sentence())));
-        }
-        let verdict = issuers.map(|issuers| issuers.judge(text, visitor.now.1));
-        Ok(Some(self.by_verdict(verdict.unwrap_or(Verdict::Foreign(Rejection::Issuer)), text)))
-    }
-
-    fn by_verdict<'a>(&self, verdict: Verdict, token: &'a str) -> Judgement<'a> {
-        match verdict {
-            Verdict::Accepted(identity) => Judgement::Known(User::known(identity, Method::Jwt)),
-            Verdict::Rejected(Rejection::Unavailable) => Judgement::Refused(unknown_keys()),
-            Verdict::Rejected(why) => self.invalid(Method::Jwt, why.sentence()),
-            Verdict::Ask(_) => Judgement::Pending(Question::Keys(token)),
-            Verdict::Foreign(why) => self.foreign(token, why),
-        }
-    }
-
-    /// A token that nobody here knows anything of.
-    fn foreign<'a>(&self, token: &'a str, why: Rejection) -> Judgement<'a> {
-        match self.auth.introspection.as_ref().filter(|_| self.takes(Method::Introspection)) {
-            None => self.invalid(Method::Jwt, why.sentence()),
-            Some(introspection) => match introspection.known(token) {
-                Some(Opinion::Good(identity)) => Judgement::Known(User::known(identity, Method::Introspection)),
-                Some(Opinion::Bad) => self.invalid(Method::Introspection, INACTIVE),
-                None => Judgement::Pending(Question::Token(token)),
-            },
-        }
-    }
-
-    fn by_key<'a>(&self, visitor: &Visitor<'a>) -> Result<Option<Judgement<'a>>, Refusal> {
-        let Some(keys) = &self.auth.api_keys else { return Ok(None) };
-        let Some(key) = credential::only(&visitor.request.headers, &keys.header)? else { return Ok(None) };
-        if let Some(key) = keys.find(key.as_bytes(), visitor.now.1) {
-            let user = User::known(key.owner.clone(), Method::ApiKey);
-            return Ok(Some(Judgement::Known(User { key: Some(key.clone()), ..user })));
-        }
-        self.auth.failures.admit(visitor.address, visitor.now.0)?;
-        Ok(Some(self.invalid(Method::ApiKey, "there is no such key, or it has ended")))
-    }
-
-    fn by_certificate<'a>(&self, visitor: &Visitor<'a>) -> Result<Option<Judgement<'a>>, Refusal> {
-        let (Some(listed), Some(certificate)) = (&self.auth.certificates, visitor.certificate) else { return Ok(None) };
-        let text = |value: &'a HeaderValue| std::str::from_utf8(value.as_bytes()).unwrap_or_default();
-        let found = listed.find(text(&certificate.subject), text(&certificate.fingerprint));
-        Ok(Some(match found {
-            Some(identity) => Judgement::Known(User::known(identity, Method::Certificate)),
-            None => {
-                let refusal = self.unauthenticated("nobody is known by this certificate");
-                Judgement::Refused(denied(Some(Method::Certificate), refusal, Blame::None))
-            }
-        }))
-    }
-
-    async fn with_new_keys(&self, token: &str, visitor: &Visitor<'_>) -> Result<User, Denial> {
-        let Some(issuers) = &self.auth.issuers else { return Err(unknown_keys()) };
-        match self.by_verdict(issuers.settle(token, visitor.now.1).await, token) {
-            Judgement::Known(user) => Ok(user),
-            Judgement::Refused(denial) => Err(denial),
-            Judgement::Pending(Question::Token(token)) => self.introspect(token).await,
-            Judgement::Pending(_) => Err(unknown_keys()),
-        }
-    }
-
-    async fn introspect(&self, token: &str) -> Result<User, Denial> {
-        let by = Method::Introspection;
-        let Some(introspection) = &self.auth.introspection else { return Err(self.refused(by, INACTIVE)) };
-        match introspection.ask(token).await {
-            Ok(Opinion::Good(identity)) => Ok(User::known(identity, by)),
-            Ok(Opinion::Bad) => Err(self.refused(by, INACTIVE)),
-            Err(Unavailable(why)) => Err(unavailable(by, format!("introspection: {why}"))),
-        }
-    }
-
-    async fn ask_about(&self, visitor: &Visitor<'_>) -> Result<User, Denial> {
-        let by = Method::Forward;
-        let Some(forward) = &self.auth.forward else { return Err(denied(None, self.missing(), Blame::None)) };
-        match forward.ask(visitor).await {
-            Ok(Decision::Pass(identity, told)) => Ok(User { told: told.into(), ..User::known(Arc::new(identity), by) }),
-            Ok(Decision::Answer(reply)) => {
-                let shown = forward.settings().sent.iter().any(|name| visitor.request.headers.contains_key(name));
-                let wrong = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&reply.status);
-                let blame = if shown && wrong { Blame::Counted } else { Blame::None };
-                Err(Denial { by: Some(by), why: Why::Answer(Box::new(reply), blame) })
-            }
-            Err(Unavailable(why)) => Err(unavailable(by, format!("forward authentication: {why}"))),
-        }
-    }
-
-    fn invalid<'a>(&self, by: Method, text: &'static str) -> Judgement<'a> {
-        Judgement::Refused(self.refused(by, text))
-    }
-
-    fn refused(&self, by: Method, text: &'static str) -> Denial {
-        let refusal = match by {
-            Method::Jwt | Method::Introspection => {
-                let error = format!("error=\"invalid_token\", error_description=\"{text}\"");
-                self.challenged(Refusal::new(Kind::CREDENTIALS_INVALID, text), Some(&error))
-            }
-            _ => self.unauthenticated(text),
-        };
-        denied(Some(by), refusal, Blame::Counted)
-    }
-
-    fn unauthenticated(&self, text: &'static str) -> Refusal {
-        self.challenged(Refusal::new(Kind::CREDENTIALS_INVALID, text), None)
-    }
-
-    fn missing(&self) -> Refusal {
-        self.challenged(Refusal::new(Kind::CREDENTIALS_MISSING, "this needs credentials"), None)
-    }
-
-    /// The refusal of a request that outlived the credential by which it was let in.
-    pub fn expired(&self) -> Refusal {
-        let error = "error=\"invalid_token\", error_description=\"the token has expired\"";
-        self.challenged(Refusal::new(Kind::CREDENTIALS_INVALID, "the credential has expired"), Some(error))
-    }
-
-    /// The refusal of a user who is not what a route asks for (RFC 6750 3.1).
-    pub fn insufficient(&self, text: String, scopes: &str, by: Method) -> Refusal {
-        let refusal = Refusal::new(Kind::ACCESS_DENIED, text);
-        match by {
-            Method::Jwt | Method::Introspection if scopes.is_empty() => {
-                self.challenged(refusal, Some("error=\"insufficient_scope\""))
-            }
-            Method::Jwt | Method::Introspection => {
-                self.challenged(refusal, Some(&format!("error=\"insufficient_scope\", scope=\"{scopes}\"")))
-            }
-            _ => refusal,
-        }
-    }
-
-    /// Adds what a client could show (RFC 9110 11.6.1).
-    fn challenged(&self, refusal: Refusal, error: Option<&str>) -> Refusal {
-        let bearer = self.takes(Method::Jwt) || self.takes(Method::Introspection);
-        let scheme = if bearer {
-            "Bearer"
-        } else if self.takes(Method::ApiKey) {
-            "ApiKey"
-        } else {
-            "Certificate"
-        };
-        let error = error.map(|error| format!(", {error}")).unwrap_or_default();
-        match HeaderValue::from_str(&format!("{scheme} realm=\"{}\"{error}", self.auth.realm)) {
-            Ok(challenge) => refusal.with_header(WWW_AUTHENTICATE, challenge),
-            Err(_) => refusal,
-        }
-    }
 }
-
-const INACTIVE: &str = "the token is not valid, or no longer";
 
 impl User {
     /// A user who was recognised by that.
     pub fn known(identity: Arc<Identity>, by: Method) -> User {
         User { identity, by, key: None, told: Box::default() }
     }
-}
-
-fn denied(by: Option<Method>, refusal: Refusal, blame: Blame) -> Denial {
-    Denial { by, why: Why::Refusal(refusal, blame) }
-}
-
-fn unknown_keys() -> Denial {
-    unavailable(Method::Jwt, "the keys of the token's issuer could not be fetched".into())
-}
-
-fn unavailable(by: Method, why: String) -> Denial {
-    Denial { by: Some(by), why: Why::Unavailable(why) }
-}
-
-/// What browsers send by themselves, a page of another origin must not use: neither for a websocket, which no preflight
-/// asks for, nor to change something (SEMANTICS 4.8).
-fn check_origin(token: &Token, visitor: &Visitor) -> Result<(), Refusal> {
-    let Parts { headers, method, uri, .. } = visitor.request;
-    let harmless = [HttpMethod::GET, HttpMethod::HEAD, HttpMethod::OPTIONS].contains(method);
-    if !token.ambient || (harmless && !headers.contains_key(UPGRADE)) {
-        return Ok(());
-    }
-    let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
-    let host = headers.get(HOST).map(HeaderValue::as_bytes).or(uri.authority().map(|host| host.as_str().as_bytes()));
-    let own = origin.as_bytes().splitn(3, |byte| *byte == b'/').nth(2);
-    if host.is_some_and(|host| own.is_some_and(|own| own.eq_ignore_ascii_case(host)))
-        || visitor.cors.is_some_and(|cors| cors.trusts(origin))
-    {
-        return Ok(());
-    }
-    Err(Refusal::new(Kind::ORIGIN_DENIED, "a page of this origin may not use the token of a cookie here"))
 }

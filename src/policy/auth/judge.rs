@@ -1,0 +1,178 @@
+//! Judging a request by the methods of its route: at once where that is possible, else by who has to be asked.
+
+use std::sync::Arc;
+
+use http::header::{HOST, ORIGIN, UPGRADE};
+use http::request::Parts;
+use http::{HeaderValue, Method as HttpMethod, StatusCode};
+
+use super::challenge::{denied, unavailable, unknown_keys};
+use super::credential::{self, Token};
+use super::forward::Decision;
+use super::introspection::Opinion;
+use super::issuer::Verdict;
+use super::rejection::Rejection;
+use super::remote::Unavailable;
+use super::token::LONGEST;
+use super::{Blame, Denial, Judgement, Method, Question, RouteAuth, User, Visitor, Why};
+use crate::policy::refusal::{Kind, Refusal};
+
+const INACTIVE: &str = "the token is not valid, or no longer";
+
+impl RouteAuth {
+    /// What is thought of a request. Nothing is counted.
+    pub fn judge<'a>(&self, visitor: &Visitor<'a>) -> Judgement<'a> {
+        for method in &self.methods {
+            let judged = match method {
+                Method::Jwt | Method::Introspection => self.by_token(visitor),
+                Method::ApiKey => self.by_key(visitor),
+                Method::Certificate => self.by_certificate(visitor),
+                Method::Forward => self
+                    .auth
+                    .failures
+                    .admit(visitor.address, visitor.now.0)
+                    .map(|()| Some(Judgement::Pending(Question::Request))),
+            };
+            match judged {
+                Ok(None) => {}
+                Ok(Some(judgement)) => return judgement,
+                Err(refusal) => return Judgement::Refused(denied(Some(*method), refusal, Blame::None)),
+            }
+        }
+        Judgement::Refused(denied(None, self.missing(), Blame::None))
+    }
+
+    /// Asks, and judges the answer.
+    pub async fn resolve(&self, question: Question<'_>, visitor: &Visitor<'_>) -> Result<User, Denial> {
+        match question {
+            Question::Keys(token) => self.with_new_keys(token, visitor).await,
+            Question::Token(token) => self.introspect(token).await,
+            Question::Request => self.ask_about(visitor).await,
+        }
+    }
+
+    fn by_token<'a>(&self, visitor: &Visitor<'a>) -> Result<Option<Judgement<'a>>, Refusal> {
+        let Some(token) = credential::token(&visitor.request.headers, self.token_from.as_ref())? else {
+            return Ok(None);
+        };
+        check_origin(&token, visitor)?;
+        let Ok(text) = std::str::from_utf8(token.text) else {
+            return Ok(Some(self.invalid(Method::Jwt, "the token is malformed")));
+        };
+        let issuers = self.auth.issuers.as_ref().filter(|_| self.takes(Method::Jwt));
+        if let Some(identity) = issuers.and_then(|issuers| issuers.recognise(text, visitor.now.1)) {
+            return Ok(Some(Judgement::Known(User::known(identity, Method::Jwt))));
+        }
+        let introspection = self.auth.introspection.as_ref().filter(|_| self.takes(Method::Introspection));
+        if let Some(Opinion::Good(identity)) = introspection.and_then(|introspection| introspection.known(text)) {
+            return Ok(Some(Judgement::Known(User::known(identity, Method::Introspection))));
+        }
+        self.auth.failures.admit(visitor.address, visitor.now.0)?;
+        if !(1..=LONGEST).contains(&text.len()) {
+            let why = if text.is_empty() { Rejection::Malformed } else { Rejection::TooLong };
+            return Ok(Some(self.invalid(Method::Jwt, why.sentence())));
+        }
+        let verdict = issuers.map(|issuers| issuers.judge(text, visitor.now.1));
+        Ok(Some(self.by_verdict(verdict.unwrap_or(Verdict::Foreign(Rejection::Issuer)), text)))
+    }
+
+    fn by_verdict<'a>(&self, verdict: Verdict, token: &'a str) -> Judgement<'a> {
+        match verdict {
+            Verdict::Accepted(identity) => Judgement::Known(User::known(identity, Method::Jwt)),
+            Verdict::Rejected(Rejection::Unavailable) => Judgement::Refused(unknown_keys()),
+            Verdict::Rejected(why) => self.invalid(Method::Jwt, why.sentence()),
+            Verdict::Ask(_) => Judgement::Pending(Question::Keys(token)),
+            Verdict::Foreign(why) => self.foreign(token, why),
+        }
+    }
+
+    /// A token that nobody here knows anything of.
+    fn foreign<'a>(&self, token: &'a str, why: Rejection) -> Judgement<'a> {
+        match self.auth.introspection.as_ref().filter(|_| self.takes(Method::Introspection)) {
+            None => self.invalid(Method::Jwt, why.sentence()),
+            Some(introspection) => match introspection.known(token) {
+                Some(Opinion::Good(identity)) => Judgement::Known(User::known(identity, Method::Introspection)),
+                Some(Opinion::Bad) => self.invalid(Method::Introspection, INACTIVE),
+                None => Judgement::Pending(Question::Token(token)),
+            },
+        }
+    }
+
+    fn by_key<'a>(&self, visitor: &Visitor<'a>) -> Result<Option<Judgement<'a>>, Refusal> {
+        let Some(keys) = &self.auth.api_keys else { return Ok(None) };
+        let Some(key) = credential::only(&visitor.request.headers, &keys.header)? else { return Ok(None) };
+        if let Some(key) = keys.find(key.as_bytes(), visitor.now.1) {
+            let user = User::known(key.owner.clone(), Method::ApiKey);
+            return Ok(Some(Judgement::Known(User { key: Some(key.clone()), ..user })));
+        }
+        self.auth.failures.admit(visitor.address, visitor.now.0)?;
+        Ok(Some(self.invalid(Method::ApiKey, "there is no such key, or it has ended")))
+    }
+
+    fn by_certificate<'a>(&self, visitor: &Visitor<'a>) -> Result<Option<Judgement<'a>>, Refusal> {
+        let (Some(listed), Some(certificate)) = (&self.auth.certificates, visitor.certificate) else { return Ok(None) };
+        let text = |value: &'a HeaderValue| std::str::from_utf8(value.as_bytes()).unwrap_or_default();
+        let found = listed.find(text(&certificate.subject), text(&certificate.fingerprint));
+        Ok(Some(match found {
+            Some(identity) => Judgement::Known(User::known(identity, Method::Certificate)),
+            None => {
+                let refusal = self.unauthenticated("nobody is known by this certificate");
+                Judgement::Refused(denied(Some(Method::Certificate), refusal, Blame::None))
+            }
+        }))
+    }
+
+    async fn with_new_keys(&self, token: &str, visitor: &Visitor<'_>) -> Result<User, Denial> {
+        let Some(issuers) = &self.auth.issuers else { return Err(unknown_keys()) };
+        match self.by_verdict(issuers.settle(token, visitor.now.1).await, token) {
+            Judgement::Known(user) => Ok(user),
+            Judgement::Refused(denial) => Err(denial),
+            Judgement::Pending(Question::Token(token)) => self.introspect(token).await,
+            Judgement::Pending(_) => Err(unknown_keys()),
+        }
+    }
+
+    async fn introspect(&self, token: &str) -> Result<User, Denial> {
+        let by = Method::Introspection;
+        let Some(introspection) = &self.auth.introspection else { return Err(self.refused(by, INACTIVE)) };
+        match introspection.ask(token).await {
+            Ok(Opinion::Good(identity)) => Ok(User::known(identity, by)),
+            Ok(Opinion::Bad) => Err(self.refused(by, INACTIVE)),
+            Err(Unavailable(why)) => Err(unavailable(by, format!("introspection: {why}"))),
+        }
+    }
+
+    async fn ask_about(&self, visitor: &Visitor<'_>) -> Result<User, Denial> {
+        let by = Method::Forward;
+        let Some(forward) = &self.auth.forward else { return Err(denied(None, self.missing(), Blame::None)) };
+        match forward.ask(visitor).await {
+            Ok(Decision::Pass(identity, told)) => Ok(User { told: told.into(), ..User::known(Arc::new(identity), by) }),
+            Ok(Decision::Answer(reply)) => {
+                let shown = forward.settings().sent.iter().any(|name| visitor.request.headers.contains_key(name));
+                let wrong = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&reply.status);
+                let blame = if shown && wrong { Blame::Counted } else { Blame::None };
+                Err(Denial { by: Some(by), why: Why::Answer(Box::new(reply), blame) })
+            }
+            Err(Unavailable(why)) => Err(unavailable(by, format!("forward authentication: {why}"))),
+        }
+    }
+}
+
+/// What browsers send by themselves, a page of another origin must not use: neither for a websocket, which no preflight
+/// asks for, nor to change something (SEMANTICS 4.8).
+fn check_origin(token: &Token, visitor: &Visitor) -> Result<(), Refusal> {
+    let Parts { headers, method, uri, .. } = visitor.request;
+    let harmless = [HttpMethod::GET, HttpMethod::HEAD, HttpMethod::OPTIONS].contains(method);
+    if !token.ambient || (harmless && !headers.contains_key(UPGRADE)) {
+        return Ok(());
+    }
+    let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
+    let host = headers.get(HOST).map(HeaderValue::as_bytes).or(uri.authority().map(|host| host.as_str().as_bytes()));
+    let own = origin.as_bytes().splitn(3, |byte| *byte == b'/').nth(2);
+    if host.is_some_and(|host| own.is_some_and(|own| own.eq_ignore_ascii_case(host)))
+        || visitor.cors.is_some_and(|cors| cors.trusts(origin))
+    {
+        return Ok(());
+    }
+    Err(Refusal::new(Kind::ORIGIN_DENIED, "a page of this origin may not use the token of a cookie here"))
+}
