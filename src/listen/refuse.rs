@@ -38,7 +38,7 @@ pub fn refuse(shared: &Shared, connection: &Connection, fault: Fault, began: Sys
 /// What a fault means to the client.
 pub fn refusal(fault: Fault) -> Refusal {
     let kind = Kind { status: fault.status, code: fault.code, ..Kind::BAD_REQUEST };
-    Refusal { close: true, ..Refusal::new(kind, fault.text) }
+    Refusal::new(kind, fault.text).and_close()
 }
 
 fn record(shared: &Shared, connection: &Connection, fault: Fault, id: &str, began: SystemTime) {

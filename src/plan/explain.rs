@@ -190,7 +190,7 @@ impl From<Refusal> for Answered {
         Answered {
             status: refusal.kind.status,
             code: Some(refusal.kind.code.into()),
-            detail: refusal.detail.into_owned(),
+            detail: refusal.detail.to_string(),
         }
     }
 }

@@ -170,6 +170,6 @@ fn limits(
     for ((limit, charge), standing) in limits.iter().zip(&charges).zip(&decision.standings) {
         judged.limits.push(LimitStanding::of(limit, &counted, standing, charge.shadow));
     }
-    let (_, refusal) = told(&limits, &charges, &decision, None, SystemTime::now());
+    let (_, refusal) = told(&limits, &charges, &decision, None, None, SystemTime::now());
     refusal.map_or(Ok(()), Err)
 }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ahash::RandomState;
+use http::HeaderValue;
 use smallvec::SmallVec;
 
 use crate::config::model::{self, Config, Mode, Policy};
 use crate::config::{Fault, Faults, Place, did_you_mean};
 use crate::policy::auth::api_key::ApiKey;
-use crate::policy::limit::{Algorithm, LIMIT_TYPES, Limit, Quota, Rule, Subject, Table};
+use crate::policy::limit::{Algorithm, LIMIT_TYPES, Limit, Quota, Rule, Subject, Table, headers};
 use crate::record::Metrics;
 use crate::route::PathPattern;
 
@@ -31,6 +32,8 @@ pub struct Limits {
 pub struct RouteLimits {
     /// These, where their path fits.
     pub limits: Box<[Arc<Limit>]>,
+    /// What `RateLimit-Policy` says where all of them hold; `None` if that depends on more.
+    pub policy: Option<HeaderValue>,
     /// All of them only tell that they would refuse.
     pub shadow: bool,
 }
@@ -172,7 +175,11 @@ impl Limits {
         let mut limits = self.named(&raw.rate_limits, &place.key("rate_limits"), faults);
         let everywhere = self.all.iter().filter(|limit| self.everywhere.contains(&limit.name) && self.is_active(limit));
         limits.extend(everywhere.cloned());
-        RouteLimits { limits: limits.into(), shadow: raw.shadow.contains(&Policy::Limits) }
+        let shadow = raw.shadow.contains(&Policy::Limits);
+        let is_sure = |limit: &Arc<Limit>| !limit.shadow && limit.path.is_none();
+        let sure = !shadow && limits.iter().all(is_sure);
+        let policy = headers::policy(limits.iter().map(|limit| &limit.rule)).filter(|_| sure);
+        RouteLimits { limits: limits.into(), policy, shadow }
     }
 
     fn is_active(&self, limit: &Limit) -> bool {

@@ -29,7 +29,7 @@ impl HeaderNames {
 
     /// With these names, as far as they are some.
     pub fn and(mut self, names: impl Iterator<Item = String>) -> Self {
-        let names = names.map(|name| name.to_ascii_lowercase());
+        let names: Vec<_> = names.map(|name| name.to_ascii_lowercase()).filter(|name| !self.contains(name)).collect();
         let exact = std::mem::take(&mut self.exact).into_vec();
         self.exact = exact.into_iter().chain(names).collect();
         self

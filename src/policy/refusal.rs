@@ -4,13 +4,20 @@
 //! into a response in one place, `proxy::reply`.
 
 use std::borrow::Cow;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
 /// The gateway's own "no": a status, a stable code and a sentence for the client.
+///
+/// Boxed: what is handed from step to step is mostly no refusal, and shall not carry the room for one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct Refusal(Box<Said>);
+
+/// What a refusal says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
     /// The kind of refusal.
     pub kind: Kind,
     /// What a client may read about this one.
@@ -101,12 +108,19 @@ kinds! {
 impl Refusal {
     /// A refusal of a kind, with what a client may read about this one.
     pub fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
-        Refusal { kind, detail: detail.into(), headers: Vec::new(), rules: Vec::new(), close: false }
+        let (headers, rules) = (Vec::new(), Vec::new());
+        Refusal(Box::new(Said { kind, detail: detail.into(), headers, rules, close: false }))
     }
 
     /// A malformed request, with the reason as its code: what follows it on the connection can't be trusted.
     pub fn malformed(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
-        Refusal { close: true, ..Refusal::new(Kind { code, ..Kind::BAD_REQUEST }, detail) }
+        Refusal::new(Kind { code, ..Kind::BAD_REQUEST }, detail).and_close()
+    }
+
+    /// The same, and the connection is not trusted with another request.
+    pub fn and_close(mut self) -> Self {
+        self.close = true;
+        self
     }
 
     /// The same for these rules.
@@ -127,6 +141,20 @@ impl Refusal {
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
+    }
+}
+
+impl Deref for Refusal {
+    type Target = Said;
+
+    fn deref(&self) -> &Said {
+        &self.0
+    }
+}
+
+impl DerefMut for Refusal {
+    fn deref_mut(&mut self) -> &mut Said {
+        &mut self.0
     }
 }
 

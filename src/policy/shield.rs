@@ -87,7 +87,7 @@ impl Addresses {
             return Ok(());
         }
         let refusal = Refusal::new(Kind::ADDRESS_DENIED, "requests from this address are not taken here");
-        Err(Refusal { close: true, ..refusal })
+        Err(refusal.and_close())
     }
 
     /// Whether nobody's requests are taken, peers on unix sockets aside.

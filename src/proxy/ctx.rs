@@ -44,7 +44,7 @@ pub struct Ctx {
     /// What its answer tells of limits.
     pub limits: Option<Box<LimitHeaders>>,
     /// What policies on trial would have refused it for.
-    pub trials: Option<String>,
+    pub trials: Trials,
     /// What the log is told of the refusal that is to come.
     pub cause: Option<String>,
     /// Where it goes; absent if the gateway answers it itself.
@@ -56,6 +56,10 @@ pub struct Ctx {
     /// It ended, and is no longer counted as in flight.
     pub settled: bool,
 }
+
+/// What policies on trial would have refused a request for.
+#[derive(Default)]
+pub struct Trials(Option<String>);
 
 /// A moment by both clocks.
 #[derive(Clone, Copy)]
@@ -132,7 +136,7 @@ impl Ctx {
             route: None,
             user: None,
             limits: None,
-            trials: None,
+            trials: Trials::default(),
             cause: None,
             forward: None,
             failure: None,
@@ -146,18 +150,25 @@ impl Ctx {
         &self.failure.get_or_insert_with(|| Box::new(Failure { refusal, cause })).refusal
     }
 
-    /// Notes what a policy on trial would have refused the request for.
-    pub fn would_refuse(&mut self, refusal: &Refusal) {
-        let trials = self.trials.get_or_insert_default();
-        if !trials.is_empty() {
-            trials.push(' ');
-        }
-        trials.push_str(&refusal.name());
-    }
-
     /// The client's address, as far as it is known.
     pub fn client_address(&self) -> Option<IpAddr> {
         self.client.address
+    }
+}
+
+impl Trials {
+    /// Notes what a policy on trial would have refused.
+    pub fn note(&mut self, refusal: &Refusal) {
+        let text = self.0.get_or_insert_default();
+        if !text.is_empty() {
+            text.push(' ');
+        }
+        text.push_str(&refusal.name());
+    }
+
+    /// All of it, if there is something.
+    pub fn told(&self) -> Option<&str> {
+        self.0.as_deref()
     }
 }
 

@@ -6,26 +6,22 @@
 
 use std::net::IpAddr;
 
-use http::header::{
-    AUTHORIZATION, CONNECTION, COOKIE, Entry, HOST, SEC_WEBSOCKET_PROTOCOL, TE, TRANSFER_ENCODING, UPGRADE, VIA,
-};
+use http::header::{AUTHORIZATION, CONNECTION, COOKIE, Entry, HOST, TE, UPGRADE, VIA};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version};
-use pingora::http::{RequestHeader, ResponseHeader, header_value_from_slice};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
+use pingora::http::{RequestHeader, header_value_from_slice};
 use pingora::{ErrorType, OrErr, Result};
 use pingora_proxy::Session;
 use smallvec::SmallVec;
 
 use super::ctx::Ctx;
-use super::request_id::{REQUEST_ID, X_REQUEST_ID};
+use super::request_id::REQUEST_ID;
 use super::trace;
 use crate::listen::connection::Connection;
 use crate::plan::Edge;
 use crate::plan::address::Client;
 use crate::plan::route::HostSent;
-use crate::policy::auth::credential::{
-    SUBPROTOCOL, TokenFrom, asks_for_subprotocol, is_bearer, remove_cookie, remove_subprotocol,
-};
+use crate::policy::auth::credential::{TokenFrom, is_bearer, remove_cookie, remove_subprotocol};
 use crate::policy::auth::{Method, RouteAuth};
 
 /// The client behind a connection.

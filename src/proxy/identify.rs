@@ -87,7 +87,7 @@ fn deny(auth: &RouteAuth, denial: Denial, ctx: &mut Ctx) -> Result<Option<Answer
     let told = refusal.kind != Kind::AUTH_UNAVAILABLE;
     if auth.shadow {
         metrics.inspect(|metrics| metrics.would_refuse.inc());
-        ctx.would_refuse(&refusal);
+        ctx.trials.note(&refusal);
         return Ok(None);
     }
     metrics.filter(|_| told).inspect(|metrics| metrics.refused.inc());
@@ -113,7 +113,7 @@ pub fn authorise(asked: &Asked, route: &Route, ctx: &mut Ctx) -> Result<(), Refu
     let refusal = auth.insufficient(missing.to_string(), &scopes.join(" "), user.by);
     if access.shadow {
         access.metrics.would_refuse.inc();
-        ctx.would_refuse(&refusal);
+        ctx.trials.note(&refusal);
         return Ok(());
     }
     access.metrics.refused.inc();

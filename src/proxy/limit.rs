@@ -19,16 +19,16 @@ pub async fn look(request: &Parts, ctx: &mut Ctx) -> Result<(), Refusal> {
 }
 
 async fn decide(request: &Parts, ctx: &mut Ctx, charge: bool) -> Result<(), Refusal> {
-    let Some(route) = ctx.route.clone() else { return Ok(()) };
-    let path = ctx.canonical_path.as_deref().unwrap_or(request.uri.path());
-    let user = ctx.user.clone();
+    let Ctx { route, user, client, canonical_path, began, limits: fields, trials, .. } = ctx;
+    let Some(route) = route else { return Ok(()) };
+    let path = canonical_path.as_deref().unwrap_or(request.uri.path());
     let limits = route.limits.holding(path, user.as_ref().and_then(|user| user.key.as_deref()));
     if limits.is_empty() {
         return Ok(());
     }
     let counted = Counted {
         user: user.as_ref().map(|user| &*user.identity),
-        address: ctx.client_address(),
+        address: client.address,
         route: &route.name,
         headers: &request.headers,
     };
@@ -39,11 +39,12 @@ async fn decide(request: &Parts, ctx: &mut Ctx, charge: bool) -> Result<(), Refu
     if !charge && decision.admitted {
         return Ok(());
     }
-    let trials = note(&limits, &charges, &decision);
-    let (headers, refusal) = told(&limits, &charges, &decision, route.edge.limit_headers, ctx.began.time);
-    ctx.limits = Some(Box::new(headers));
-    if !trials.is_empty() {
-        ctx.would_refuse(&Refusal::from(Kind::RATE_LIMITED).for_rules(trials));
+    let policy = route.limits.policy.as_ref().filter(|_| limits.len() == route.limits.limits.len());
+    let on_trial = note(&limits, &charges, &decision);
+    let (headers, refusal) = told(&limits, &charges, &decision, route.edge.limit_headers, policy, began.time);
+    *fields = Some(Box::new(headers));
+    if !on_trial.is_empty() {
+        trials.note(&Refusal::from(Kind::RATE_LIMITED).for_rules(on_trial));
     }
     refusal.map_or(Ok(()), Err)
 }

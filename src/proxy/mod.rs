@@ -138,7 +138,7 @@ fn shielded(judged: Result<(), Refusal>, edge: &Edge, shadow: bool, ctx: &mut Ct
     let Err(refusal) = judged else { return Ok(()) };
     if shadow {
         edge.shielded.would_refuse.inc();
-        ctx.would_refuse(&refusal);
+        ctx.trials.note(&refusal);
         return Ok(());
     }
     edge.shielded.refused.inc();

@@ -141,7 +141,7 @@ pub async fn refuse(session: &mut Session, refusal: Refusal, cause: Option<Strin
 }
 
 /// Sends an answer of the gateway's own.
-async fn send(session: &mut Session, answer: &Answer, ctx: &Ctx) -> Result<()> {
+async fn send(session: &mut Session, answer: &Answer, ctx: &mut Ctx) -> Result<()> {
     let mut head = http::Response::new(()).into_parts().0;
     head.status = answer.status;
     for (name, value) in &answer.headers {

@@ -13,9 +13,12 @@ use super::request_id::{REQUEST_ID, X_REQUEST_ID};
 use crate::listen::connection::Connection;
 use crate::policy::auth::credential::{SUBPROTOCOL, TokenFrom, asks_for_subprotocol};
 
+/// About as many fields are added.
+const OWN_FIELDS: usize = 14;
+
 /// Makes a response what the client may see. As with requests, on the bare map: names come out in lower case, and the
 /// status with its usual phrase.
-pub fn to_client(session: &mut Session, response: &mut ResponseHeader, ctx: &Ctx) -> Result<()> {
+pub fn to_client(session: &mut Session, response: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
     if response.status == StatusCode::SWITCHING_PROTOCOLS {
         choose_protocol(session, response, ctx)?;
         return response.insert_header(X_REQUEST_ID, ctx.id.clone());
@@ -24,6 +27,7 @@ pub fn to_client(session: &mut Session, response: &mut ResponseHeader, ctx: &Ctx
     let mut parts: http::response::Parts = std::mem::replace(response, placeholder.into()).into();
     remove_connection(&mut parts.headers);
     if !parts.status.is_informational() {
+        parts.headers.reserve(OWN_FIELDS);
         if session.req_header().version == Version::HTTP_10 {
             unchunk(session, &mut parts.headers);
         }
@@ -39,8 +43,8 @@ pub fn to_client(session: &mut Session, response: &mut ResponseHeader, ctx: &Ctx
 }
 
 /// Adds what every response has to tell: limits, which pages may read it, what browsers are to be careful with, the id.
-pub fn complete(session: &Session, response: &mut HeaderMap, is_preflight: bool, ctx: &Ctx) {
-    if let Some(limits) = &ctx.limits {
+pub fn complete(session: &Session, response: &mut HeaderMap, is_preflight: bool, ctx: &mut Ctx) {
+    if let Some(limits) = ctx.limits.take() {
         limits.apply(response);
     }
     let plan = ctx.route.is_none().then(|| ctx.shared.live.plan());

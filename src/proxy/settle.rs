@@ -53,7 +53,7 @@ pub fn settle(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
         service: forward.map(|forward| &*forward.service.name),
         user: user(ctx),
         error_message: cause.or(unforeseen.as_deref()),
-        would_refuse: ctx.trials.as_deref(),
+        would_refuse: ctx.trials.told(),
         headers: &request.headers,
         logged_headers: edge.map_or(&[], |edge| &edge.logged_headers),
     };
@@ -98,7 +98,7 @@ pub fn settle_lost(ctx: &mut Ctx) {
         route: ctx.route.as_ref().map(|route| &*route.name),
         service: forward.map(|forward| &*forward.service.name),
         user: user(ctx),
-        would_refuse: ctx.trials.as_deref(),
+        would_refuse: ctx.trials.told(),
         error_message: Some(late.map_or("the request's task ended before the request did", |late| late.cause)),
         headers: &HeaderMap::new(),
         logged_headers: &[],
@@ -114,7 +114,7 @@ fn record(ctx: &Ctx, event: &Event) {
     let route = ctx.route.as_ref().map_or(&ctx.shared.unrouted, |route| &route.metrics);
     metrics.record(event, route, ctx.forward.as_ref().map(|forward| &forward.service.metrics));
     ctx.shared.log.push(event);
-    if ctx.failure.is_some() || ctx.trials.is_some() {
+    if ctx.failure.is_some() || ctx.trials.told().is_some() {
         ctx.shared.refusals.keep(refused(ctx, event));
     }
 }

@@ -62,10 +62,11 @@ pub fn told(
     charges: &[Charge],
     decision: &Decision,
     reset: Option<Reset>,
+    policy: Option<&HeaderValue>,
     clock: SystemTime,
 ) -> (LimitHeaders, Option<Refusal>) {
     let (mut fields, mut retry_after) = (LimitHeaders::default(), None);
-    headers::write(charges, decision, reset.unwrap_or_default(), clock, |name, value| match name {
+    headers::write(charges, decision, reset.unwrap_or_default(), clock, policy, |name, value| match name {
         RETRY_AFTER => retry_after = Some(value),
         _ if reset.is_some() => fields.0.push((name, value)),
         _ => {}
@@ -99,9 +100,9 @@ pub fn note(limits: &[&Arc<Limit>], charges: &[Charge], decision: &Decision) -> 
 
 impl LimitHeaders {
     /// Puts them into a response, in the place of what an upstream says of its own.
-    pub fn apply(&self, response: &mut HeaderMap) {
-        for (name, value) in &self.0 {
-            response.insert(name, value.clone());
+    pub fn apply(self, response: &mut HeaderMap) {
+        for (name, value) in self.0 {
+            response.insert(name, value);
         }
     }
 }

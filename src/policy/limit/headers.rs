@@ -14,6 +14,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use http::{HeaderName, HeaderValue};
 use smallvec::SmallVec;
@@ -33,12 +34,13 @@ pub const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-poli
 /// Where the client stands with them.
 pub const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
-/// Writes what a response tells of the limits its request was charged by.
+/// Writes what a response tells of the limits its request was charged by; `policy` is what it says of them all, if that is ready.
 pub fn write(
     charges: &[Charge<'_>],
     decision: &Decision,
     reset: Reset,
     clock: SystemTime,
+    policy: Option<&HeaderValue>,
     mut put: impl FnMut(HeaderName, HeaderValue),
 ) {
     let enforced: SmallVec<[(&Rule, &Standing); 4]> = charges
@@ -55,7 +57,10 @@ pub fn write(
     put(X_RATELIMIT_LIMIT, rule.quota.capacity().into());
     put(X_RATELIMIT_REMAINING, tightest.left.into());
     put(X_RATELIMIT_RESET, seconds(reset, tightest.reset, clock).into());
-    put_list(RATELIMIT_POLICY, &enforced, |text, rule, _| text.extend_from_slice(rule.policy.as_bytes()), &mut put);
+    match policy {
+        Some(policy) => put(RATELIMIT_POLICY, policy.clone()),
+        None => put_list(RATELIMIT_POLICY, &enforced, tell_policy, &mut put),
+    }
     put_list(RATELIMIT, &enforced, tell, &mut put);
     if !decision.admitted {
         let longest = decision.violated(charges).map(|(_, standing)| standing.reset).max();
@@ -63,7 +68,7 @@ pub fn write(
     }
 }
 
-type Text = SmallVec<[u8; 256]>;
+type Text = Vec<u8>;
 
 fn put_list(
     name: HeaderName,
@@ -71,7 +76,7 @@ fn put_list(
     item: impl Fn(&mut Text, &Rule, &Standing),
     put: &mut impl FnMut(HeaderName, HeaderValue),
 ) {
-    let mut text = Text::new();
+    let mut text = Text::with_capacity(48 * enforced.len());
     for (rule, standing) in enforced {
         if !text.is_empty() {
             text.extend_from_slice(b", ");
@@ -79,9 +84,19 @@ fn put_list(
         item(&mut text, rule, standing);
     }
     // All of it is printable ASCII, so there is always a value.
-    if let Ok(value) = HeaderValue::from_bytes(&text) {
+    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(text)) {
         put(name, value);
     }
+}
+
+/// What `RateLimit-Policy` says where these rules hold, all of them enforced.
+pub fn policy<'a>(rules: impl Iterator<Item = &'a Rule>) -> Option<HeaderValue> {
+    let policies: Vec<&str> = rules.map(|rule| &*rule.policy).collect();
+    HeaderValue::from_str(&policies.join(", ")).ok().filter(|_| !policies.is_empty())
+}
+
+fn tell_policy(text: &mut Text, rule: &Rule, _: &Standing) {
+    text.extend_from_slice(rule.policy.as_bytes());
 }
 
 fn tell(text: &mut Text, rule: &Rule, standing: &Standing) {

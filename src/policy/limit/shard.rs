@@ -73,7 +73,9 @@ impl Shard {
     pub fn commit(&mut self, key: u64, quota: &Quota, now: u64, room: &Room) -> Standing {
         if let Some(account) = self.accounts.get_mut(&key) {
             account.commit(quota, now);
-        } else if !self.is_sketched(key, quota, now) && self.has_room(quota, now, room) {
+            return Standing { admitted: true, ..account.look(quota, now) };
+        }
+        if !self.is_sketched(key, quota, now) && self.has_room(quota, now, room) {
             self.accounts.insert(key, Account::new(quota, now));
         } else {
             room.overflowed.fetch_add(1, Relaxed);

@@ -18,6 +18,8 @@ const SLOTS: u64 = WHOLE + 1;
 pub struct Slots {
     /// The number of the newest slot, counted from the start.
     newest: u64,
+    /// The number of the oldest one with a request in it, or an older one: before it there is nothing.
+    first: u64,
     /// All requests there are.
     total: u32,
     /// Slot n is at n % SLOTS. All of them are in the window that ends in the newest.
@@ -28,7 +30,7 @@ impl Slots {
     /// With the requests that came at these moments, the newest last, and one more.
     pub fn new(moments: &[u64], length: u64, now: u64) -> Self {
         let newest = moments.first().map_or(now, |first| *first) / width(length);
-        let mut slots = Slots { newest, total: 0, counts: [0; SLOTS as usize] };
+        let mut slots = Slots { newest, first: newest, total: 0, counts: [0; SLOTS as usize] };
         moments.iter().chain([&now]).for_each(|moment| slots.commit(length, *moment));
         slots
     }
@@ -36,11 +38,11 @@ impl Slots {
     /// Where the subject stands in the window of this length that ends now.
     pub fn look(&self, length: u64, max: u32, now: u64) -> Standing {
         let oldest = self.oldest(length, now);
-        let gone: u32 = self.counts(self.newest.saturating_sub(WHOLE)..oldest).map(|(_, count)| count).sum();
+        let gone: u32 = self.counts(self.first..oldest).map(|(_, count)| count).sum();
         let used = self.total - gone;
         // If fewer may come than came when more were allowed, one more is free when all but those are gone.
         let mut ahead = used.saturating_sub(max);
-        let next = self.counts(oldest..self.newest + 1).find(|(_, count)| {
+        let next = self.counts(oldest.max(self.first)..self.newest + 1).find(|(_, count)| {
             let found = *count > ahead;
             ahead = ahead.saturating_sub(*count);
             found
@@ -57,6 +59,10 @@ impl Slots {
         self.newest = current;
         self.total += 1;
         *self.count(current) += 1;
+        self.first = self.first.max(current.saturating_sub(WHOLE));
+        while *self.count(self.first) == 0 {
+            self.first += 1;
+        }
     }
 
     /// Whether nothing of it is in the window that ends now.

@@ -43,7 +43,7 @@ fn used(rule: &Rule, key: u64, at: Instant) -> u32 {
 fn headers(charges: &[Charge<'_>], decision: &Decision, reset: Reset) -> HeaderMap {
     let clock = SystemTime::UNIX_EPOCH + Duration::from_millis(1_000_000_700);
     let mut headers = HeaderMap::new();
-    headers::write(charges, decision, reset, clock, |name, value| assert_eq!(headers.insert(name, value), None));
+    headers::write(charges, decision, reset, clock, None, |name, value| assert_eq!(headers.insert(name, value), None));
     headers
 }
 
