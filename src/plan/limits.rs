@@ -136,6 +136,9 @@ fn counts(
 impl RouteLimits {
     /// Those that hold for a path, and for a key that brings its own.
     pub fn holding<'a>(&'a self, path: &str, key: Option<&'a ApiKey>) -> SmallVec<[&'a Arc<Limit>; 4]> {
+        if key.is_none() && self.limits.iter().all(|limit| limit.path.is_none()) {
+            return self.limits.iter().collect();
+        }
         let own = |limit: &&Arc<Limit>| !self.limits.iter().any(|other| Arc::ptr_eq(other, limit));
         let of_key = key.into_iter().flat_map(|key| key.limits.iter().filter(own));
         self.limits.iter().chain(of_key).filter(|limit| limit.holds_for(path)).collect()

@@ -30,7 +30,7 @@ pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> pingora::Result<Resu
         Some((_, Some(pass))) => (Some(pass), began),
         Some((room, None)) => {
             // Who is over a limit does not take others' places in the queue.
-            if let Err(refusal) = limit::look(session.downstream_session.req_header(), ctx).await {
+            if let Err(refusal) = limit::look(session.downstream_session.req_header(), ctx, began).await {
                 return Ok(Err(refusal));
             }
             let (Some(route), Some(forward)) = (&ctx.route, &mut ctx.forward) else { return Ok(Ok(())) };
@@ -45,8 +45,8 @@ pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> pingora::Result<Resu
     if let Err(refusal) = enter(route, forward, pass, now) {
         return Ok(Err(refusal));
     }
-    let charged = match attempt::reserve(session, ctx).await? {
-        Ok(()) => limit::charge(session.downstream_session.req_header(), ctx).await,
+    let charged = match attempt::reserve(session, ctx, now).await? {
+        Ok(()) => limit::charge(session.downstream_session.req_header(), ctx, now).await,
         Err(refusal) => Err(refusal),
     };
     settle_in(ctx, charged, now)

@@ -31,10 +31,10 @@ use crate::upstream::service::{NoSlot, Service};
 pub const MAX_ATTEMPTS: usize = MOST_RETRIES as usize + 1;
 
 /// Takes the endpoint of the first attempt: whoever finds none is refused before it has spent anything.
-pub async fn reserve(session: &mut Session, ctx: &mut Ctx) -> Result<std::result::Result<(), Refusal>> {
+pub async fn reserve(session: &mut Session, ctx: &mut Ctx, now: Instant) -> Result<std::result::Result<(), Refusal>> {
     let (Some(route), Some(forward)) = (&ctx.route, &mut ctx.forward) else { return Ok(Ok(())) };
     let end = route.timeouts.total.map(|total| ctx.began.instant + total);
-    Ok(match next_slot(session, forward, end).await? {
+    Ok(match next_slot(session, forward, end, Some(now)).await? {
         Ok(slot) => {
             forward.next = Some(Next { slot, wait: Duration::ZERO });
             Ok(())
@@ -49,7 +49,7 @@ pub async fn next_peer(session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpP
         return Err(Error::explain(ErrorType::InternalError, "a request without a route came to be forwarded"));
     };
     let end = route.timeouts.total.map(|total| ctx.began.instant + total);
-    let slot = match next_slot(session, forward, end).await? {
+    let slot = match next_slot(session, forward, end, None).await? {
         Ok(slot) => slot,
         Err(refusal) => return Err(fault::refused(ctx, refusal, "no target could take the request")),
     };
@@ -78,6 +78,7 @@ async fn next_slot(
     session: &mut Session,
     forward: &mut Forward,
     end: Option<Instant>,
+    now: Option<Instant>,
 ) -> Result<std::result::Result<Slot, Refusal>> {
     let service = &forward.service;
     if let Some(Next { slot, wait: time }) = forward.next.take() {
@@ -94,7 +95,7 @@ async fn next_slot(
         }));
     }
     let choice = match service.memory.line.waiting() {
-        0 => service.choose(forward.key, &forward.tried, Instant::now()),
+        0 => service.choose(forward.key, &forward.tried, now.unwrap_or_else(Instant::now)),
         _ => Choice::Busy,
     };
     match choice {

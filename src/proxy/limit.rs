@@ -9,16 +9,16 @@ use crate::policy::limit::{Charges, Counted, note, told};
 use crate::policy::refusal::{Kind, Refusal};
 
 /// Charges a request, or refuses it.
-pub async fn charge(request: &Parts, ctx: &mut Ctx) -> Result<(), Refusal> {
-    decide(request, ctx, true).await
+pub async fn charge(request: &Parts, ctx: &mut Ctx, now: Instant) -> Result<(), Refusal> {
+    decide(request, ctx, now, true).await
 }
 
 /// Refuses a request that could not be charged. Nothing is counted, and nothing told if it could be.
-pub async fn look(request: &Parts, ctx: &mut Ctx) -> Result<(), Refusal> {
-    decide(request, ctx, false).await
+pub async fn look(request: &Parts, ctx: &mut Ctx, now: Instant) -> Result<(), Refusal> {
+    decide(request, ctx, now, false).await
 }
 
-async fn decide(request: &Parts, ctx: &mut Ctx, charge: bool) -> Result<(), Refusal> {
+async fn decide(request: &Parts, ctx: &mut Ctx, now: Instant, charge: bool) -> Result<(), Refusal> {
     let Ctx { route, user, client, canonical_path, began, limits: fields, trials, .. } = ctx;
     let Some(route) = route else { return Ok(()) };
     let path = canonical_path.as_deref().unwrap_or(request.uri.path());
@@ -33,7 +33,7 @@ async fn decide(request: &Parts, ctx: &mut Ctx, charge: bool) -> Result<(), Refu
         headers: &request.headers,
     };
     let charges: Charges = limits.iter().map(|limit| limit.charge(&counted, route.limits.shadow)).collect();
-    let (ledger, now) = (&route.edge.ledger, Instant::now());
+    let ledger = &route.edge.ledger;
     let answer = if charge { ledger.charge(&charges, now) } else { ledger.look(&charges, now) };
     let decision = answer.decision().await;
     if !charge && decision.admitted {

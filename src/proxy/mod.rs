@@ -162,11 +162,11 @@ async fn walk(
     identify::authorise(asked, route, ctx)?;
     match &route.action {
         Action::Redirect(status, to) => {
-            limit::charge(request, ctx).await?;
+            limit::charge(request, ctx, ctx.began.instant).await?;
             Ok(Next::Answer(Answer::redirect(*status, route.redirect_to(to, asked)?)))
         }
         Action::Respond(fixed) => {
-            limit::charge(request, ctx).await?;
+            limit::charge(request, ctx, ctx.began.instant).await?;
             Ok(Next::Answer(Answer::fixed(fixed)))
         }
         Action::Forward(_) | Action::Split(_) => {
