@@ -29,6 +29,7 @@ use crate::listen::inherited::Inherited;
 use crate::listen::socket::Socket;
 use crate::plan::live::{Live, Report};
 use crate::policy::auth::keeper::KeyKeeper;
+use crate::policy::limit::sweeper::Sweeper;
 use crate::proxy::deadline::Guarded;
 use crate::proxy::{Proxy, attempt};
 use crate::record::metrics::Metrics;
@@ -223,6 +224,7 @@ impl Gateway {
         server.add_service(background_service("supervision", Supervisor::new(self.shared.clone(), probe)));
         server.add_service(background_service("upstreams", Keeper::new(self.shared.clone())));
         server.add_service(background_service("keys", KeyKeeper::new(self.shared.clone())));
+        server.add_service(background_service("limits", Sweeper::new(self.shared.clone())));
         log::info!("administration on {}", self.admin.address);
         let leave = stages.administer_no_more.subscribe();
         let administration = admin::Service::new(self.admin, self.shared.clone(), leave);

@@ -20,6 +20,7 @@
 //!
 //!   meanwhile      upstream::keeper      names are looked up again, targets are asked whether they are well
 //!                  auth::keeper          keys of issuers are fetched before they are old
+//!                  limit::sweeper        subjects of limits that no longer come are forgotten
 //! ```
 //!
 //! From the file to that walk: `config` (what a person may write) is compiled by `plan::compile` into a `plan::Plan`

@@ -47,6 +47,10 @@ pub fn gauges(edge: &Edge) -> Vec<MetricFamily> {
         let metric = |keys: &Provider| -> Metric { sample(&[("issuer", keys.name())], kind, value(&keys.standing())) };
         family(name, help, kind, edge.providers().map(|keys| metric(keys)).collect())
     });
+    let issuers = edge.auth.iter().filter_map(|auth| auth.issuers.as_ref());
+    let tokens = issuers.map(|issuers| sample(&[], MetricType::GAUGE, issuers.remembered() as f64));
+    let help = "About how many bytes verified tokens take that are remembered.";
+    let tokens = family("gatekeeper_tokens_remembered_bytes", help, MetricType::GAUGE, tokens.collect());
     // The text format has no family without a metric.
-    of_limits.into_iter().chain(of_keys).filter(|family| !family.get_metric().is_empty()).collect()
+    of_limits.into_iter().chain(of_keys).chain([tokens]).filter(|family| !family.get_metric().is_empty()).collect()
 }

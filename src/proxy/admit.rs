@@ -46,7 +46,7 @@ pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> pingora::Result<Resu
         return Ok(Err(refusal));
     }
     let charged = match attempt::reserve(session, ctx, now).await? {
-        Ok(()) => limit::charge(session.downstream_session.req_header(), ctx, now).await,
+        Ok(now) => limit::charge(session.downstream_session.req_header(), ctx, now).await,
         Err(refusal) => Err(refusal),
     };
     settle_in(ctx, charged, now)

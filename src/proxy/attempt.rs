@@ -30,17 +30,34 @@ use crate::upstream::service::{NoSlot, Service};
 /// Attempts a request may take in all.
 pub const MAX_ATTEMPTS: usize = MOST_RETRIES as usize + 1;
 
-/// Takes the endpoint of the first attempt: whoever finds none is refused before it has spent anything.
-pub async fn reserve(session: &mut Session, ctx: &mut Ctx, now: Instant) -> Result<std::result::Result<(), Refusal>> {
-    let (Some(route), Some(forward)) = (&ctx.route, &mut ctx.forward) else { return Ok(Ok(())) };
-    let end = route.timeouts.total.map(|total| ctx.began.instant + total);
-    Ok(match next_slot(session, forward, end, Some(now)).await? {
-        Ok(slot) => {
-            forward.next = Some(Next { slot, wait: Duration::ZERO });
-            Ok(())
+/// Takes the endpoint of the first attempt: whoever finds none is refused before it has spent anything. Tells when that was.
+pub async fn reserve(
+    session: &mut Session,
+    ctx: &mut Ctx,
+    now: Instant,
+) -> Result<std::result::Result<Instant, Refusal>> {
+    let (Some(route), Some(forward)) = (&ctx.route, &mut ctx.forward) else { return Ok(Ok(now)) };
+    let (slot, now) = match choose(forward, now) {
+        Choice::Taken(slot) => (slot, now),
+        Choice::Busy => {
+            let end = route.timeouts.total.map(|total| ctx.began.instant + total);
+            match Box::pin(wait(session, queue(&forward.service, forward.key, end))).await? {
+                Ok(slot) => (slot, Instant::now()),
+                Err(refusal) => return Ok(Err(refusal)),
+            }
         }
-        Err(refusal) => Err(refusal),
-    })
+        Choice::Nobody => return Ok(Err(Kind::NO_TARGET.into())),
+    };
+    forward.next = Some(Next { slot, wait: Duration::ZERO });
+    Ok(Ok(now))
+}
+
+/// An endpoint whose turn it is; nobody overtakes those who wait.
+fn choose(forward: &Forward, now: Instant) -> Choice {
+    match forward.service.memory.line.waiting() {
+        0 => forward.service.choose(forward.key, &forward.tried, now),
+        _ => Choice::Busy,
+    }
 }
 
 /// The way to the next endpoint to try.
@@ -49,7 +66,7 @@ pub async fn next_peer(session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpP
         return Err(Error::explain(ErrorType::InternalError, "a request without a route came to be forwarded"));
     };
     let end = route.timeouts.total.map(|total| ctx.began.instant + total);
-    let slot = match next_slot(session, forward, end, None).await? {
+    let slot = match next_slot(session, forward, end).await? {
         Ok(slot) => slot,
         Err(refusal) => return Err(fault::refused(ctx, refusal, "no target could take the request")),
     };
@@ -78,7 +95,6 @@ async fn next_slot(
     session: &mut Session,
     forward: &mut Forward,
     end: Option<Instant>,
-    now: Option<Instant>,
 ) -> Result<std::result::Result<Slot, Refusal>> {
     let service = &forward.service;
     if let Some(Next { slot, wait: time }) = forward.next.take() {
@@ -94,11 +110,7 @@ async fn next_slot(
             Choice::Busy | Choice::Nobody => slot,
         }));
     }
-    let choice = match service.memory.line.waiting() {
-        0 => service.choose(forward.key, &forward.tried, now.unwrap_or_else(Instant::now)),
-        _ => Choice::Busy,
-    };
-    match choice {
+    match choose(forward, Instant::now()) {
         Choice::Taken(slot) => Ok(Ok(slot)),
         Choice::Busy => Box::pin(wait(session, queue(service, forward.key, end))).await,
         Choice::Nobody => Ok(Err(Kind::NO_TARGET.into())),

@@ -21,6 +21,7 @@ mod shard;
 mod sketch;
 mod slots;
 mod subject;
+pub mod sweeper;
 mod table;
 mod window;
 

@@ -1,0 +1,40 @@
+//! Gives back the memory of limits whose subjects no longer come: their tables look at themselves only when they grow.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use pingora::server::ShutdownWatch;
+use pingora::services::background::BackgroundService;
+use tokio::time::sleep;
+
+use crate::gateway::Shared;
+
+const EVERY: Duration = Duration::from_secs(60);
+
+/// Sweeps the limits of the plan that serves.
+pub struct Sweeper(Arc<Shared>);
+
+impl Sweeper {
+    /// Sweeps this gateway's.
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Sweeper(shared)
+    }
+
+    fn sweep(&self) {
+        let plan = self.0.live.plan();
+        plan.edge.rates.all.iter().for_each(|limit| limit.rule.counts.sweep(Instant::now()));
+    }
+}
+
+#[async_trait]
+impl BackgroundService for Sweeper {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        loop {
+            tokio::select! {
+                () = sleep(EVERY) => self.sweep(),
+                _ = shutdown.changed() => return,
+            }
+        }
+    }
+}
