@@ -577,11 +577,24 @@ async fn a_token_for_development_is_minted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_echo_of_a_websocket_message_crosses_an_authenticated_route() {
+async fn a_websocket_brings_its_token_as_a_protocol() {
     let origin = Origin::start().await;
-    let routes = "  - { name: ws, path_pattern: /ws, target_url: \"{origin}\", is_public: true }\n";
+    let routes = "  - { name: ws, path_pattern: /ws, target_url: \"{origin}\", is_public: true }\n\
+                  \x20 - { name: live, path_pattern: /live, rewrite: /ws, target_url: \"{origin}\", token_from: subprotocol }\n";
     let gateway = gateway(&origin, &by_secret(""), routes).await;
     let mut socket = crate::support::websocket::Socket::open(gateway.address, "/ws").await.unwrap();
     socket.send(Message::text("hello")).await;
     assert_eq!(socket.next().await, Some(Message::text("hello")));
+    let open = async |protocols: &str| {
+        let request = Request::get("/live").header("connection", "upgrade").header("upgrade", "websocket");
+        let request = request.header("sec-websocket-version", "13").header("sec-websocket-protocol", protocols);
+        let request = request.header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+        let answer = gateway.h1().await.send(request).await.unwrap();
+        let protocol = answer.headers().get("sec-websocket-protocol").map(|value| value.to_str().unwrap().to_owned());
+        (answer.status().as_u16(), protocol)
+    };
+    // The upstream chooses none, and a browser wants one of those it asked for.
+    assert_eq!(open(&format!("bearer, {}", token(json!({})))).await, (101, Some("bearer".into())));
+    assert_eq!(open("bearer, wrong").await, (401, None));
+    assert_eq!(open("chat").await, (401, None));
 }

@@ -32,6 +32,8 @@ pub struct Limits {
 pub struct RouteLimits {
     /// These, where their path fits.
     pub limits: Box<[Arc<Limit>]>,
+    /// Some hold for some paths only.
+    by_path: bool,
     /// What `RateLimit-Policy` says where all of them hold; `None` if that depends on more.
     pub policy: Option<HeaderValue>,
     /// All of them only tell that they would refuse.
@@ -136,7 +138,7 @@ fn counts(
 impl RouteLimits {
     /// Those that hold for a path, and for a key that brings its own.
     pub fn holding<'a>(&'a self, path: &str, key: Option<&'a ApiKey>) -> SmallVec<[&'a Arc<Limit>; 4]> {
-        if key.is_none() && self.limits.iter().all(|limit| limit.path.is_none()) {
+        if key.is_none() && !self.by_path {
             return self.limits.iter().collect();
         }
         let own = |limit: &&Arc<Limit>| !self.limits.iter().any(|other| Arc::ptr_eq(other, limit));
@@ -179,10 +181,10 @@ impl Limits {
         let everywhere = self.all.iter().filter(|limit| self.everywhere.contains(&limit.name) && self.is_active(limit));
         limits.extend(everywhere.cloned());
         let shadow = raw.shadow.contains(&Policy::Limits);
-        let is_sure = |limit: &Arc<Limit>| !limit.shadow && limit.path.is_none();
-        let sure = !shadow && limits.iter().all(is_sure);
+        let by_path = limits.iter().any(|limit| limit.path.is_some());
+        let sure = !shadow && !by_path && !limits.iter().any(|limit| limit.shadow);
         let policy = headers::policy(limits.iter().map(|limit| &limit.rule)).filter(|_| sure);
-        RouteLimits { limits: limits.into(), policy, shadow }
+        RouteLimits { limits: limits.into(), by_path, policy, shadow }
     }
 
     fn is_active(&self, limit: &Limit) -> bool {

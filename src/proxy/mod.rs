@@ -17,18 +17,16 @@ use pingora::protocols::Digest;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
-use smallvec::SmallVec;
 
 use crate::compress::{self, Compression};
 use crate::gateway::Shared;
 use crate::listen::connection::Connection;
 use crate::listen::limits::Limits;
-use crate::plan::route::{Action, Route};
+use crate::plan::route::Route;
 use crate::plan::walk::{Asked, Decision};
-use crate::plan::{Edge, OwnPath, Plan};
-use crate::policy::refusal::{Kind, Refusal};
-use crate::upstream::sticky::Who;
-use ctx::{Ctx, Forward};
+use crate::plan::{OwnPath, Plan};
+use crate::policy::refusal::Refusal;
+use ctx::Ctx;
 use reply::Answer;
 
 mod admit;
@@ -49,6 +47,7 @@ mod retry;
 mod settle;
 mod trace;
 mod verdict;
+mod walk;
 
 /// The gateway's data plane.
 pub struct Proxy {
@@ -76,7 +75,7 @@ impl Proxy {
             Reached::Route(route) => route,
             Reached::Next(next) => return Ok(next),
         };
-        let next = walk(&route, &asked, request, has_body, ctx).await?;
+        let next = walk::walk(&route, &asked, request, has_body, ctx).await?;
         if let Next::Forward = next {
             prepare(&route, session, ctx);
         }
@@ -92,7 +91,7 @@ impl Proxy {
             return Ok(Next::Answer(Answer::status(true)).into());
         }
         let own_path = plan.edge.own_path(asked);
-        shield_front(&plan.edge, own_path, request, ctx)?;
+        walk::shield_front(&plan.edge, own_path, request, ctx)?;
         if let Some(file) = plan.edge.acme_webroot.as_ref().and_then(|root| entrance::challenge(root, asked)) {
             return Ok(Next::Challenge(file).into());
         }
@@ -105,7 +104,7 @@ impl Proxy {
             Decision::Preflight(route) => {
                 ctx.route = Some(route.clone());
                 let judged = route.shield.addresses.admit(ctx.client_address());
-                shielded(judged, &plan.edge, route.shield.shadow, ctx)?;
+                walk::shielded(judged, &plan.edge, route.shield.shadow, ctx)?;
                 Ok(Next::Answer(Answer::preflight()).into())
             }
             Decision::Route(route) => {
@@ -121,94 +120,6 @@ impl Proxy {
             OwnPath::Ready => Answer::status(self.shared.is_ready()),
         }
     }
-}
-
-/// Refuses, before a route is chosen, whom and what is not taken at all.
-fn shield_front(edge: &Edge, own_path: Option<OwnPath>, request: &Parts, ctx: &mut Ctx) -> Result<(), Refusal> {
-    let front = &edge.shields;
-    let client = ctx.client_address();
-    let methods = front.methods.as_ref().map_or(Ok(()), |methods| methods.admit(&request.method));
-    let flood = || front.flood.as_ref().filter(|_| own_path.is_none()).map_or(Ok(()), |flood| flood.admit(client));
-    let judged = front.addresses.admit(client).and(methods).and_then(|()| flood());
-    shielded(judged, edge, front.shadow, ctx)
-}
-
-/// Counts what a shield refuses. On trial it passes, and is told of.
-fn shielded(judged: Result<(), Refusal>, edge: &Edge, shadow: bool, ctx: &mut Ctx) -> Result<(), Refusal> {
-    let Err(refusal) = judged else { return Ok(()) };
-    if shadow {
-        edge.shielded.would_refuse.inc();
-        ctx.trials.note(&refusal);
-        return Ok(());
-    }
-    edge.shielded.refused.inc();
-    Err(refusal)
-}
-
-/// The walk from the route up to the upstream.
-async fn walk(
-    route: &Arc<Route>,
-    asked: &Asked<'_>,
-    request: &Parts,
-    has_body: bool,
-    ctx: &mut Ctx,
-) -> Result<Next, Refusal> {
-    let addresses = route.shield.addresses.admit(ctx.client_address());
-    let judged = addresses.and_then(|()| route.shield.admit_body(&request.headers, has_body));
-    shielded(judged, &route.edge, route.shield.shadow, ctx)?;
-    if let Some(answer) = identify::identify(request, asked, route, ctx).await? {
-        return Ok(Next::Answer(answer));
-    }
-    identify::authorise(asked, route, ctx)?;
-    match &route.action {
-        Action::Redirect(status, to) => {
-            limit::charge(request, ctx, ctx.began.instant).await?;
-            Ok(Next::Answer(Answer::redirect(*status, route.redirect_to(to, asked)?)))
-        }
-        Action::Respond(fixed) => {
-            limit::charge(request, ctx, ctx.began.instant).await?;
-            Ok(Next::Answer(Answer::fixed(fixed)))
-        }
-        Action::Forward(_) | Action::Split(_) => {
-            ctx.forward = forward(route, asked, request, ctx)?;
-            Ok(Next::Forward)
-        }
-    }
-}
-
-fn forward(route: &Route, asked: &Asked, request: &Parts, ctx: &Ctx) -> Result<Option<Forward>, Refusal> {
-    let client = who(ctx);
-    let Some(service) = route.service(request, client) else { return Ok(None) };
-    let path = route.upstream_path(asked, route.edge.merge_slashes)?;
-    if path.len() + asked.query.map_or(0, str::len) > LONGEST_TARGET {
-        return Err(Refusal::new(Kind::URI_TOO_LONG, Kind::URI_TOO_LONG.title));
-    }
-    Ok(Some(Forward {
-        service: service.clone(),
-        path: (*path != *request.uri.path()).then(|| (&*path).into()),
-        key: service.key(request, client),
-        attempts: 0,
-        attempt: None,
-        next: None,
-        tried: SmallVec::new(),
-        permit: None,
-        pass: None,
-        upstream_time: None,
-        status: None,
-        failed: false,
-        judged: false,
-        method: request.method.clone(),
-        uri: request.uri.clone(),
-        version: request.version,
-    }))
-}
-
-/// Whose requests stay together: the user's; where nobody was asked, those with one certificate.
-fn who(ctx: &Ctx) -> Who<'_> {
-    let certificate = ctx.connection.as_ref().and_then(|connection| connection.certificate.as_ref());
-    let user = ctx.user.as_ref().and_then(|user| user.identity.name());
-    let user = user.or(certificate.map(|certificate| (&b"certificate"[..], certificate.fingerprint.as_bytes())));
-    Who { address: ctx.client_address(), user }
 }
 
 /// Where the walk up to the route led.
@@ -400,9 +311,6 @@ impl ProxyHttp for Proxy {
         true
     }
 }
-
-/// What a request target can hold is 65,534 bytes.
-const LONGEST_TARGET: usize = 65_000;
 
 /// How long the rest of a refused request's body is read before the connection is given up.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);

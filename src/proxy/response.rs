@@ -117,15 +117,8 @@ fn unchunk(session: &mut Session, response: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::headers::tests::map;
     use super::*;
-
-    fn map(fields: &[(&'static str, &str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(*name, value.parse().unwrap());
-        }
-        headers
-    }
 
     #[test]
     fn a_response_keeps_its_framing_and_loses_its_connection() {

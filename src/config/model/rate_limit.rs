@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::super::value::Setting;
 use super::shadow::Mode;
 
-/// A limit. Where routes name it, it holds for them; one that no route names holds for its path_pattern, or for everything.
+/// A limit. Where routes name it, it holds for them; one that neither a
+/// route nor a key names holds for its path_pattern, or for everything.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RateLimitRule {
