@@ -11,7 +11,7 @@ use criterion::{Criterion, criterion_group};
 use gatekeeper::policy::limit::{Algorithm, Answer, Charge, Ledger, Local, Quota, Rule, Table};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: gatekeeper::allocator::Allocator = gatekeeper::allocator::Allocator;
 
 const SUBJECTS: u64 = 1_000_000;
 

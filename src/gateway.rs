@@ -262,8 +262,11 @@ pub fn state_dir(config: &Config) -> PathBuf {
 
 fn server_conf(config: &Config) -> ServerConf {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = config.threads.unwrap_or_else(cores);
     ServerConf {
-        threads: config.threads.unwrap_or_else(cores),
+        threads,
+        // One thread has nobody to share its work with.
+        work_stealing: threads > 1,
         max_retries: attempt::MAX_ATTEMPTS,
         upstream_keepalive_pool_size: config.upstream_pool.size,
         grace_period_seconds: Some(0),

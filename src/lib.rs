@@ -28,6 +28,7 @@
 
 pub mod admin;
 mod alarm;
+pub mod allocator;
 pub mod cli;
 pub mod compress;
 pub mod config;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: gatekeeper::allocator::Allocator = gatekeeper::allocator::Allocator;
 
 fn main() -> ExitCode {
     gatekeeper::cli::main()

@@ -40,9 +40,14 @@ impl Patience {
         self.alarm.poll(since + limit, cx)
     }
 
-    /// It came; how long it was waited for.
-    pub fn end(&mut self) -> Duration {
-        self.now.take().map_or(Duration::ZERO, |(_, since)| since.elapsed())
+    /// It came.
+    pub fn end(&mut self) {
+        self.now = None;
+    }
+
+    /// How long it has been waited for.
+    pub fn waited(&self) -> Duration {
+        self.now.map_or(Duration::ZERO, |(_, since)| since.elapsed())
     }
 }
 
@@ -62,7 +67,8 @@ mod tests {
     async fn each_thing_is_waited_for_as_long_as_it_may() {
         let mut patience = Patience::default();
         assert!((30..1000).contains(&wait(&mut patience, Waiting::Begin, 30).await));
-        assert!(patience.end().as_millis() >= 30);
+        assert!(patience.waited().as_millis() >= 30);
+        patience.end();
         assert!(wait(&mut patience, Waiting::Begin, 30).await >= 30, "it came, and then another was waited for");
         assert!(wait(&mut patience, Waiting::Begin, 30).await < 10, "what did not come is not waited for again");
         assert!(wait(&mut patience, Waiting::Head, 40).await >= 40);
@@ -85,6 +91,6 @@ mod tests {
         }
         assert!((30..1000).contains(&began.elapsed().as_millis()));
         patience.end();
-        assert_eq!(patience.end(), Duration::ZERO);
+        assert_eq!(patience.waited(), Duration::ZERO);
     }
 }

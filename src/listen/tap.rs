@@ -236,7 +236,8 @@ impl Tap {
     }
 
     fn farewell(&mut self, fault: Fault) -> Farewell {
-        let began = SystemTime::now() - self.patience.end();
+        let began = SystemTime::now() - self.patience.waited();
+        self.patience.end();
         Farewell::Saying(refuse(&self.shared, &self.connection, fault, began), 0)
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::address::{self, Networks};
+use super::alike::Alike;
 use super::names::{self, HeaderNames};
 use super::route::Route;
 use super::{Edge, OwnPath, Plan, auth, cors, limits, lint, route_parts, route_tests, shield};
@@ -89,7 +90,7 @@ fn compile_edge(config: &Config, context: &BuildContext, faults: &mut Faults) ->
         limits: Limits::compile(&config.limits, faults),
         http2: Http2::compile(&config.http2, faults),
         auth: flatten(auth)?,
-        cors: cors?.map(Arc::new),
+        cors: cors?,
         preflights: metrics.policy("cors", ""),
         cors_defaults,
         security: flatten(security)?.map(Arc::new),
@@ -227,7 +228,7 @@ fn compile_routes(
     services: &mut Services,
     faults: &mut Faults,
 ) -> (Vec<Arc<Route>>, Vec<Conditions>) {
-    let mut compiled = (Vec::new(), Vec::new());
+    let (mut compiled, mut terms) = ((Vec::new(), Vec::new()), Alike::default());
     for (index, raw) in config.routes.iter().enumerate() {
         let place = Place::new("routes").index(index);
         if raw.name.is_empty() {
@@ -235,7 +236,8 @@ fn compile_routes(
         }
         let conditions = compile_conditions(raw, &place, faults);
         let route = route_parts::compile(config, raw, context, edge, services, &place, faults);
-        if let (Some(conditions), Some(route), true) = (conditions, route, raw.is_active.0) {
+        if let (Some(conditions), Some(mut route), true) = (conditions, route, raw.is_active.0) {
+            terms.share(&mut route.terms);
             compiled.0.push(Arc::new(route));
             compiled.1.push(conditions);
         }

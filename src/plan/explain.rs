@@ -105,8 +105,8 @@ impl Plan {
             Decision::Route(route) => route,
             Decision::Preflight(route) => {
                 told.route = Some(route.name.to_string());
-                let judged = route.shield.addresses.admit(client);
-                judged.or_else(|refusal| passed(refusal, route.shield.shadow))?;
+                let judged = route.terms.shield.addresses.admit(client);
+                judged.or_else(|refusal| passed(refusal, route.terms.shield.shadow))?;
                 let detail = "a preflight, answered by the gateway".into();
                 told.answer = Some(Answered { status: 204, code: None, detail });
                 return Ok(());
@@ -118,9 +118,9 @@ impl Plan {
             }
         };
         told.route = Some(route.name.to_string());
-        let body = || route.shield.admit_body(&request.headers, announces_body(&request.headers));
-        let judged = route.shield.addresses.admit(client).and_then(|()| body());
-        judged.or_else(|refusal| passed(refusal, route.shield.shadow))?;
+        let body = || route.terms.shield.admit_body(&request.headers, announces_body(&request.headers));
+        let judged = route.terms.shield.addresses.admit(client).and_then(|()| body());
+        judged.or_else(|refusal| passed(refusal, route.terms.shield.shadow))?;
         let user = judged::judge(route, &asked, request, client, pretended, &mut told.policies)?;
         match &route.action {
             Action::Redirect(status, to) => {
@@ -170,7 +170,7 @@ impl Plan {
 }
 
 fn host_sent(route: &Route, service: &Service, asked: &Asked) -> String {
-    match &route.host {
+    match &route.terms.host {
         HostSent::Kept => asked.host.as_deref().unwrap_or_default().into(),
         HostSent::Fixed(name) => String::from_utf8_lossy(name.as_bytes()).into_owned(),
         HostSent::Target => {

@@ -90,7 +90,7 @@ pub fn judge(
     judged: &mut Judged,
 ) -> Result<Option<User>, Refusal> {
     let user = who(route, asked, request, address, pretended, judged)?;
-    if let (Some(access), Some(auth), Some(user)) = (&route.access, &route.auth, &user) {
+    if let (Some(access), Some(auth), Some(user)) = (&route.access, &route.terms.auth, &user) {
         let captured = |name: &str| route.pattern.captures(&asked.path)?.get(name);
         let missing = access.access.check(&user.identity, &captured).err();
         judged.access = Some(missing.map_or("granted".into(), |missing| missing.to_string()));
@@ -110,7 +110,7 @@ fn who(
     pretended: Option<&std::sync::Arc<Identity>>,
     judged: &mut Judged,
 ) -> Result<Option<User>, Refusal> {
-    let Some(auth) = &route.auth else {
+    let Some(auth) = &route.terms.auth else {
         judged.auth = Some("public".into());
         return Ok(None);
     };
@@ -125,7 +125,7 @@ fn who(
         certificate: None,
         tls: false,
         trusted: false,
-        cors: route.cors.as_deref(),
+        cors: route.terms.cors.as_ref(),
         now: (Instant::now(), SystemTime::now()),
     };
     let methods: Vec<&str> = auth.methods.iter().map(|method| method.name()).collect();
@@ -164,8 +164,8 @@ fn limits(
 ) -> Result<(), Refusal> {
     let identity = user.map(|user| &*user.identity);
     let counted = Counted { user: identity, address, route: &route.name, headers: &request.headers };
-    let limits = route.limits.holding(&asked.path, user.and_then(|user| user.key.as_deref()));
-    let charges: Charges = limits.iter().map(|limit| limit.charge(&counted, route.limits.shadow)).collect();
+    let limits = route.terms.limits.holding(&asked.path, user.and_then(|user| user.key.as_deref()));
+    let charges: Charges = limits.iter().map(|limit| limit.charge(&counted, route.terms.limits.shadow)).collect();
     let Answer::Now(decision) = route.edge.ledger.look(&charges, Instant::now()) else { return Ok(()) };
     for ((limit, charge), standing) in limits.iter().zip(&charges).zip(&decision.standings) {
         judged.limits.push(LimitStanding::of(limit, &counted, standing, charge.shadow));

@@ -135,6 +135,15 @@ fn counts(
     }
 }
 
+impl PartialEq for RouteLimits {
+    fn eq(&self, other: &Self) -> bool {
+        let RouteLimits { limits, by_path, policy, shadow } = self;
+        limits.len() == other.limits.len()
+            && limits.iter().zip(&other.limits).all(|(limit, other)| Arc::ptr_eq(limit, other))
+            && (by_path, policy, shadow) == (&other.by_path, &other.policy, &other.shadow)
+    }
+}
+
 impl RouteLimits {
     /// Those that hold for a path, and for a key that brings its own.
     pub fn holding<'a>(&'a self, path: &str, key: Option<&'a ApiKey>) -> SmallVec<[&'a Arc<Limit>; 4]> {

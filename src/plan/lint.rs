@@ -93,7 +93,7 @@ fn unverified_upstreams(config: &Config, faults: &mut Faults) {
 fn closed_shields(config: &Config, plan: &Plan, faults: &mut Faults) {
     let front = (Place::new("shields"), &plan.edge.shields.addresses);
     let places = active(config).map(|(index, _)| Place::new("routes").index(index).key("shields"));
-    let of_routes = places.zip(plan.routes.iter().map(|route| &route.shield.addresses));
+    let of_routes = places.zip(plan.routes.iter().map(|route| &route.terms.shield.addresses));
     for (place, addresses) in of_routes.chain([front]) {
         if addresses.is_closed() {
             let hint = "deny wins over allow: to let only some pass, list them under allow alone";
@@ -106,18 +106,18 @@ fn closed_shields(config: &Config, plan: &Plan, faults: &mut Faults) {
 fn unanswered_preflights(config: &Config, plan: &Plan, faults: &mut Faults) {
     for ((index, raw), route) in active(config).zip(&plan.routes) {
         let place = Place::new("routes").index(index);
-        if route.cors.is_some() && !raw.headers.is_empty() {
+        if route.terms.cors.is_some() && !raw.headers.is_empty() {
             let text = "preflights do not bring these headers, so that they are not this route's";
             let hint = "tell the versions apart by path, if web pages are to use them";
             faults.warn(Fault::saying(place.key("headers"), text).with_hint(hint));
         }
-        if raw.cors.as_ref().is_some_and(|cors| !cors.enabled.0) && route.auth.is_some() {
+        if raw.cors.as_ref().is_some_and(|cors| !cors.enabled.0) && route.terms.auth.is_some() {
             let text = "preflights bring no credentials, and are refused before the service could answer them";
             faults.warn(Fault::saying(place.key("cors"), text).with_hint("leave cors to the gateway here"));
         }
     }
     let options = |methods: &[String]| methods.is_empty() || methods.iter().any(|method| method == "OPTIONS");
-    if !options(&config.shields.methods) && plan.routes.iter().any(|route| route.cors.is_some()) {
+    if !options(&config.shields.methods) && plan.routes.iter().any(|route| route.terms.cors.is_some()) {
         faults.warn(Fault::saying(Place::new("shields").key("methods"), "without OPTIONS every preflight is refused"));
     }
 }

@@ -24,6 +24,7 @@ use crate::upstream::service::Service;
 
 mod access;
 pub mod address;
+mod alike;
 mod auth;
 pub mod compile;
 mod cors;
@@ -34,6 +35,7 @@ pub mod limits;
 pub mod lint;
 pub mod live;
 pub mod names;
+pub mod present;
 pub mod route;
 mod route_parts;
 pub mod route_tests;
@@ -79,7 +81,7 @@ pub struct Edge {
     /// How clients show who they are.
     pub auth: Option<Arc<Auth>>,
     /// Which pages may read what the gateway answers before a route is known.
-    pub cors: Option<Arc<Cors>>,
+    pub cors: Option<Cors>,
     /// What preflights were answered: accepted, or refused.
     pub preflights: PolicyMetrics,
     /// What routes that do not say otherwise have of it.

@@ -34,10 +34,21 @@ pub struct Route {
     pub metrics: RouteMetrics,
     /// What held for every request when the route was compiled.
     pub edge: Arc<Edge>,
+    /// On what terms it takes requests.
+    pub terms: Arc<Terms>,
     /// What is done with a request.
     pub action: Action,
     /// The path sent upstream.
     pub path: PathSent,
+    /// What the user must be.
+    pub access: Option<Box<RouteAccess>>,
+    /// What its path looks like, for the captures.
+    pub pattern: PathPattern,
+}
+
+/// On what terms a route takes requests. Routes with the same share them, so that the processor's cache holds them for all.
+#[derive(PartialEq)]
+pub struct Terms {
     /// The Host sent upstream.
     pub host: HostSent,
     /// %2F and its like in a path are refused.
@@ -45,13 +56,11 @@ pub struct Route {
     /// Whom and what it turns away.
     pub shield: Shield,
     /// Which pages may read its answers.
-    pub cors: Option<Arc<Cors>>,
+    pub cors: Option<Cors>,
     /// What browsers are to be careful with.
     pub security: Option<Arc<SecurityHeaders>>,
     /// How clients show who they are; nobody has to if absent.
     pub auth: Option<RouteAuth>,
-    /// What the user must be.
-    pub access: Option<RouteAccess>,
     /// A response ends with the credential by which its request was let in.
     pub close_at_expiry: bool,
     /// How often clients may come.
@@ -64,8 +73,6 @@ pub struct Route {
     pub breaks: bool,
     /// The level responses are compressed with; 0 for not at all.
     pub compression: u32,
-    /// What its path looks like, for the captures.
-    pub pattern: PathPattern,
 }
 
 /// What is done with a request.
@@ -121,6 +128,7 @@ pub enum PathSent {
 }
 
 /// The Host sent upstream.
+#[derive(PartialEq)]
 pub enum HostSent {
     /// As it came.
     Kept,
@@ -131,7 +139,7 @@ pub enum HostSent {
 }
 
 /// When a request is tried once more.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Retry {
     /// Attempts beyond the first.
     pub count: u32,
@@ -142,7 +150,7 @@ pub struct Retry {
 }
 
 /// A route's timeouts.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Timeouts {
     /// For the whole exchange.
     pub total: Option<Duration>,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 use super::compile::Services;
-use super::route::{Action, HostSent, PathSent, Respond, Retry, Route, RouteAccess, Split, Timeouts};
+use super::route::{Action, HostSent, PathSent, Respond, Retry, Route, RouteAccess, Split, Terms, Timeouts};
 use super::{Edge, access, auth, shield};
 use crate::config::model::{self, Config, EncodedReserved, NonIdempotent, Policy};
 use crate::config::{Fault, Faults, Place, did_you_mean};
@@ -46,25 +46,28 @@ pub fn compile<'a>(
     });
     let limits = edge.map(|edge| edge.rates.of_route(raw, place, compiler.faults));
     let compress = raw.compress.map_or(config.compression.enabled.0, |setting| setting.0);
-    Some(Route {
-        name: raw.name.as_str().into(),
-        metrics: context.metrics.route(&raw.name),
-        edge: edge?.clone(),
-        action: action?,
-        path: path?,
+    let terms = Terms {
         host: host?,
         rejects_encoded: raw.encoded_reserved == EncodedReserved::Reject,
         shield: shield?,
         cors: cors?,
         security,
         auth,
-        access,
         close_at_expiry: raw.close_at_expiry.0,
         limits: limits?,
         timeouts: timeouts(raw),
         retry: retry?,
         breaks: raw.circuit_breaker_enabled.0,
         compression: if compress { config.compression.level } else { 0 },
+    };
+    Some(Route {
+        name: raw.name.as_str().into(),
+        metrics: context.metrics.route(&raw.name),
+        edge: edge?.clone(),
+        terms: Arc::new(terms),
+        action: action?,
+        path: path?,
+        access: access.map(Box::new),
         pattern: pattern?,
     })
 }
@@ -162,11 +165,9 @@ impl<'a> Compiler<'a, '_> {
     }
 
     /// `None` has faults.
-    fn cors(&mut self, edge: &Edge) -> Option<Option<Arc<Cors>>> {
+    fn cors(&mut self, edge: &Edge) -> Option<Option<Cors>> {
         let methods: Vec<Method> = self.raw.methods.iter().filter_map(|text| text.parse().ok()).collect();
-        let cors =
-            edge.cors_defaults.of_route(self.raw.cors.as_ref(), &methods, &self.place.key("cors"), self.faults)?;
-        Some(cors.map(Arc::new))
+        edge.cors_defaults.of_route(self.raw.cors.as_ref(), &methods, &self.place.key("cors"), self.faults)
     }
 
     fn security(&mut self, edge: Option<&Arc<Edge>>) -> Option<Arc<SecurityHeaders>> {

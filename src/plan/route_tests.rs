@@ -84,17 +84,18 @@ fn outcome(plan: &Plan, request: &Parts, from: Option<IpAddr>) -> Outcome {
                 return Ok(());
             }
             Decision::Preflight(route) => {
-                admit(&route.shield.addresses, route.shield.shadow)?;
+                admit(&route.terms.shield.addresses, route.terms.shield.shadow)?;
                 (outcome.route, outcome.status) = (Some(route.name.to_string()), Some(204));
                 return Ok(());
             }
         };
         outcome.route = Some(route.name.to_string());
-        outcome.auth = Some(if route.auth.is_some() { ExpectedAuth::Required } else { ExpectedAuth::Public });
-        outcome.limits = route.limits.holding(&asked.path, None).iter().map(|limit| limit.name.to_string()).collect();
-        admit(&route.shield.addresses, route.shield.shadow)?;
-        if !route.shield.shadow {
-            route.shield.admit_body(&request.headers, announces_body(&request.headers))?;
+        outcome.auth = Some(if route.terms.auth.is_some() { ExpectedAuth::Required } else { ExpectedAuth::Public });
+        outcome.limits =
+            route.terms.limits.holding(&asked.path, None).iter().map(|limit| limit.name.to_string()).collect();
+        admit(&route.terms.shield.addresses, route.terms.shield.shadow)?;
+        if !route.terms.shield.shadow {
+            route.terms.shield.admit_body(&request.headers, announces_body(&request.headers))?;
         }
         match &route.action {
             Action::Forward(service) => outcome.services.push(service.name.to_string()),

@@ -9,6 +9,7 @@ use http::header::{ALLOW, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, TRANS
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Version};
 
+use super::present::Present;
 use super::route::Route;
 use super::{Edge, OwnPath, Plan};
 use crate::policy::auth::credential;
@@ -25,13 +26,20 @@ pub struct Asked<'a> {
     pub path: Cow<'a, str>,
     /// The query, as it came.
     pub query: Option<&'a str>,
+    /// Which fields the request has.
+    pub present: Present,
 }
 
 impl Plan {
     /// Refuses what is malformed and brings the rest into canonical form (SEMANTICS 1.1 to 1.3, 1.6).
     pub fn inspect<'a>(&self, request: &'a Parts) -> Result<Asked<'a>, Refusal> {
-        check_connection(&request.headers)?;
-        check_framing(&request.headers)?;
+        let present = Present::of(&request.headers);
+        if present.connection {
+            check_connection(&request.headers)?;
+        }
+        if present.transfer_encoding || present.content_length {
+            check_framing(&request.headers)?;
+        }
         credential::only(&request.headers, &AUTHORIZATION)?;
         let host = host(request)?;
         let path = request.uri.path();
@@ -47,12 +55,14 @@ impl Plan {
                 "the query holds a character that must be percent-encoded",
             ));
         }
-        Ok(Asked { host, path, query })
+        Ok(Asked { host, path, query, present })
     }
 
     /// What becomes of a request (SEMANTICS 1.5, 1.6, 2.5).
     pub fn decide(&self, asked: &Asked, request: &Parts) -> Result<Decision<'_>, Refusal> {
-        check_loop(&request.headers)?;
+        if asked.present.via {
+            check_loop(&request.headers)?;
+        }
         if let Some(own) = self.edge.own_path(asked) {
             return match request.method {
                 Method::GET | Method::HEAD => Ok(Decision::Own(own)),
@@ -67,8 +77,9 @@ impl Plan {
             Found::MethodNotAllowed(allowed) => return Err(method_not_allowed(&allowed.to_string())),
             Found::NotFound => None,
         };
-        let route = route.ok_or(Refusal::new(Kind::NO_ROUTE, "no route matches this host, path and headers"))?;
-        if route.rejects_encoded && has_encoded_reserved(&asked.path) {
+        let route =
+            route.ok_or_else(|| Refusal::new(Kind::NO_ROUTE, "no route matches this host, path and headers"))?;
+        if route.terms.rejects_encoded && has_encoded_reserved(&asked.path) {
             let detail = "this route takes no encoded reserved characters in its path";
             return Err(Refusal::malformed("path_encoded_reserved", detail));
         }
@@ -81,7 +92,7 @@ impl Plan {
     fn preflight(&self, asked: &Asked, request: &Parts) -> Option<&Arc<Route>> {
         let method = preflight_method(&request.method, &request.headers)?;
         match self.table.find(&Lookup { method: &method, ..lookup(asked, request) }) {
-            Found::Route(index) => self.routes.get(index).filter(|route| route.cors.is_some()),
+            Found::Route(index) => self.routes.get(index).filter(|route| route.terms.cors.is_some()),
             _ => None,
         }
     }

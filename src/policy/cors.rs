@@ -90,9 +90,10 @@ pub const EXPOSED: [&str; 8] = [
 
 /// The method that a preflight asks about. A request that is no preflight asks about none.
 pub fn preflight_method(method: &Method, request: &HeaderMap) -> Option<Method> {
-    let is_preflight = method == Method::OPTIONS && request.contains_key(ORIGIN);
-    let asked = request.get(ACCESS_CONTROL_REQUEST_METHOD).filter(|_| is_preflight)?;
-    Method::from_bytes(asked.as_bytes()).ok()
+    if method != Method::OPTIONS || !request.contains_key(ORIGIN) {
+        return None;
+    }
+    Method::from_bytes(request.get(ACCESS_CONTROL_REQUEST_METHOD)?.as_bytes()).ok()
 }
 
 impl Cors {

@@ -58,7 +58,7 @@ impl Methods {
 }
 
 /// What stands before a route.
-#[derive(Default)]
+#[derive(Default, PartialEq)]
 pub struct Shield {
     /// Whose requests are taken.
     pub addresses: Addresses,
@@ -71,7 +71,7 @@ pub struct Shield {
 }
 
 /// Whose requests are taken.
-#[derive(Default)]
+#[derive(Default, PartialEq)]
 pub struct Addresses {
     /// These; all when absent.
     pub allow: Option<Networks>,
@@ -105,8 +105,9 @@ impl Shield {
         if let Some(types) = self.types.as_ref().filter(|_| has_body) {
             types.admit(headers)?;
         }
-        match (self.max_body, headers.get(CONTENT_LENGTH)) {
-            (Some(max), Some(length)) if told(length).is_none_or(|length| length > max) => Err(too_long(max)),
+        let Some(max) = self.max_body else { return Ok(()) };
+        match headers.get(CONTENT_LENGTH) {
+            Some(length) if told(length).is_none_or(|length| length > max) => Err(too_long(max)),
             _ => Ok(()),
         }
     }
@@ -128,6 +129,7 @@ pub fn too_long(max: u64) -> Refusal {
 }
 
 /// Media types a body may have.
+#[derive(PartialEq)]
 pub struct MediaTypes {
     ranges: Box<[Range]>,
     /// All of them, for those who brought another one.
@@ -135,6 +137,7 @@ pub struct MediaTypes {
 }
 
 /// `type/subtype`; or `type/*` and `*/*` by what stands before the `*`.
+#[derive(PartialEq)]
 enum Range {
     Exact(Box<[u8]>),
     Beginning(Box<[u8]>),

@@ -34,7 +34,7 @@ pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> pingora::Result<Resu
                 return Ok(Err(refusal));
             }
             let (Some(route), Some(forward)) = (&ctx.route, &mut ctx.forward) else { return Ok(Ok(())) };
-            let room = Room { queue: room.queue.within(route.timeouts.total), ..room };
+            let room = Room { queue: room.queue.within(route.terms.timeouts.total), ..room };
             match Box::pin(queue(session, &forward.service, room)).await? {
                 Ok(pass) => (Some(pass), Instant::now()),
                 Err(refusal) => return Ok(Err(refusal)),
@@ -57,7 +57,7 @@ fn settle_in(ctx: &mut Ctx, charged: Result<(), Refusal>, now: Instant) -> pingo
     let (Some(route), Some(forward)) = (&ctx.route, &mut ctx.forward) else { return Ok(charged) };
     if charged.is_err() {
         (forward.permit, forward.pass, forward.next) = (None, None, None);
-    } else if route.retry.count > 0 {
+    } else if route.terms.retry.count > 0 {
         forward.service.budget.deposit(now);
     }
     Ok(charged)
@@ -67,14 +67,14 @@ fn look(route: &Route, service: &Service, now: Instant) -> Result<(), Refusal> {
     if service.memory.is_drained() {
         return Err(Refusal::new(Kind::NO_TARGET, "the service takes no new requests"));
     }
-    match service.breaker.as_ref().filter(|_| route.breaks) {
+    match service.breaker.as_ref().filter(|_| route.terms.breaks) {
         Some(breaker) => breaker.look(now).map_err(circuit_open),
         None => Ok(()),
     }
 }
 
 fn enter(route: &Route, forward: &mut Forward, pass: Option<Pass>, now: Instant) -> Result<(), Refusal> {
-    if let Some(breaker) = forward.service.breaker.as_ref().filter(|_| route.breaks) {
+    if let Some(breaker) = forward.service.breaker.as_ref().filter(|_| route.terms.breaks) {
         forward.permit = Some(breaker.admit(now).map_err(circuit_open)?);
     }
     forward.pass = pass;

@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, RETRY_AFTER};
+use http::header::CONTENT_LENGTH;
 use http::{Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::upstreams::peer::{ALPN, HttpPeer};
@@ -40,7 +40,7 @@ pub async fn reserve(
     let (slot, now) = match choose(forward, now) {
         Choice::Taken(slot) => (slot, now),
         Choice::Busy => {
-            let end = route.timeouts.total.map(|total| ctx.began.instant + total);
+            let end = route.terms.timeouts.total.map(|total| ctx.began.instant + total);
             match Box::pin(wait(session, queue(&forward.service, forward.key, end))).await? {
                 Ok(slot) => (slot, Instant::now()),
                 Err(refusal) => return Ok(Err(refusal)),
@@ -65,7 +65,7 @@ pub async fn next_peer(session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpP
     let (Some(route), Some(forward)) = (&ctx.route, &mut ctx.forward) else {
         return Err(Error::explain(ErrorType::InternalError, "a request without a route came to be forwarded"));
     };
-    let end = route.timeouts.total.map(|total| ctx.began.instant + total);
+    let end = route.terms.timeouts.total.map(|total| ctx.began.instant + total);
     let slot = match next_slot(session, forward, end).await? {
         Ok(slot) => slot,
         Err(refusal) => return Err(fault::refused(ctx, refusal, "no target could take the request")),
@@ -75,13 +75,13 @@ pub async fn next_peer(session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpP
         return Err(fault::refused(ctx, Kind::UPSTREAM_TIMEOUT, "the request's time is over"));
     }
     let mut peer = Box::new(slot.endpoint.peer.clone());
-    if headers::is_websocket(session.req_header()) {
+    if headers::is_websocket(session.req_header(), ctx.present) {
         // HTTP/2 has another way to begin one, which few upstreams know.
         peer.options.alpn = ALPN::H1;
     }
-    let connect = route.timeouts.connect;
+    let connect = route.terms.timeouts.connect;
     peer.options.total_connection_timeout = Some(left.map_or(connect, |left| left.min(connect)));
-    peer.options.read_timeout = silence(&route.timeouts, left, &peer.options.alpn, !session.is_body_empty());
+    peer.options.read_timeout = silence(&route.terms.timeouts, left, &peer.options.alpn, !session.is_body_empty());
     forward.attempts += 1;
     forward.tried.push(slot.endpoint.standing.id);
     forward.judged = false;
@@ -138,7 +138,7 @@ fn silence(timeouts: &Timeouts, left: Option<Duration>, alpn: &ALPN, has_body: b
 
 /// After a connection that could not be made.
 pub fn after_failed_connect(session: &Session, ctx: &mut Ctx, peer: &HttpPeer, error: Box<Error>) -> Box<Error> {
-    let connect = ctx.route.as_ref().map(|route| route.timeouts.connect);
+    let connect = ctx.route.as_ref().map(|route| route.terms.timeouts.connect);
     let hurried = *error.etype() == ErrorType::ConnectTimedout && peer.options.total_connection_timeout < connect;
     // One that had less time than it needs is not to blame.
     if !hurried {
@@ -188,14 +188,14 @@ pub fn note_connection(upstream: RawFd) -> Result<()> {
 /// Notes that the request's head is sent.
 pub fn note_request(session: &mut Session, upstream: &RequestHeader, ctx: &Ctx) {
     let Some(route) = &ctx.route else { return };
-    let uploading = !session.is_body_empty() && !headers::is_websocket(session.req_header());
-    deadline::watch(|watch| watch.asked(&route.timeouts, upstream.version == Version::HTTP_2, uploading));
+    let uploading = !session.is_body_empty() && !headers::is_websocket(session.req_header(), ctx.present);
+    deadline::watch(|watch| watch.asked(&route.terms.timeouts, upstream.version == Version::HTTP_2, uploading));
 }
 
 /// Notes the response's head: how long it took from the request's, and what is waited for now.
 pub fn note_response(session: &Session, response: &ResponseHeader, ctx: &mut Ctx) -> Result<()> {
     let upgraded = response.status == StatusCode::SWITCHING_PROTOCOLS;
-    if upgraded && !headers::is_websocket(session.req_header()) {
+    if upgraded && !headers::is_websocket(session.req_header(), ctx.present) {
         return Err(Error::explain(ErrorType::InvalidHTTPHeader, "a 101 that nobody asked for").into_up());
     }
     if response.status.is_informational() && !upgraded {
@@ -210,8 +210,7 @@ pub fn note_response(session: &Session, response: &ResponseHeader, ctx: &mut Ctx
         forward.status = Some(response.status);
         verdict::note_head(response, forward);
     }
-    let asked = response.headers.get(RETRY_AFTER);
-    if retry::prepare(session, ctx, Failure::Status(response.status), asked) {
+    if retry::prepare(session, ctx, Failure::Status(response.status), Some(&response.headers)) {
         return Err(Error::explain(ErrorType::HTTPStatus(response.status.as_u16()), "given up for a retry").into_up());
     }
     if let Some(forward) = &mut ctx.forward {
@@ -220,8 +219,8 @@ pub fn note_response(session: &Session, response: &ResponseHeader, ctx: &mut Ctx
     if let Some(route) = &ctx.route {
         let bodiless = session.req_header().method == Method::HEAD || is_bodiless(response);
         deadline::watch(|watch| match upgraded {
-            true => watch.upgraded(&route.timeouts),
-            false => watch.answered(&route.timeouts, bodiless),
+            true => watch.upgraded(&route.terms.timeouts),
+            false => watch.answered(&route.terms.timeouts, bodiless),
         });
     }
     Ok(())
@@ -235,7 +234,7 @@ fn is_bodiless(response: &ResponseHeader) -> bool {
 /// Notes a piece of the request's body. Framing without content is no progress.
 pub fn note_upload(body: Option<&Bytes>, last: bool, ctx: &Ctx) {
     if let Some(route) = ctx.route.as_ref().filter(|_| last || has_content(body)) {
-        deadline::watch(|watch| watch.uploaded(&route.timeouts, last));
+        deadline::watch(|watch| watch.uploaded(&route.terms.timeouts, last));
     }
 }
 

@@ -11,7 +11,7 @@ use crate::policy::shield::too_long;
 /// Ends a request whose body turns out longer than its route takes. The piece that makes it so does not go upstream,
 /// and what an upgraded connection carries is no body.
 pub fn check_length(session: &Session, ctx: &mut Ctx) -> Result<()> {
-    match ctx.route.as_ref().and_then(|route| route.shield.max_body) {
+    match ctx.route.as_ref().and_then(|route| route.terms.shield.max_body) {
         Some(max) if session.body_bytes_read() as u64 > max && !session.was_upgraded() => {
             // Towards an HTTP/2 upstream, errors of the client's side alone end the exchange.
             Err(fault::refused(ctx, too_long(max), "the body went on beyond its limit").into_down())

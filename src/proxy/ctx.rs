@@ -14,6 +14,7 @@ use super::settle;
 use crate::gateway::Shared;
 use crate::listen::connection::Connection;
 use crate::plan::address::Client;
+use crate::plan::present::Present;
 use crate::plan::route::Route;
 use crate::policy::auth::User;
 use crate::policy::limit::LimitHeaders;
@@ -35,6 +36,8 @@ pub struct Ctx {
     pub connection: Option<Arc<Connection>>,
     /// Where it came from.
     pub client: Client,
+    /// Which fields it has.
+    pub present: Present,
     /// Its canonical path, if that differs from the path as sent.
     pub canonical_path: Option<Box<str>>,
     /// The route it took.
@@ -42,7 +45,7 @@ pub struct Ctx {
     /// Who its user is, where that was asked.
     pub user: Option<User>,
     /// What its answer tells of limits.
-    pub limits: Option<Box<LimitHeaders>>,
+    pub limits: Option<LimitHeaders>,
     /// What policies on trial would have refused it for.
     pub trials: Trials,
     /// What the log is told of the refusal that is to come.
@@ -132,6 +135,7 @@ impl Ctx {
             id: HeaderValue::from_static(""),
             connection: None,
             client: Client { address: None, peer: None, trusted: false },
+            present: Present::default(),
             canonical_path: None,
             route: None,
             user: None,

@@ -2,6 +2,8 @@
 //!
 //! The one place where a `pingora::Error` becomes a status. The cause goes to the log only.
 
+use std::time::Instant;
+
 use pingora::{Error, ErrorSource, ErrorType};
 use pingora_proxy::{FailToProxy, Session};
 
@@ -23,7 +25,7 @@ pub async fn answer(session: &mut Session, error: &Error, ctx: &mut Ctx) -> Fail
     let refusal = match (&ctx.failure, ctx.connection.as_ref().and_then(|connection| connection.fault()), late) {
         (Some(failure), ..) => failure.refusal.clone(),
         (None, Some(fault), _) => refusal(fault),
-        (None, None, Some(Late { kind, .. })) => match ctx.route.as_ref().and_then(|route| route.auth.as_ref()) {
+        (None, None, Some(Late { kind, .. })) => match ctx.route.as_ref().and_then(|route| route.terms.auth.as_ref()) {
             Some(auth) if kind == Kind::CREDENTIALS_INVALID => auth.expired(),
             _ => Refusal::new(kind, kind.title),
         },
@@ -32,7 +34,7 @@ pub async fn answer(session: &mut Session, error: &Error, ctx: &mut Ctx) -> Fail
     let cause = late.map_or_else(|| error.to_string(), |late| late.cause.to_owned());
     let client_gone = refusal.kind == Kind::CLIENT_GONE;
     // What is answered now is ours, and may be taken slowly: the service has no part in it.
-    verdict::conclude(ctx, Some(refusal.kind));
+    verdict::conclude(ctx, Some(refusal.kind), Instant::now());
     let status = refusal.kind.status;
     // The framework closes the connection after a failure: the client is told.
     session.set_keepalive(None);

@@ -4,8 +4,6 @@
 //! own sanitiser is switched off (`upstream::target`): it walks the fields a dozen times, and lets a client's `Connection`
 //! remove what the client was authenticated by. Our own fields are set last.
 
-use std::net::IpAddr;
-
 use http::header::{AUTHORIZATION, CONNECTION, COOKIE, Entry, HOST, TE, UPGRADE, VIA};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
@@ -17,9 +15,10 @@ use smallvec::SmallVec;
 use super::ctx::Ctx;
 use super::request_id::REQUEST_ID;
 use super::trace;
-use crate::listen::connection::Connection;
+use crate::listen::connection::{Connection, address_value};
 use crate::plan::Edge;
 use crate::plan::address::Client;
+use crate::plan::present::Present;
 use crate::plan::route::HostSent;
 use crate::policy::auth::credential::{TokenFrom, is_bearer, remove_cookie, remove_subprotocol};
 use crate::policy::auth::{Method, RouteAuth};
@@ -41,18 +40,24 @@ pub fn to_upstream(session: &Session, upstream: &mut RequestHeader, ctx: &Ctx) -
     let placeholder = http::Request::new(()).into_parts().0;
     let mut parts: Parts = std::mem::replace(upstream, placeholder.into()).into();
     parts.headers.reserve(OWN_FIELDS);
-    let websocket = parts.version == Version::HTTP_11 && is_websocket(request);
-    remove_unwanted(ctx, &nominated(&request.headers), &mut parts.headers);
+    let present = ctx.present;
+    let websocket = parts.version == Version::HTTP_11 && is_websocket(request, present);
+    let nominated = if present.connection { nominated(&request.headers) } else { SmallVec::new() };
+    remove_unwanted(ctx, &nominated, &mut parts.headers);
     if websocket {
         parts.headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         parts.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     }
     set_path(&mut parts, ctx)?;
-    join_cookies(&mut parts);
+    if present.cookie {
+        join_cookies(&mut parts);
+    }
     set_origin(request, &mut parts.headers, ctx);
     set_host(&mut parts, ctx);
-    trace::repair(&mut parts.headers);
-    if parts.version == Version::HTTP_2 && wants_trailers(&request.headers) {
+    if present.traceparent {
+        trace::repair(&mut parts.headers);
+    }
+    if parts.version == Version::HTTP_2 && present.te && wants_trailers(&request.headers) {
         parts.headers.insert(TE, HeaderValue::from_static("trailers"));
     }
     append(&mut parts.headers, VIA, via(request.version));
@@ -75,8 +80,8 @@ const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const CLIENT_SUBJECT: HeaderName = HeaderName::from_static("x-gatekeeper-client-subject");
 const CLIENT_FINGERPRINT: HeaderName = HeaderName::from_static("x-gatekeeper-client-fingerprint");
 
-/// Tells which attempt a target sees, or how many it took.
-pub(super) const ATTEMPT: HeaderName = HeaderName::from_static("x-gatekeeper-attempt");
+/// Tells which attempt a target sees.
+const ATTEMPT: HeaderName = HeaderName::from_static("x-gatekeeper-attempt");
 
 const HTTP: HeaderValue = HeaderValue::from_static("http");
 const HTTPS: HeaderValue = HeaderValue::from_static("https");
@@ -86,7 +91,7 @@ const VIA_20: HeaderValue = HeaderValue::from_static("2.0 gatekeeper");
 
 /// Tells the upstream who the user is (SEMANTICS 2.8), and keeps what only the gateway has to see.
 fn introduce(upstream: &mut HeaderMap, ctx: &Ctx) {
-    let Some(auth) = ctx.route.as_ref().and_then(|route| route.auth.as_ref()) else { return };
+    let Some(auth) = ctx.route.as_ref().and_then(|route| route.terms.auth.as_ref()) else { return };
     if auth.token_from == Some(TokenFrom::Subprotocol) {
         remove_subprotocol(upstream);
     }
@@ -175,13 +180,16 @@ fn nominated(headers: &HeaderMap) -> SmallVec<[HeaderName; 2]> {
 }
 
 /// A websocket handshake, the only upgrade that is passed on.
-pub fn is_websocket(request: &Parts) -> bool {
+pub fn is_websocket(request: &Parts, present: Present) -> bool {
+    if !present.upgrade || request.version != Version::HTTP_11 {
+        return false;
+    }
     let headers = &request.headers;
     let upgrade = headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
     let names = |value: &HeaderValue| {
         value.as_bytes().split(|byte| *byte == b',').any(|name| name.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
     };
-    request.version == Version::HTTP_11 && upgrade && headers.get_all(CONNECTION).iter().any(names)
+    upgrade && headers.get_all(CONNECTION).iter().any(names)
 }
 
 fn set_path(parts: &mut Parts, ctx: &Ctx) -> Result<()> {
@@ -206,13 +214,13 @@ fn join_cookies(parts: &mut Parts) {
 /// Tells where the request came from (SEMANTICS 2.5). What a trusted peer said stands; the peer itself is added.
 fn set_origin(request: &RequestHeader, upstream: &mut HeaderMap, ctx: &Ctx) {
     let connection = ctx.connection.as_deref();
-    let peer_value = ctx.client.peer.map(address_value);
-    let client_value = match &peer_value {
+    let peer_value = connection.and_then(Connection::source_value);
+    let client_value = match peer_value {
         Some(value) if ctx.client.address == ctx.client.peer => Some(value.clone()),
         _ => ctx.client.address.map(address_value),
     };
     if let Some(value) = peer_value {
-        append(upstream, X_FORWARDED_FOR, value);
+        append(upstream, X_FORWARDED_FOR, value.clone());
     }
     if let Some(value) = client_value {
         upstream.insert(X_REAL_IP, value);
@@ -225,9 +233,9 @@ fn set_origin(request: &RequestHeader, upstream: &mut HeaderMap, ctx: &Ctx) {
     if let Some(host) = host_as_sent(request).filter(|_| !said(&X_FORWARDED_HOST)) {
         upstream.insert(X_FORWARDED_HOST, host);
     }
-    let port = connection.and_then(|connection| connection.destination).map(|destination| destination.port());
+    let port = connection.and_then(Connection::port_value);
     if let Some(port) = port.filter(|_| !said(&X_FORWARDED_PORT)) {
-        upstream.insert(X_FORWARDED_PORT, HeaderValue::from(port));
+        upstream.insert(X_FORWARDED_PORT, port.clone());
     }
     if let Some(certificate) = connection.and_then(|connection| connection.certificate.as_ref()) {
         upstream.insert(CLIENT_SUBJECT, certificate.subject.clone());
@@ -236,7 +244,7 @@ fn set_origin(request: &RequestHeader, upstream: &mut HeaderMap, ctx: &Ctx) {
 }
 
 /// A small number as a field's value, without formatting it.
-pub(super) fn number(number: u32) -> HeaderValue {
+fn number(number: u32) -> HeaderValue {
     const NUMBERS: [&str; 11] = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"];
     let place = (number as usize).saturating_sub(1);
     NUMBERS.get(place).map_or_else(|| HeaderValue::from(number), |text| HeaderValue::from_static(text))
@@ -250,7 +258,7 @@ fn host_as_sent(request: &RequestHeader) -> Option<HeaderValue> {
 fn set_host(parts: &mut Parts, ctx: &Ctx) {
     let (Some(route), Some(forward)) = (&ctx.route, &ctx.forward) else { return };
     let of_target = || forward.attempt.as_ref().map(|slot| &slot.endpoint.authority);
-    let host = match &route.host {
+    let host = match &route.terms.host {
         // HTTP/1.0 knows requests without a Host, HTTP/1.1 does not.
         HostSent::Kept => of_target().filter(|_| parts.uri.authority().is_none() && !parts.headers.contains_key(HOST)),
         HostSent::Fixed(name) => Some(name),
@@ -292,23 +300,6 @@ fn append(upstream: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
     }
 }
 
-/// An address as text. By far the most are IPv4, which the standard library's formatting takes ten times as long for.
-fn address_value(address: IpAddr) -> HeaderValue {
-    let IpAddr::V4(v4) = address else { return header_value_from_slice(address.to_string().as_bytes()) };
-    let mut text = SmallVec::<[u8; 16]>::new();
-    for octet in v4.octets() {
-        if octet >= 100 {
-            text.push(b'0' + octet / 100);
-        }
-        if octet >= 10 {
-            text.push(b'0' + octet / 10 % 10);
-        }
-        text.extend([b'0' + octet % 10, b'.']);
-    }
-    text.pop();
-    header_value_from_slice(&text)
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -345,7 +336,7 @@ pub(super) mod tests {
         let is_one = |fields: &[(&'static str, &str)], version| {
             let mut parts = http::Request::new(()).into_parts().0;
             (parts.headers, parts.version) = (map(fields), version);
-            is_websocket(&parts)
+            is_websocket(&parts, Present::of(&parts.headers))
         };
         let whole: &[(&str, &str)] = &[("upgrade", "WebSocket"), ("connection", "keep-alive, Upgrade")];
         assert!(is_one(whole, Version::HTTP_11));
@@ -363,12 +354,5 @@ pub(super) mod tests {
         append(&mut upstream, VIA, via(Version::HTTP_11));
         assert_eq!(upstream[VIA], "2.0 gatekeeper, 1.1 b, 1.1 gatekeeper");
         assert_eq!(upstream.get_all(VIA).iter().count(), 1);
-    }
-
-    #[test]
-    fn addresses_are_written_as_they_are() {
-        for address in ["0.0.0.0", "1.20.99.100", "127.0.0.1", "255.199.9.10", "2001:db8::1"] {
-            assert_eq!(address_value(address.parse().unwrap()), address);
-        }
     }
 }

@@ -20,7 +20,7 @@ pub async fn identify(
     route: &Route,
     ctx: &mut Ctx,
 ) -> Result<Option<Answer>, Refusal> {
-    let Some(auth) = &route.auth else { return Ok(None) };
+    let Some(auth) = &route.terms.auth else { return Ok(None) };
     let visitor = visitor(request, asked, route, ctx);
     let judged = match auth.judge(&visitor) {
         Judgement::Known(user) => Ok(user),
@@ -45,7 +45,7 @@ fn visitor<'a>(request: &'a Parts, asked: &'a Asked<'_>, route: &'a Route, ctx: 
         certificate: connection.and_then(|connection| connection.certificate.as_ref()),
         tls: connection.is_some_and(Connection::is_tls),
         trusted: ctx.client.trusted,
-        cors: route.cors.as_deref(),
+        cors: route.terms.cors.as_ref(),
         now: (ctx.began.instant, ctx.began.time),
     }
 }
@@ -54,7 +54,7 @@ fn welcome(auth: &RouteAuth, route: &Route, user: User, ctx: &mut Ctx) {
     if let Some(metrics) = auth.auth.metrics(Some(user.by)) {
         metrics.accepted.inc();
     }
-    if let Some(end) = user.identity.expires.filter(|_| route.close_at_expiry) {
+    if let Some(end) = user.identity.expires.filter(|_| route.terms.close_at_expiry) {
         let left = end.duration_since(ctx.began.time).unwrap_or_default();
         deadline::watch(|watch| watch.admitted_until(ctx.began.instant.checked_add(left)));
     }
@@ -103,7 +103,7 @@ fn note(auth: &RouteAuth, blame: Blame, ctx: &Ctx) {
 
 /// Refuses a user who is not what the route asks for. Where nobody was recognised because that is on trial, nothing is asked.
 pub fn authorise(asked: &Asked, route: &Route, ctx: &mut Ctx) -> Result<(), Refusal> {
-    let (Some(access), Some(auth), Some(user)) = (&route.access, &route.auth, &ctx.user) else { return Ok(()) };
+    let (Some(access), Some(auth), Some(user)) = (&route.access, &route.terms.auth, &ctx.user) else { return Ok(()) };
     let captured = |name: &str| route.pattern.captures(&asked.path)?.get(name);
     let Err(missing) = access.access.check(&user.identity, &captured) else {
         access.metrics.accepted.inc();

@@ -22,7 +22,7 @@ async fn decide(request: &Parts, ctx: &mut Ctx, now: Instant, charge: bool) -> R
     let Ctx { route, user, client, canonical_path, began, limits: fields, trials, .. } = ctx;
     let Some(route) = route else { return Ok(()) };
     let path = canonical_path.as_deref().unwrap_or(request.uri.path());
-    let limits = route.limits.holding(path, user.as_ref().and_then(|user| user.key.as_deref()));
+    let limits = route.terms.limits.holding(path, user.as_ref().and_then(|user| user.key.as_deref()));
     if limits.is_empty() {
         return Ok(());
     }
@@ -32,17 +32,17 @@ async fn decide(request: &Parts, ctx: &mut Ctx, now: Instant, charge: bool) -> R
         route: &route.name,
         headers: &request.headers,
     };
-    let charges: Charges = limits.iter().map(|limit| limit.charge(&counted, route.limits.shadow)).collect();
+    let charges: Charges = limits.iter().map(|limit| limit.charge(&counted, route.terms.limits.shadow)).collect();
     let ledger = &route.edge.ledger;
     let answer = if charge { ledger.charge(&charges, now) } else { ledger.look(&charges, now) };
     let decision = answer.decision().await;
     if !charge && decision.admitted {
         return Ok(());
     }
-    let policy = route.limits.policy.as_ref().filter(|_| limits.len() == route.limits.limits.len());
+    let policy = route.terms.limits.policy.as_ref().filter(|_| limits.len() == route.terms.limits.limits.len());
     let on_trial = note(&limits, &charges, &decision);
     let (headers, refusal) = told(&limits, &charges, &decision, route.edge.limit_headers, policy, began.time);
-    *fields = Some(Box::new(headers));
+    *fields = Some(headers);
     if !on_trial.is_empty() {
         trials.note(&Refusal::from(Kind::RATE_LIMITED).for_rules(on_trial));
     }

@@ -68,6 +68,7 @@ impl Proxy {
         let has_body = !session.is_body_empty();
         let request: &Parts = session.downstream_session.req_header();
         let asked = plan.inspect(request)?;
+        ctx.present = asked.present;
         let reached = self.reach(&plan, &asked, request, ctx)?;
         // The plan is not held while someone is asked.
         drop(plan);
@@ -103,8 +104,8 @@ impl Proxy {
             Decision::Own(own) => Ok(Next::Answer(self.own_answer(own)).into()),
             Decision::Preflight(route) => {
                 ctx.route = Some(route.clone());
-                let judged = route.shield.addresses.admit(ctx.client_address());
-                walk::shielded(judged, &plan.edge, route.shield.shadow, ctx)?;
+                let judged = route.terms.shield.addresses.admit(ctx.client_address());
+                walk::shielded(judged, &plan.edge, route.terms.shield.shadow, ctx)?;
                 Ok(Next::Answer(Answer::preflight()).into())
             }
             Decision::Route(route) => {
@@ -158,7 +159,7 @@ fn enter(limits: &Limits, session: &mut Session, ctx: &mut Ctx) {
 
 /// Readies the session for a request that goes on.
 fn prepare(route: &Route, session: &mut Session, ctx: &Ctx) {
-    session.set_write_timeout(Some(route.timeouts.idle));
+    session.set_write_timeout(Some(route.terms.timeouts.idle));
     // The watch bounds the silence of a client that sends (`deadline`).
     session.set_read_timeout(None);
     // What a client of HTTP/1.0 can't understand must not reach it (RFC 9110 15.2).
@@ -168,7 +169,7 @@ fn prepare(route: &Route, session: &mut Session, ctx: &Ctx) {
 }
 
 fn ask_for_compression(session: &mut Session, ctx: &Ctx) {
-    let level = ctx.route.as_ref().map_or(0, |route| route.compression);
+    let level = ctx.route.as_ref().map_or(0, |route| route.terms.compression);
     if level > 0
         && let Some(compression) = session.downstream_modules_ctx.get_mut::<Compression>()
     {

@@ -14,7 +14,7 @@ const MAX_LENGTH: usize = 128;
 
 /// The id of a request.
 pub fn of(headers: &HeaderMap, trusted: bool, now: SystemTime) -> HeaderValue {
-    let given = headers.get(REQUEST_ID).filter(|_| trusted);
+    let given = if trusted { headers.get(REQUEST_ID) } else { None };
     given.filter(|value| acceptable(value.as_bytes())).cloned().unwrap_or_else(|| new(now))
 }
 

@@ -8,7 +8,6 @@ use pingora_proxy::Session;
 use smallvec::SmallVec;
 
 use super::ctx::Ctx;
-use super::headers::{ATTEMPT, number};
 use super::request_id::{REQUEST_ID, X_REQUEST_ID};
 use crate::listen::connection::Connection;
 use crate::policy::auth::credential::{SUBPROTOCOL, TokenFrom, asks_for_subprotocol};
@@ -36,7 +35,6 @@ pub fn to_client(session: &mut Session, response: &mut ResponseHeader, ctx: &mut
             session.set_keepalive(None);
         }
         complete(session, &mut parts.headers, false, ctx);
-        parts.headers.insert(ATTEMPT, number(ctx.forward.as_ref().map_or(1, |forward| forward.attempts)));
     }
     *response = parts.into();
     Ok(())
@@ -50,7 +48,7 @@ pub fn complete(session: &Session, response: &mut HeaderMap, is_preflight: bool,
     let plan = ctx.route.is_none().then(|| ctx.shared.live.plan());
     let edge = plan.as_ref().map(|plan| &plan.edge);
     let (cors, security) = match &ctx.route {
-        Some(route) => (route.cors.as_ref(), route.security.as_ref()),
+        Some(route) => (route.terms.cors.as_ref(), route.terms.security.as_ref()),
         None => (edge.and_then(|edge| edge.cors.as_ref()), edge.and_then(|edge| edge.security.as_ref())),
     };
     let request = &session.req_header().headers;
@@ -78,7 +76,7 @@ fn count_preflight(response: &HeaderMap, ctx: &Ctx) {
 /// What a handshake's answer is missing: a browser that asked for protocols wants one of them, and may have asked for nothing
 /// but the one that its token came in.
 fn choose_protocol(session: &Session, response: &mut ResponseHeader, ctx: &Ctx) -> Result<()> {
-    let auth = ctx.route.as_ref().and_then(|route| route.auth.as_ref());
+    let auth = ctx.route.as_ref().and_then(|route| route.terms.auth.as_ref());
     let by_protocol = auth.is_some_and(|auth| auth.token_from == Some(TokenFrom::Subprotocol));
     if by_protocol
         && asks_for_subprotocol(&session.req_header().headers)
@@ -92,7 +90,15 @@ fn choose_protocol(session: &Session, response: &mut ResponseHeader, ctx: &Ctx) 
 /// Deletes the fields of the connection to the upstream, and what only we may say. Usually there are none.
 fn remove_connection(response: &mut HeaderMap) {
     let unwanted = |name: &&HeaderName| {
-        matches!(name.as_str(), "connection" | "keep-alive" | "proxy-connection" | "upgrade" | "x-gatekeeper-error")
+        matches!(
+            name.as_str(),
+            "connection"
+                | "keep-alive"
+                | "proxy-connection"
+                | "upgrade"
+                | "x-gatekeeper-error"
+                | "x-gatekeeper-attempt"
+        )
     };
     let mut names: SmallVec<[HeaderName; 4]> = response.keys().filter(unwanted).cloned().collect();
     if names.contains(&CONNECTION) {
@@ -128,6 +134,7 @@ mod tests {
             ("content-length", "2"),
             ("keep-alive", "timeout=5"),
             ("x-gatekeeper-error", "forged"),
+            ("x-gatekeeper-attempt", "repeated"),
             ("server", "x"),
         ]);
         remove_connection(&mut response);

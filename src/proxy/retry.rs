@@ -12,7 +12,8 @@
 
 use std::time::{Duration, Instant};
 
-use http::HeaderValue;
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, HeaderValue};
 use pingora_proxy::Session;
 
 use super::ctx::{Ctx, Forward, Next};
@@ -26,13 +27,13 @@ use crate::upstream::retry::Failure;
 /// How long a request waits for its next attempt at most.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// Prepares another attempt, if there may be one. `asked` is the upstream's `Retry-After`.
-pub fn prepare(session: &Session, ctx: &mut Ctx, failure: Failure, asked: Option<&HeaderValue>) -> bool {
+/// Prepares another attempt, if there may be one. `response` is what the upstream answered, if it did.
+pub fn prepare(session: &Session, ctx: &mut Ctx, failure: Failure, response: Option<&HeaderMap>) -> bool {
     let (Some(route), Some(forward)) = (&ctx.route, &mut ctx.forward) else { return false };
     if !is_worth_it(session, route, forward, failure) {
         return false;
     }
-    let end = route.timeouts.total.map(|total| ctx.began.instant + total);
+    let end = route.terms.timeouts.total.map(|total| ctx.began.instant + total);
     let now = Instant::now();
     let left = end.map_or(LONGEST_WAIT, |end| end.saturating_duration_since(now).min(LONGEST_WAIT));
     if !matches!(failure, Failure::Status(_)) {
@@ -42,6 +43,7 @@ pub fn prepare(session: &Session, ctx: &mut Ctx, failure: Failure, asked: Option
     if !may_go_again(route, forward, now) {
         return false;
     }
+    let asked = response.and_then(|response| response.get(RETRY_AFTER));
     let Some(next) = next(route, forward, failure, asked, left, now) else { return false };
     forward.service.metrics.count(What::Retry, failure.name());
     forward.next = Some(next);
@@ -54,14 +56,14 @@ pub fn prepare(session: &Session, ctx: &mut Ctx, failure: Failure, asked: Option
 fn is_worth_it(session: &Session, route: &Route, forward: &Forward, failure: Failure) -> bool {
     let request = session.req_header();
     let keyed = || request.headers.contains_key("idempotency-key");
-    route.retry.conditions.allow(failure, &request.method, keyed)
-        && forward.attempts <= route.retry.count
+    route.terms.retry.conditions.allow(failure, &request.method, keyed)
+        && forward.attempts <= route.terms.retry.count
         && session.response_written().is_none()
         && !session.as_ref().retry_buffer_truncated()
 }
 
 fn may_go_again(route: &Route, forward: &Forward, now: Instant) -> bool {
-    !route.breaks
+    !route.terms.breaks
         || forward.permit.as_ref().is_some_and(|permit| permit.is_probe())
         || forward.service.breaker.as_ref().is_none_or(|breaker| breaker.state(now) == State::Closed)
 }
@@ -77,7 +79,7 @@ fn next(
     let retries = forward.attempts.saturating_sub(1);
     let Choice::Taken(slot) = forward.service.choose(forward.key, &forward.tried, now) else { return None };
     let asked = asked.filter(|_| forward.tried.contains(&slot.endpoint.standing.id));
-    let wait = route.retry.backoff.wait(retries, fastrand::u64(..), asked, left)?;
+    let wait = route.terms.retry.backoff.wait(retries, fastrand::u64(..), asked, left)?;
     if failure != Failure::Connect && !forward.service.budget.take(now) {
         forward.service.metrics.count(What::BudgetExhausted, "");
         return None;

@@ -1,5 +1,7 @@
 //! Settling: the ONE place where every request ends, and is measured and logged, once.
 
+use std::time::Instant;
+
 use http::request::Parts;
 use http::{HeaderMap, Method, Version};
 use jiff::Timestamp;
@@ -16,7 +18,8 @@ use crate::record::{Event, Facts};
 
 /// Settles a request.
 pub fn settle(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
-    end(ctx, None);
+    let now = Instant::now();
+    end(ctx, None, now);
     let shared = &ctx.shared;
     let sent = reply::status_sent(session);
     let failure = ctx.failure.as_deref();
@@ -33,7 +36,7 @@ pub fn settle(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
     let event = Event {
         facts: Facts {
             started: ctx.began.time,
-            duration: ctx.began.instant.elapsed(),
+            duration: now.saturating_duration_since(ctx.began.instant),
             client: ctx.client.address,
             version: request.version,
             status: sent.map_or(0, |status| status.as_u16()),
@@ -60,9 +63,9 @@ pub fn settle(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
     record(ctx, &event);
 }
 
-fn end(ctx: &mut Ctx, late: Option<Kind>) {
+fn end(ctx: &mut Ctx, late: Option<Kind>, now: Instant) {
     ctx.settled = true;
-    verdict::conclude(ctx, late);
+    verdict::conclude(ctx, late, now);
     deadline::watch(Watch::forget);
     ctx.shared.metrics.end_request();
     if let Some(connection) = &ctx.connection {
@@ -74,12 +77,13 @@ fn end(ctx: &mut Ctx, late: Option<Kind>) {
 /// time was over. Its session is gone, and with it what only the session knew.
 pub fn settle_lost(ctx: &mut Ctx) {
     let late = deadline::watch(Watch::late);
-    end(ctx, Some(late.map_or(Kind::INTERNAL, |late| late.kind)));
+    let now = Instant::now();
+    end(ctx, Some(late.map_or(Kind::INTERNAL, |late| late.kind)), now);
     let forward = ctx.forward.as_ref();
     let event = Event {
         facts: Facts {
             started: ctx.began.time,
-            duration: ctx.began.instant.elapsed(),
+            duration: now.saturating_duration_since(ctx.began.instant),
             client: ctx.client.address,
             version: forward.map_or(Version::HTTP_11, |forward| forward.version),
             status: forward.and_then(|forward| forward.status).map_or(0, |status| status.as_u16()),

@@ -52,7 +52,7 @@ pub fn note_trailers(trailers: &HeaderMap, ctx: &mut Ctx) {
 
 /// Gives back what a request holds of its service, and says what it came to. `late` is why its time was over, if nobody
 /// could be told.
-pub fn conclude(ctx: &mut Ctx, late: Option<Kind>) {
+pub fn conclude(ctx: &mut Ctx, late: Option<Kind>, now: Instant) {
     let kind = ctx.failure.as_ref().map(|failure| failure.refusal.kind).or(late);
     let Some(forward) = &mut ctx.forward else { return };
     match (kind, forward.status) {
@@ -63,7 +63,7 @@ pub fn conclude(ctx: &mut Ctx, late: Option<Kind>) {
     }
     (forward.attempt, forward.next, forward.pass) = (None, None, None);
     if let Some(permit) = forward.permit.take() {
-        permit.settle(verdict(kind, forward), Instant::now());
+        permit.settle(verdict(kind, forward), now);
     }
 }
 

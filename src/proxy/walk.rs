@@ -48,9 +48,9 @@ pub async fn walk(
     has_body: bool,
     ctx: &mut Ctx,
 ) -> Result<Next, Refusal> {
-    let addresses = route.shield.addresses.admit(ctx.client_address());
-    let judged = addresses.and_then(|()| route.shield.admit_body(&request.headers, has_body));
-    shielded(judged, &route.edge, route.shield.shadow, ctx)?;
+    let addresses = route.terms.shield.addresses.admit(ctx.client_address());
+    let judged = addresses.and_then(|()| route.terms.shield.admit_body(&request.headers, has_body));
+    shielded(judged, &route.edge, route.terms.shield.shadow, ctx)?;
     if let Some(answer) = identify::identify(request, asked, route, ctx).await? {
         return Ok(Next::Answer(answer));
     }

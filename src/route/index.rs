@@ -1,7 +1,7 @@
 //! The index: from a host and a path to the routes that match both, without looking at the others.
 //!
 //! Per host there is a hash table of the paths without wildcards and a tree of the other patterns, a level per
-//! segment. A request's walk costs a look-up per host level (the host, each of its parent domains, any host), and in
+//! segment, made so that a walk touches little memory: with many routes it is in nobody's cache. A request's walk costs a look-up per host level (the host, each of its parent domains, any host), and in
 //! the tree one step per segment, down to the longest pattern. It branches only where a literal and a wildcard
 //! sibling both fit: a tree of k such levels can cost 2^k steps, never more than it has nodes; only the configuration
 //! can bring that about, not a request. The routes that share one pattern are walked one by one, in the order of
@@ -25,6 +25,8 @@ pub(super) struct Claim {
     /// Its place in the total order.
     pub rank: usize,
     pub route: usize,
+    /// It has no conditions beside its host and path.
+    pub plain: bool,
 }
 
 /// What a walk is for: a host, or all hosts that a pattern matches.
@@ -77,7 +79,7 @@ struct Paths {
 struct Node {
     /// The best rank in this node and below; `None` only for an empty root.
     best: Option<usize>,
-    literal: Map<Node>,
+    literal: Children,
     one: Option<Box<Node>>,
     /// The routes whose pattern ends here, and those that go on with `/*`.
     ends: Claims,
@@ -86,6 +88,16 @@ struct Node {
 
 /// In the order of their ranks.
 type Claims = SmallVec<[Claim; 1]>;
+
+/// Nodes by their segment. Few are found sooner by looking at each.
+#[derive(Debug)]
+enum Children {
+    Few(Vec<(Box<str>, Node)>),
+    Many(Box<Map<Node>>),
+}
+
+/// So many are few.
+const FEW: usize = 4;
 
 impl Index {
     /// Adds a route for one of its hosts. Claims come in the order of their ranks.
@@ -102,18 +114,22 @@ impl Index {
         }
     }
 
-    /// The best rank below the limit whose route is accepted; the limit if there is none.
+    /// The claim with the best rank below the limit that is accepted.
     pub(super) fn best<'a>(
         &self,
         hosts: Hosts<'_>,
         path: impl Cursor<'a>,
         limit: usize,
-        accepts: impl Fn(usize) -> bool,
-    ) -> usize {
+        accepts: impl Fn(&Claim) -> bool,
+    ) -> Option<Claim> {
+        let mut best = None;
         self.walk(hosts, path, limit, |claims, limit| {
-            let mut better = claims.iter().take_while(|claim| claim.rank < limit);
-            better.find(|claim| accepts(claim.route)).map_or(limit, |claim| claim.rank)
-        })
+            match claims.iter().take_while(|claim| claim.rank < limit).find(|claim| accepts(claim)) {
+                Some(claim) => best.insert(*claim).rank,
+                None => limit,
+            }
+        });
+        best
     }
 
     /// Shows `visit` all lists of claims that match every host and path in question and may hold a rank below the
@@ -157,7 +173,7 @@ impl Node {
         self.best.get_or_insert(claim.rank);
         match segments.split_first() {
             Some((Segment::Literal(text), after)) => {
-                self.literal.entry(text.clone()).or_default().insert(after, is_prefix, claim);
+                self.literal.of(text).insert(after, is_prefix, claim);
             }
             Some((Segment::One(_), after)) => self.one.get_or_insert_default().insert(after, is_prefix, claim),
             None if is_prefix => self.prefixes.push(claim),
@@ -187,6 +203,41 @@ impl Node {
             None => {}
         }
         visit(&self.prefixes, limit)
+    }
+}
+
+impl Default for Children {
+    fn default() -> Self {
+        Children::Few(Vec::new())
+    }
+}
+
+impl Children {
+    fn get(&self, segment: &str) -> Option<&Node> {
+        match self {
+            Children::Few(few) => few.iter().find(|(text, _)| **text == *segment).map(|(_, node)| node),
+            Children::Many(many) => many.get(segment),
+        }
+    }
+
+    /// The node of a segment, new or as it is.
+    fn of(&mut self, segment: &str) -> &mut Node {
+        if let Children::Few(few) = self
+            && few.len() == FEW
+            && !few.iter().any(|(text, _)| **text == *segment)
+        {
+            *self = Children::Many(Box::new(few.drain(..).collect()));
+        }
+        match self {
+            Children::Many(many) => many.entry(segment.into()).or_default(),
+            Children::Few(few) => {
+                let place = few.iter().position(|(text, _)| **text == *segment).unwrap_or(few.len());
+                if place == few.len() {
+                    few.push((segment.into(), Node::default()));
+                }
+                &mut few[place].1
+            }
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use http::Method;
 
 use super::condition::{HeaderCondition, QueryCondition};
 use super::host::HostPattern;
-use super::index::{Hosts, PatternCursor};
+use super::index::{Claim, Hosts, PatternCursor};
 use super::pattern::PathPattern;
 use super::table::{Conditions, Table};
 
@@ -100,9 +100,8 @@ impl Table {
         let (route, host) = self.entry(rank)?;
         let text = route.path.to_string();
         let path = PatternCursor::new(&route.path, &text);
-        let covers = |before: usize| self.routes.get(before).is_some_and(|before| before.covers(route));
-        let best = self.index.best(Hosts::of(host), path, rank, covers);
-        self.ranked.get(best).filter(|_| best < rank).map(|entry| entry.route)
+        let covers = |before: &Claim| self.routes.get(before.route).is_some_and(|before| before.covers(route));
+        self.index.best(Hosts::of(host), path, rank, covers).map(|claim| claim.route)
     }
 }
 

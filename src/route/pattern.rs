@@ -9,6 +9,7 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
+use memchr::memchr;
 use smallvec::SmallVec;
 
 use super::path::canonicalise_derived;
@@ -191,7 +192,7 @@ impl<'a> Captures<'a> {
 /// Cuts the first segment off `/segment/rest`; what is left begins with `/` or is empty.
 pub(super) fn next_segment(path: &str) -> Option<(&str, &str)> {
     let path = path.strip_prefix('/')?;
-    Some(path.split_at(path.find('/').unwrap_or(path.len())))
+    Some(path.split_at(memchr(b'/', path.as_bytes()).unwrap_or(path.len())))
 }
 
 /// `[a-z_][a-z0-9_]*`

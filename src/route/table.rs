@@ -118,7 +118,8 @@ impl Table {
         let mut index = Index::default();
         for (rank, entry) in ranked.iter().enumerate() {
             if let Some(route) = routes.get(entry.route) {
-                index.insert(entry.host_of(route), &route.path, Claim { rank, route: entry.route });
+                let claim = Claim { rank, route: entry.route, plain: route.is_plain() };
+                index.insert(entry.host_of(route), &route.path, claim);
             }
         }
         Ok(Table { routes, ranked, index })
@@ -126,10 +127,9 @@ impl Table {
 
     /// The route a request takes.
     pub fn find(&self, lookup: &Lookup<'_>) -> Found {
-        let accepts = |route| self.accepts(route, lookup);
-        let best = self.index.best(lookup.hosts(), PathCursor(lookup.path), usize::MAX, accepts);
-        match self.ranked.get(best) {
-            Some(entry) => Found::Route(entry.route),
+        let accepts = |claim: &Claim| claim.plain || self.accepts(claim.route, lookup);
+        match self.index.best(lookup.hosts(), PathCursor(lookup.path), usize::MAX, accepts) {
+            Some(claim) => Found::Route(claim.route),
             None => self.refusal(lookup),
         }
     }
@@ -207,6 +207,10 @@ impl Conditions {
     pub(super) fn each_host(&self) -> impl Iterator<Item = Option<&HostPattern>> {
         let any = self.hosts.is_empty().then_some(None);
         self.hosts.iter().map(Some).chain(any)
+    }
+
+    fn is_plain(&self) -> bool {
+        self.methods.is_empty() && self.headers.is_empty() && self.query.is_empty()
     }
 
     fn failed(&self, lookup: &Lookup<'_>) -> Option<Failed<'_>> {

@@ -114,6 +114,14 @@ pub struct RouteAuth {
     pub shadow: bool,
 }
 
+impl PartialEq for RouteAuth {
+    fn eq(&self, other: &Self) -> bool {
+        let RouteAuth { auth, methods, token_from, shadow } = self;
+        Arc::ptr_eq(auth, &other.auth)
+            && (methods, token_from, shadow) == (&other.methods, &other.token_from, &other.shadow)
+    }
+}
+
 /// A request and where it comes from.
 #[derive(Clone, Copy)]
 pub struct Visitor<'a> {

@@ -33,12 +33,15 @@ impl Account {
         }
     }
 
-    /// Counts a request that was admitted.
-    pub fn commit(&mut self, quota: &Quota, now: u64) {
+    /// Counts a request that was admitted. Where the subject stands then.
+    pub fn commit(&mut self, quota: &Quota, now: u64) -> Standing {
         match (&mut *self, quota.algorithm) {
-            (Account::Window(window), Algorithm::Window) => window.commit(quota.length(), now),
+            (Account::Window(window), Algorithm::Window) => window.commit(quota.length(), quota.capacity(), now),
             (Account::Gcra(gcra), Algorithm::Gcra { .. }) => gcra.commit(quota, now),
-            _ => *self = Account::new(quota, now),
+            _ => {
+                *self = Account::new(quota, now);
+                self.look(quota, now)
+            }
         }
     }
 

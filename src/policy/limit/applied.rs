@@ -39,7 +39,10 @@ pub struct Limit {
 
 /// What is told of limits in a response.
 #[derive(Debug, Default)]
-pub struct LimitHeaders(SmallVec<[(HeaderName, HeaderValue); 5]>);
+pub struct LimitHeaders(Vec<(HeaderName, HeaderValue)>);
+
+/// So many fields tell of limits.
+const FIELDS: usize = 5;
 
 /// Charges of one request.
 pub type Charges<'a> = SmallVec<[Charge<'a>; 4]>;
@@ -65,7 +68,7 @@ pub fn told(
     policy: Option<&HeaderValue>,
     clock: SystemTime,
 ) -> (LimitHeaders, Option<Refusal>) {
-    let (mut fields, mut retry_after) = (LimitHeaders::default(), None);
+    let (mut fields, mut retry_after) = (LimitHeaders(Vec::with_capacity(FIELDS)), None);
     headers::write(charges, decision, reset.unwrap_or_default(), clock, policy, |name, value| match name {
         RETRY_AFTER => retry_after = Some(value),
         _ if reset.is_some() => fields.0.push((name, value)),

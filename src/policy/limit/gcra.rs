@@ -26,9 +26,10 @@ impl Gcra {
         Standing::new(used, capacity, next)
     }
 
-    /// Counts a request.
-    pub fn commit(&mut self, quota: &Quota, now: u64) {
+    /// Counts a request that was admitted. Where the subject stands then.
+    pub fn commit(&mut self, quota: &Quota, now: u64) -> Standing {
         *self = Gcra::new(quota, self.0.max(now));
+        self.look(quota, now)
     }
 
     /// Whether nothing of it counts any more.

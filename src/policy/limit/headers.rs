@@ -12,6 +12,7 @@
 //! Only rules that are enforced are told of. Seconds are rounded up. A rule with a burst is told of by that: so many, and
 //! how long they take at its rate.
 
+use std::cmp::Reverse;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -49,43 +50,66 @@ pub fn write(
         .filter(|(charge, _)| !charge.shadow)
         .map(|(charge, standing)| (charge.rule, standing))
         .collect();
-    let Some((rule, tightest)) =
-        enforced.iter().min_by_key(|(_, standing)| (standing.left, !standing.reset.as_nanos()))
+    let Some((rule, tightest)) = enforced.iter().min_by_key(|(_, standing)| (standing.left, Reverse(standing.reset)))
     else {
         return;
     };
-    put(X_RATELIMIT_LIMIT, rule.quota.capacity().into());
-    put(X_RATELIMIT_REMAINING, tightest.left.into());
-    put(X_RATELIMIT_RESET, seconds(reset, tightest.reset, clock).into());
+    let mut text = Text::with_room_for(enforced.len());
+    text.number(X_RATELIMIT_LIMIT, rule.quota.capacity().into());
+    text.number(X_RATELIMIT_REMAINING, tightest.left.into());
+    text.number(X_RATELIMIT_RESET, seconds(reset, tightest.reset, clock));
+    text.list(RATELIMIT, &enforced, tell);
     match policy {
         Some(policy) => put(RATELIMIT_POLICY, policy.clone()),
-        None => put_list(RATELIMIT_POLICY, &enforced, tell_policy, &mut put),
+        None => text.list(RATELIMIT_POLICY, &enforced, tell_policy),
     }
-    put_list(RATELIMIT, &enforced, tell, &mut put);
+    text.put(&mut put);
     if !decision.admitted {
         let longest = decision.violated(charges).map(|(_, standing)| standing.reset).max();
         put(RETRY_AFTER, longest.map_or(1, whole_seconds).max(1).into());
     }
 }
 
-type Text = Vec<u8>;
+/// The values of some fields, in one piece of memory.
+struct Text {
+    bytes: Vec<u8>,
+    /// Where they end.
+    ends: SmallVec<[(HeaderName, usize); 5]>,
+}
 
-fn put_list(
-    name: HeaderName,
-    enforced: &[(&Rule, &Standing)],
-    item: impl Fn(&mut Text, &Rule, &Standing),
-    put: &mut impl FnMut(HeaderName, HeaderValue),
-) {
-    let mut text = Text::with_capacity(48 * enforced.len());
-    for (rule, standing) in enforced {
-        if !text.is_empty() {
-            text.extend_from_slice(b", ");
-        }
-        item(&mut text, rule, standing);
+impl Text {
+    fn with_room_for(rules: usize) -> Self {
+        Text { bytes: Vec::with_capacity(32 + 48 * rules), ends: SmallVec::new() }
     }
-    // All of it is printable ASCII, so there is always a value.
-    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(text)) {
-        put(name, value);
+
+    fn number(&mut self, name: HeaderName, number: u64) {
+        self.digits(number);
+        self.ends.push((name, self.bytes.len()));
+    }
+
+    fn digits(&mut self, number: u64) {
+        self.bytes.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    }
+
+    fn list(&mut self, name: HeaderName, enforced: &[(&Rule, &Standing)], item: impl Fn(&mut Text, &Rule, &Standing)) {
+        for (place, (rule, standing)) in enforced.iter().enumerate() {
+            if place > 0 {
+                self.bytes.extend_from_slice(b", ");
+            }
+            item(self, rule, standing);
+        }
+        self.ends.push((name, self.bytes.len()));
+    }
+
+    fn put(self, put: &mut impl FnMut(HeaderName, HeaderValue)) {
+        let (mut rest, mut begin) = (Bytes::from(self.bytes), 0);
+        for (name, end) in self.ends {
+            // All of it is printable ASCII, so there is always a value.
+            if let Ok(value) = HeaderValue::from_maybe_shared(rest.split_to(end - begin)) {
+                put(name, value);
+            }
+            begin = end;
+        }
     }
 }
 
@@ -96,16 +120,14 @@ pub fn policy<'a>(rules: impl Iterator<Item = &'a Rule>) -> Option<HeaderValue> 
 }
 
 fn tell_policy(text: &mut Text, rule: &Rule, _: &Standing) {
-    text.extend_from_slice(rule.policy.as_bytes());
+    text.bytes.extend_from_slice(rule.policy.as_bytes());
 }
 
 fn tell(text: &mut Text, rule: &Rule, standing: &Standing) {
-    let mut digits = itoa::Buffer::new();
-    text.extend_from_slice(rule.quoted.as_bytes());
-    text.extend_from_slice(b";r=");
-    text.extend_from_slice(digits.format(standing.left).as_bytes());
-    text.extend_from_slice(b";t=");
-    text.extend_from_slice(digits.format(whole_seconds(standing.reset)).as_bytes());
+    text.bytes.extend_from_slice(rule.beginning.as_bytes());
+    text.digits(standing.left.into());
+    text.bytes.extend_from_slice(b";t=");
+    text.digits(whole_seconds(standing.reset));
 }
 
 fn seconds(reset: Reset, after: Duration, clock: SystemTime) -> u64 {

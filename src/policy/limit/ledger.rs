@@ -1,6 +1,5 @@
 //! Where requests are counted: in this process, or where several gateways count together.
 
-use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,8 +18,8 @@ pub struct Rule {
     pub quota: Quota,
     /// What they have spent. A rule that takes another's place keeps it (`Table::holds_for`).
     pub counts: Arc<Table>,
-    /// `"name"`, as a structured field (RFC 9651) has it.
-    pub(super) quoted: Box<str>,
+    /// What `RateLimit` says of it begins with this.
+    pub(super) beginning: Box<str>,
     /// What `RateLimit-Policy` says of it.
     pub(super) policy: Box<str>,
 }
@@ -67,9 +66,8 @@ impl Rule {
     /// A rule.
     pub fn new(name: &str, quota: Quota, counts: Arc<Table>) -> Self {
         let quoted = quoted(name);
-        let mut policy = quoted.clone();
-        let _ = write!(policy, ";q={};w={}", quota.capacity(), whole_seconds(quota.span()));
-        Rule { name: name.into(), quota, counts, quoted: quoted.into(), policy: policy.into() }
+        let policy = format!("{quoted};q={};w={}", quota.capacity(), whole_seconds(quota.span()));
+        Rule { name: name.into(), quota, counts, beginning: format!("{quoted};r=").into(), policy: policy.into() }
     }
 }
 
@@ -102,7 +100,7 @@ pub(super) fn whole_seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
-/// A structured field's string holds printable ASCII only.
+/// `"name"`, as a structured field (RFC 9651) has it: in printable ASCII.
 fn quoted(name: &str) -> String {
     let escaped = name.chars().flat_map(|c| match c {
         '"' | '\\' => ['\\', c],

@@ -3,14 +3,13 @@
 //! All shards a request needs are locked at once, in the order of their addresses, so that no two requests wait for each
 //! other; then all its charges are looked at, and all are counted or none.
 
-use std::ptr;
 use std::time::Instant;
 
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
 use super::ledger::{Answer, Charge, Decision, Ledger};
-use super::shard::Shard;
+use super::shard::{Found, Shard};
 
 /// The ledger of this process: it counts in the rules' tables.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,16 +19,16 @@ impl Local {
     /// Charges at once.
     pub fn charge_now(&self, charges: &[Charge<'_>], now: Instant) -> Decision {
         let mut locked = Locked::new(charges);
-        let mut decision = locked.look(charges, now);
+        let (mut decision, found) = locked.look(charges, now);
         if decision.admitted {
-            locked.commit(charges, &mut decision, now);
+            locked.commit(charges, &mut decision, &found, now);
         }
         decision
     }
 
     /// Looks at once.
     pub fn look_now(&self, charges: &[Charge<'_>], now: Instant) -> Decision {
-        Locked::new(charges).look(charges, now)
+        Locked::new(charges).look(charges, now).0
     }
 }
 
@@ -43,47 +42,57 @@ impl Ledger for Local {
     }
 }
 
-/// The shards of some charges, each once and in the order of their addresses.
-struct Locked<'a>(SmallVec<[(*const Mutex<Shard>, MutexGuard<'a, Shard>); 4]>);
+/// The shards of some charges.
+struct Locked<'a> {
+    /// Each once.
+    shards: SmallVec<[MutexGuard<'a, Shard>; 4]>,
+    /// Which of them is a charge's.
+    places: SmallVec<[usize; 4]>,
+}
 
 impl<'a> Locked<'a> {
     fn new(charges: &[Charge<'a>]) -> Self {
-        let mut mutexes: SmallVec<[&'a Mutex<Shard>; 4]> = charges.iter().map(mutex).collect();
-        mutexes.sort_unstable_by_key(|mutex| ptr::from_ref(*mutex));
-        mutexes.dedup_by(|a, b| ptr::eq(*a, *b));
-        Locked(mutexes.iter().map(|mutex| (ptr::from_ref(*mutex), mutex.lock())).collect())
+        let mutexes: SmallVec<[&'a Mutex<Shard>; 4]> =
+            charges.iter().map(|charge| charge.rule.counts.shard(charge.key)).collect();
+        let address = |mutex: &Mutex<Shard>| std::ptr::from_ref(mutex).addr();
+        let mut order: SmallVec<[usize; 4]> = (0..mutexes.len()).collect();
+        order.sort_unstable_by_key(|charge| address(mutexes[*charge]));
+        let (mut shards, mut places) = (SmallVec::new(), SmallVec::from_elem(0, mutexes.len()));
+        let mut last = None;
+        for charge in order {
+            let mutex = mutexes[charge];
+            if last.replace(address(mutex)) != Some(address(mutex)) {
+                shards.push(mutex.lock());
+            }
+            places[charge] = shards.len() - 1;
+        }
+        Locked { shards, places }
     }
 
-    fn look(&mut self, charges: &[Charge<'a>], now: Instant) -> Decision {
-        let standings: SmallVec<[_; 4]> = charges
-            .iter()
-            .map(|charge| charge.rule.counts.look(self.shard(charge), charge.key, &charge.rule.quota, now))
-            .collect();
-        let admitted = charges.iter().zip(&standings).all(|(charge, standing)| charge.shadow || standing.admitted);
-        Decision { admitted, standings }
+    fn look(&self, charges: &[Charge<'a>], now: Instant) -> (Decision, SmallVec<[Found; 4]>) {
+        let (mut standings, mut found) = (SmallVec::new(), SmallVec::new());
+        let mut admitted = true;
+        for (charge, place) in charges.iter().zip(&self.places) {
+            let (standing, spot) = charge.rule.counts.look(&self.shards[*place], charge.key, &charge.rule.quota, now);
+            admitted &= charge.shadow || standing.admitted;
+            standings.push(standing);
+            found.push(spot);
+        }
+        (Decision { admitted, standings }, found)
     }
 
-    fn commit(&mut self, charges: &[Charge<'a>], decision: &mut Decision, now: Instant) {
+    fn commit(&mut self, charges: &[Charge<'a>], decision: &mut Decision, found: &[Found], now: Instant) {
         for (index, charge) in charges.iter().enumerate() {
             let standing = decision.standings[index];
             let earlier = charges[..index].iter().position(|earlier| earlier.is_same(charge));
             decision.standings[index] = match earlier {
                 Some(earlier) => decision.standings[earlier],
                 None if standing.admitted => {
-                    charge.rule.counts.commit(self.shard(charge), charge.key, &charge.rule.quota, now)
+                    let shard = &mut self.shards[self.places[index]];
+                    charge.rule.counts.commit(shard, charge.key, found[index], &charge.rule.quota, now)
                 }
                 None => standing,
             };
         }
     }
-
-    fn shard(&mut self, charge: &Charge<'a>) -> &mut Shard {
-        let wanted = ptr::from_ref(mutex(charge));
-        let index = self.0.partition_point(|(address, _)| *address < wanted);
-        &mut self.0[index].1
-    }
-}
-
-fn mutex<'a>(charge: &Charge<'a>) -> &'a Mutex<Shard> {
-    charge.rule.counts.shard(charge.key)
 }

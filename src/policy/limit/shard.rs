@@ -1,10 +1,10 @@
 //! A part of a table: the accounts behind one lock.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::mem;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
+
+use hashbrown::HashTable;
 
 use super::account::Account;
 use super::quota::{Quota, Standing, nanos};
@@ -17,13 +17,15 @@ const SECOND: u64 = 1_000_000_000;
 /// The accounts behind one lock.
 #[derive(Debug, Default)]
 pub struct Shard {
-    accounts: Accounts,
+    /// By their keys, which are hashes already.
+    accounts: HashTable<(u64, Account)>,
     sketch: Option<Box<Sketch>>,
     /// When accounts may be looked through again.
     next_sweep: u64,
 }
 
-type Accounts = HashMap<u64, Account, BuildHasherDefault<AsIs>>;
+/// Where a subject's account was found, if it has one: for as long as the shard is locked, a hint that spares a second search.
+pub type Found = Option<usize>;
 
 /// How many subjects of a table may have accounts.
 #[derive(Debug)]
@@ -61,42 +63,51 @@ impl Room {
 
 impl Shard {
     /// Where a subject stands.
-    pub fn look(&self, key: u64, quota: &Quota, now: u64) -> Standing {
-        match (self.accounts.get(&key), &self.sketch) {
-            (Some(account), _) => account.look(quota, now),
+    pub fn look(&self, key: u64, quota: &Quota, now: u64) -> (Standing, Found) {
+        let found = self.find(key);
+        let account = found.and_then(|place| self.accounts.get_bucket(place));
+        let standing = match (account, &self.sketch) {
+            (Some((_, account)), _) => account.look(quota, now),
             (None, Some(sketch)) => sketch.look(key, quota, now),
             (None, None) => Standing::new(0, quota.capacity(), 0),
-        }
+        };
+        (standing, found)
     }
 
     /// Counts a request that was admitted.
-    pub fn commit(&mut self, key: u64, quota: &Quota, now: u64, room: &Room) -> Standing {
-        if let Some(account) = self.accounts.get_mut(&key) {
-            account.commit(quota, now);
-            return Standing { admitted: true, ..account.look(quota, now) };
+    pub fn commit(&mut self, key: u64, found: Found, quota: &Quota, now: u64, room: &Room) -> Standing {
+        let found = found.filter(|place| self.accounts.get_bucket(*place).is_some_and(|(held, _)| *held == key));
+        let place = found.or_else(|| self.find(key));
+        if let Some((_, account)) = place.and_then(|place| self.accounts.get_bucket_mut(place)) {
+            return Standing { admitted: true, ..account.commit(quota, now) };
         }
         if !self.is_sketched(key, quota, now) && self.has_room(quota, now, room) {
-            self.accounts.insert(key, Account::new(quota, now));
+            self.accounts.insert_unique(key, (key, Account::new(quota, now)), |(key, _)| *key);
         } else {
             room.overflowed.fetch_add(1, Relaxed);
             let sketch = self.sketch.get_or_insert_with(|| Box::new(Sketch::new(room.counters, now)));
             sketch.commit(key, quota, now);
         }
-        Standing { admitted: true, ..self.look(key, quota, now) }
+        Standing { admitted: true, ..self.look(key, quota, now).0 }
+    }
+
+    fn find(&self, key: u64) -> Found {
+        self.accounts.find_bucket_index(key, |(held, _)| *held == key)
     }
 
     /// Forgets the accounts that count nothing any more, and gives their memory back.
     pub fn sweep(&mut self, quota: &Quota, now: u64, room: &Room) {
         self.next_sweep = now + nanos(quota.span()).max(SECOND) / SWEEPS;
         let before = self.accounts.len();
-        let live = self.accounts.values().filter(|account| !account.is_empty(quota, now)).count();
+        let live = self.accounts.iter().filter(|(_, account)| !account.is_empty(quota, now)).count();
         if live == before {
             return;
         }
-        // What is removed from a map leaves marks that make it grow; and it never shrinks.
-        let mut kept = Accounts::with_capacity_and_hasher(live + live / 8 + 1, BuildHasherDefault::default());
-        kept.extend(mem::take(&mut self.accounts).into_iter().filter(|(_, account)| !account.is_empty(quota, now)));
-        self.accounts = kept;
+        // What is removed from a table leaves marks that make it grow; and it never shrinks.
+        let old = mem::replace(&mut self.accounts, HashTable::with_capacity(live + live / 8 + 1));
+        for (key, account) in old.into_iter().filter(|(_, account)| !account.is_empty(quota, now)) {
+            self.accounts.insert_unique(key, (key, account), |(key, _)| *key);
+        }
         room.give(before - live);
     }
 
@@ -107,7 +118,7 @@ impl Shard {
             capacity => (capacity * 8 / 7).next_power_of_two() * (size_of::<(u64, Account)>() + 1),
         };
         let sketch = self.sketch.as_ref().map_or(0, |_| Sketch::memory(room.counters));
-        map + sketch + self.accounts.values().map(Account::heap).sum::<usize>()
+        map + sketch + self.accounts.iter().map(|(_, account)| account.heap()).sum::<usize>()
     }
 
     /// Whether the sketch has a subject. (What it counted for it must not be forgotten.)
@@ -123,23 +134,5 @@ impl Shard {
             self.sweep(quota, now, room);
         }
         room.take()
-    }
-}
-
-/// A key is a hash already.
-#[derive(Default)]
-struct AsIs(u64);
-
-impl Hasher for AsIs {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
-    }
-
-    fn write_u64(&mut self, key: u64) {
-        self.0 = key;
     }
 }

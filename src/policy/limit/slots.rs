@@ -18,7 +18,7 @@ const SLOTS: u64 = WHOLE + 1;
 pub struct Slots {
     /// The number of the newest slot, counted from the start.
     newest: u64,
-    /// The number of the oldest one with a request in it, or an older one: before it there is nothing.
+    /// The number of the oldest one with a request in it.
     first: u64,
     /// All requests there are.
     total: u32,
@@ -31,13 +31,20 @@ impl Slots {
     pub fn new(moments: &[u64], length: u64, now: u64) -> Self {
         let newest = moments.first().map_or(now, |first| *first) / width(length);
         let mut slots = Slots { newest, first: newest, total: 0, counts: [0; SLOTS as usize] };
-        moments.iter().chain([&now]).for_each(|moment| slots.commit(length, *moment));
+        for moment in moments.iter().chain([&now]) {
+            slots.commit(length, u32::MAX, *moment);
+        }
         slots
     }
 
     /// Where the subject stands in the window of this length that ends now.
     pub fn look(&self, length: u64, max: u32, now: u64) -> Standing {
-        let oldest = self.oldest(length, now);
+        let width = width(length);
+        let oldest = self.newest.max(now / width).saturating_sub(WHOLE);
+        if self.first >= oldest && self.total <= max {
+            // The usual case, without a look at the counts.
+            return self.standing(width, max, now);
+        }
         let gone: u32 = self.counts(self.first..oldest).map(|(_, count)| count).sum();
         let used = self.total - gone;
         // If fewer may come than came when more were allowed, one more is free when all but those are gone.
@@ -47,22 +54,32 @@ impl Slots {
             ahead = ahead.saturating_sub(*count);
             found
         });
-        Standing::new(used, max, next.map_or(0, |(slot, _)| ((slot + SLOTS) * width(length)).saturating_sub(now)))
+        Standing::new(used, max, next.map_or(0, |(slot, _)| ((slot + SLOTS) * width).saturating_sub(now)))
     }
 
-    /// Counts a request.
-    pub fn commit(&mut self, length: u64, now: u64) {
-        let current = self.newest.max(now / width(length));
+    /// Counts a request that was admitted. Where the subject stands then.
+    pub fn commit(&mut self, length: u64, max: u32, now: u64) -> Standing {
+        let width = width(length);
+        let current = self.newest.max(now / width);
         for passed in (self.newest + 1..=current).take(SLOTS as usize) {
             self.total -= std::mem::take(self.count(passed));
         }
         self.newest = current;
         self.total += 1;
         *self.count(current) += 1;
-        self.first = self.first.max(current.saturating_sub(WHOLE));
-        while *self.count(self.first) == 0 {
-            self.first += 1;
+        let oldest = current.saturating_sub(WHOLE);
+        if self.first < oldest {
+            self.first = oldest;
+            while *self.count(self.first) == 0 {
+                self.first += 1;
+            }
         }
+        self.standing(width, max, now)
+    }
+
+    /// Where the subject stands if all there is counts, and that is no more than there may be.
+    fn standing(&self, width: u64, max: u32, now: u64) -> Standing {
+        Standing::new(self.total, max, ((self.first + SLOTS) * width).saturating_sub(now))
     }
 
     /// Whether nothing of it is in the window that ends now.

@@ -19,7 +19,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use super::quota::{Quota, Standing, nanos};
-use super::shard::{Room, Shard};
+use super::shard::{Found, Room, Shard};
 
 /// The accounts of one rule's subjects.
 #[derive(Debug)]
@@ -83,13 +83,13 @@ impl Table {
     }
 
     /// Where a subject of this shard stands.
-    pub(super) fn look(&self, shard: &Shard, key: u64, quota: &Quota, now: Instant) -> Standing {
+    pub(super) fn look(&self, shard: &Shard, key: u64, quota: &Quota, now: Instant) -> (Standing, Found) {
         shard.look(key, quota, self.moment(now))
     }
 
-    /// Counts a request of a subject of this shard.
-    pub(super) fn commit(&self, shard: &mut Shard, key: u64, quota: &Quota, now: Instant) -> Standing {
-        shard.commit(key, quota, self.moment(now), &self.room)
+    /// Counts a request of a subject of this shard, whose account was found there.
+    pub(super) fn commit(&self, shard: &mut Shard, key: u64, found: Found, quota: &Quota, now: Instant) -> Standing {
+        shard.commit(key, found, quota, self.moment(now), &self.room)
     }
 
     fn moment(&self, now: Instant) -> u64 {

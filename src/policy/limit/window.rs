@@ -40,16 +40,17 @@ impl Window {
         Standing::new(used, max, next.map_or(0, |moment| (moment + length).saturating_sub(now)))
     }
 
-    /// Counts a request.
-    pub fn commit(&mut self, length: u64, now: u64) {
-        if let Window::Slots(slots) = self {
-            if slots.is_empty(length, now) {
-                *self = Window::One(now);
-            } else {
-                slots.commit(length, now);
-            }
-            return;
+    /// Counts a request that was admitted. Where the subject stands then.
+    pub fn commit(&mut self, length: u64, max: u32, now: u64) -> Standing {
+        match self {
+            Window::Slots(slots) if !slots.is_empty(length, now) => return slots.commit(length, max, now),
+            Window::Slots(_) => *self = Window::One(now),
+            _ => self.add(length, now),
         }
+        self.look(length, max, now)
+    }
+
+    fn add(&mut self, length: u64, now: u64) {
         let now = self.moments().last().map_or(now, |last| now.max(*last));
         let live = self.live(length, now);
         match *live {

@@ -26,7 +26,10 @@ impl Subject {
         let admitted = self.look(quota, now).admitted;
         if admitted {
             match &mut self.account {
-                Some(account) => account.commit(quota, now),
+                Some(account) => {
+                    let told = account.commit(quota, now);
+                    assert_eq!(told, account.look(quota, now), "what is told of a request is what the next one finds");
+                }
                 None => self.account = Some(Account::new(quota, now)),
             }
         }
