@@ -85,14 +85,25 @@ pub fn canonical_host(raw: &str) -> Result<Cow<'_, str>, HostFault> {
 fn is_canonical(name: &str) -> bool {
     let mut label_is_empty = true;
     for byte in name.bytes() {
-        label_is_empty = match byte {
-            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => false,
-            b'.' if !label_is_empty => true,
-            _ => return false,
-        };
+        let is_dot = byte == b'.';
+        if !IN_LABEL[usize::from(byte)] && (!is_dot || label_is_empty) {
+            return false;
+        }
+        label_is_empty = is_dot;
     }
     !label_is_empty && name.len() <= LONGEST
 }
+
+/// What labels consist of, in canonical form.
+const IN_LABEL: [bool; 256] = {
+    let mut bytes = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        bytes[byte] = matches!(byte as u8, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
+        byte += 1;
+    }
+    bytes
+};
 
 /// `literal` is what follows the opening bracket.
 fn canonical_ipv6(literal: &str) -> Result<String, HostFault> {

@@ -68,6 +68,9 @@ pub fn told(
     policy: Option<&HeaderValue>,
     clock: SystemTime,
 ) -> (LimitHeaders, Option<Refusal>) {
+    if decision.admitted && reset.is_none() {
+        return (LimitHeaders::default(), None);
+    }
     let (mut fields, mut retry_after) = (LimitHeaders(Vec::with_capacity(FIELDS)), None);
     headers::write(charges, decision, reset.unwrap_or_default(), clock, policy, |name, value| match name {
         RETRY_AFTER => retry_after = Some(value),

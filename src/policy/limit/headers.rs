@@ -44,26 +44,23 @@ pub fn write(
     policy: Option<&HeaderValue>,
     mut put: impl FnMut(HeaderName, HeaderValue),
 ) {
-    let enforced: SmallVec<[(&Rule, &Standing); 4]> = charges
-        .iter()
-        .zip(&decision.standings)
-        .filter(|(charge, _)| !charge.shadow)
-        .map(|(charge, standing)| (charge.rule, standing))
-        .collect();
-    let Some((rule, tightest)) = enforced.iter().min_by_key(|(_, standing)| (standing.left, Reverse(standing.reset)))
-    else {
-        return;
-    };
-    let mut text = Text::with_room_for(enforced.len());
-    text.number(X_RATELIMIT_LIMIT, rule.quota.capacity().into());
-    text.number(X_RATELIMIT_REMAINING, tightest.left.into());
-    text.number(X_RATELIMIT_RESET, seconds(reset, tightest.reset, clock));
-    text.list(RATELIMIT, &enforced, tell);
+    let all = charges.iter().zip(&decision.standings);
+    let enforced = all.filter(|(charge, _)| !charge.shadow).map(|(charge, standing)| (charge.rule, standing));
+    let tightest = enforced.clone().min_by_key(|(_, standing)| (standing.left, Reverse(standing.reset)));
+    let Some((rule, tightest)) = tightest else { return };
+    let mut text = Text::with_room_for(charges.len());
+    text.number(rule.quota.capacity().into());
+    text.end();
+    text.number(tightest.left.into());
+    text.end();
+    text.number(seconds(reset, tightest.reset, clock));
+    text.end();
+    text.list(enforced.clone(), tell);
     match policy {
         Some(policy) => put(RATELIMIT_POLICY, policy.clone()),
-        None => text.list(RATELIMIT_POLICY, &enforced, tell_policy),
+        None => text.list(enforced, tell_policy),
     }
-    text.put(&mut put);
+    text.put([X_RATELIMIT_LIMIT, X_RATELIMIT_REMAINING, X_RATELIMIT_RESET, RATELIMIT, RATELIMIT_POLICY], &mut put);
     if !decision.admitted {
         let longest = decision.violated(charges).map(|(_, standing)| standing.reset).max();
         put(RETRY_AFTER, longest.map_or(1, whole_seconds).max(1).into());
@@ -74,7 +71,7 @@ pub fn write(
 struct Text {
     bytes: Vec<u8>,
     /// Where they end.
-    ends: SmallVec<[(HeaderName, usize); 5]>,
+    ends: SmallVec<[usize; 5]>,
 }
 
 impl Text {
@@ -82,28 +79,31 @@ impl Text {
         Text { bytes: Vec::with_capacity(32 + 48 * rules), ends: SmallVec::new() }
     }
 
-    fn number(&mut self, name: HeaderName, number: u64) {
-        self.digits(number);
-        self.ends.push((name, self.bytes.len()));
-    }
-
-    fn digits(&mut self, number: u64) {
+    fn number(&mut self, number: u64) {
         self.bytes.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     }
 
-    fn list(&mut self, name: HeaderName, enforced: &[(&Rule, &Standing)], item: impl Fn(&mut Text, &Rule, &Standing)) {
-        for (place, (rule, standing)) in enforced.iter().enumerate() {
+    fn end(&mut self) {
+        self.ends.push(self.bytes.len());
+    }
+
+    fn list<'a>(
+        &mut self,
+        rules: impl Iterator<Item = (&'a Rule, &'a Standing)>,
+        item: impl Fn(&mut Text, &Rule, &Standing),
+    ) {
+        for (place, (rule, standing)) in rules.enumerate() {
             if place > 0 {
                 self.bytes.extend_from_slice(b", ");
             }
             item(self, rule, standing);
         }
-        self.ends.push((name, self.bytes.len()));
+        self.end();
     }
 
-    fn put(self, put: &mut impl FnMut(HeaderName, HeaderValue)) {
+    fn put(self, names: [HeaderName; 5], put: &mut impl FnMut(HeaderName, HeaderValue)) {
         let (mut rest, mut begin) = (Bytes::from(self.bytes), 0);
-        for (name, end) in self.ends {
+        for (name, end) in names.into_iter().zip(self.ends) {
             // All of it is printable ASCII, so there is always a value.
             if let Ok(value) = HeaderValue::from_maybe_shared(rest.split_to(end - begin)) {
                 put(name, value);
@@ -125,9 +125,9 @@ fn tell_policy(text: &mut Text, rule: &Rule, _: &Standing) {
 
 fn tell(text: &mut Text, rule: &Rule, standing: &Standing) {
     text.bytes.extend_from_slice(rule.beginning.as_bytes());
-    text.digits(standing.left.into());
+    text.number(standing.left.into());
     text.bytes.extend_from_slice(b";t=");
-    text.digits(whole_seconds(standing.reset));
+    text.number(whole_seconds(standing.reset));
 }
 
 fn seconds(reset: Reset, after: Duration, clock: SystemTime) -> u64 {

@@ -1,8 +1,9 @@
 //! The ledger of this process.
 //!
-//! All shards a request needs are locked at once, in the order of their addresses, so that no two requests wait for each
-//! other; then all its charges are looked at, and all are counted or none.
+//! All shards a request needs are locked at once, in one order (that of their tables, then of their addresses), so that no
+//! two requests wait for each other; then all its charges are looked at, and all are counted or none.
 
+use std::ptr;
 use std::time::Instant;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -19,9 +20,9 @@ impl Local {
     /// Charges at once.
     pub fn charge_now(&self, charges: &[Charge<'_>], now: Instant) -> Decision {
         let mut locked = Locked::new(charges);
-        let (mut decision, found) = locked.look(charges, now);
+        let (mut decision, seen) = locked.look(charges, now);
         if decision.admitted {
-            locked.commit(charges, &mut decision, &found, now);
+            locked.commit(charges, &mut decision, &seen);
         }
         decision
     }
@@ -50,49 +51,61 @@ struct Locked<'a> {
     places: SmallVec<[usize; 4]>,
 }
 
+/// What was seen when a charge was looked at.
+struct Seen {
+    found: Found,
+    /// When that was, as its table counts.
+    now: u64,
+}
+
 impl<'a> Locked<'a> {
     fn new(charges: &[Charge<'a>]) -> Self {
-        let mutexes: SmallVec<[&'a Mutex<Shard>; 4]> =
-            charges.iter().map(|charge| charge.rule.counts.shard(charge.key)).collect();
-        let address = |mutex: &Mutex<Shard>| std::ptr::from_ref(mutex).addr();
-        let mut order: SmallVec<[usize; 4]> = (0..mutexes.len()).collect();
-        order.sort_unstable_by_key(|charge| address(mutexes[*charge]));
-        let (mut shards, mut places) = (SmallVec::new(), SmallVec::from_elem(0, mutexes.len()));
+        let number = |charge: &Charge| charge.rule.counts.number;
+        if charges.is_sorted_by(|one, next| number(one) < number(next)) {
+            let shards = charges.iter().map(|charge| mutex(charge).lock()).collect();
+            return Locked { shards, places: (0..charges.len()).collect() };
+        }
+        let address = |charge: &usize| (number(&charges[*charge]), ptr::from_ref(mutex(&charges[*charge])).addr());
+        let mut order: SmallVec<[usize; 4]> = (0..charges.len()).collect();
+        order.sort_unstable_by_key(address);
+        let (mut shards, mut places) = (SmallVec::new(), SmallVec::from_elem(0, charges.len()));
         let mut last = None;
         for charge in order {
-            let mutex = mutexes[charge];
-            if last.replace(address(mutex)) != Some(address(mutex)) {
-                shards.push(mutex.lock());
+            if last.replace(address(&charge)) != Some(address(&charge)) {
+                shards.push(mutex(&charges[charge]).lock());
             }
             places[charge] = shards.len() - 1;
         }
         Locked { shards, places }
     }
 
-    fn look(&self, charges: &[Charge<'a>], now: Instant) -> (Decision, SmallVec<[Found; 4]>) {
-        let (mut standings, mut found) = (SmallVec::new(), SmallVec::new());
-        let mut admitted = true;
+    fn look(&self, charges: &[Charge<'a>], now: Instant) -> (Decision, SmallVec<[Seen; 4]>) {
+        let mut decision = Decision { admitted: true, standings: SmallVec::new() };
+        let mut seen = SmallVec::new();
         for (charge, place) in charges.iter().zip(&self.places) {
-            let (standing, spot) = charge.rule.counts.look(&self.shards[*place], charge.key, &charge.rule.quota, now);
-            admitted &= charge.shadow || standing.admitted;
-            standings.push(standing);
-            found.push(spot);
+            let now = charge.rule.counts.moment(now);
+            let (standing, found) = self.shards[*place].look(charge.key, &charge.rule.quota, now);
+            decision.admitted &= charge.shadow || standing.admitted;
+            decision.standings.push(standing);
+            seen.push(Seen { found, now });
         }
-        (Decision { admitted, standings }, found)
+        (decision, seen)
     }
 
-    fn commit(&mut self, charges: &[Charge<'a>], decision: &mut Decision, found: &[Found], now: Instant) {
-        for (index, charge) in charges.iter().enumerate() {
-            let standing = decision.standings[index];
+    fn commit(&mut self, charges: &[Charge<'a>], decision: &mut Decision, seen: &[Seen]) {
+        for (index, (charge, Seen { found, now })) in charges.iter().zip(seen).enumerate() {
             let earlier = charges[..index].iter().position(|earlier| earlier.is_same(charge));
-            decision.standings[index] = match earlier {
-                Some(earlier) => decision.standings[earlier],
-                None if standing.admitted => {
-                    let shard = &mut self.shards[self.places[index]];
-                    charge.rule.counts.commit(shard, charge.key, found[index], &charge.rule.quota, now)
-                }
-                None => standing,
-            };
+            if let Some(earlier) = earlier {
+                decision.standings[index] = decision.standings[earlier];
+            } else if decision.standings[index].admitted {
+                let shard = &mut self.shards[self.places[index]];
+                decision.standings[index] =
+                    charge.rule.counts.commit(shard, charge.key, *found, &charge.rule.quota, *now);
+            }
         }
     }
+}
+
+fn mutex<'a>(charge: &Charge<'a>) -> &'a Mutex<Shard> {
+    charge.rule.counts.shard(charge.key)
 }

@@ -13,6 +13,7 @@
 //! two requests in a window; beyond that, 8 to 12 bytes of the heap per request up to 64, 536 for any number. (The
 //! allocator may keep for a while what maps that grew have left.)
 
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
@@ -24,6 +25,8 @@ use super::shard::{Found, Room, Shard};
 /// The accounts of one rule's subjects.
 #[derive(Debug)]
 pub struct Table {
+    /// Its place in the order in which tables are locked.
+    pub(super) number: u64,
     start: Instant,
     quota: Quota,
     room: Room,
@@ -39,7 +42,8 @@ impl Table {
         let shards = (max_subjects as usize / SUBJECTS_PER_SHARD).next_power_of_two().clamp(16, 1024);
         let room = Room::new(max_subjects as usize, shards);
         let shards = std::iter::repeat_with(Mutex::default).take(shards).collect();
-        Table { start, quota, room, shards }
+        static TABLES: AtomicU64 = AtomicU64::new(0);
+        Table { number: TABLES.fetch_add(1, Relaxed), start, quota, room, shards }
     }
 
     /// Whether what it counted holds for this quota too: the numbers may differ.
@@ -82,17 +86,13 @@ impl Table {
         &self.shards[((uneven * self.shards.len() as u64) >> 32) as usize]
     }
 
-    /// Where a subject of this shard stands.
-    pub(super) fn look(&self, shard: &Shard, key: u64, quota: &Quota, now: Instant) -> (Standing, Found) {
-        shard.look(key, quota, self.moment(now))
-    }
-
     /// Counts a request of a subject of this shard, whose account was found there.
-    pub(super) fn commit(&self, shard: &mut Shard, key: u64, found: Found, quota: &Quota, now: Instant) -> Standing {
-        shard.commit(key, found, quota, self.moment(now), &self.room)
+    pub(super) fn commit(&self, shard: &mut Shard, key: u64, found: Found, quota: &Quota, now: u64) -> Standing {
+        shard.commit(key, found, quota, now, &self.room)
     }
 
-    fn moment(&self, now: Instant) -> u64 {
+    /// A moment as accounts keep it.
+    pub(super) fn moment(&self, now: Instant) -> u64 {
         nanos(now.saturating_duration_since(self.start))
     }
 }

@@ -18,7 +18,8 @@ fn key(subject: u64) -> u64 {
 fn offer(table: &Table, quota: &Quota, subject: u64, now: Instant) -> bool {
     let key = key(subject);
     let mut shard = table.shard(key).lock();
-    let (standing, found) = table.look(&shard, key, quota, now);
+    let now = table.moment(now);
+    let (standing, found) = shard.look(key, quota, now);
     standing.admitted && table.commit(&mut shard, key, found, quota, now).admitted
 }
 
