@@ -3,13 +3,14 @@
 # make fuzz     a long run of the fuzz tests: SECONDS=600 for each target; what it finds becomes a seed
 # make check    format, lints
 # make install  what `make build` made, its units and documents   (PREFIX=/usr/local DESTDIR= BINARY=target/release/gatekeeper)
-# make bench    micro-benchmarks of the cores, and the load harness   (CASE=name for one case of it)
+# make bench    the load harness: gatekeeper against bare Pingora, nginx, HAProxy and Envoy   (CASE=name for one case of it)
+# make bench-quick   its gist, in two minutes once all is built: the full case, the limiter, the router
 
 CARGO ?= cargo
 # What building needs, and what tests and benchmarks need beside it: `program:Debian package`.
 BUILD_TOOLS := cmake:cmake cc:build-essential
 TEST_TOOLS := h2load:nghttp2-client systemd-analyze:systemd openssl:openssl node:nodejs npm:npm chromium:chromium
-BENCH_TOOLS := wrk:wrk python3:python3
+BENCH_TOOLS := wrk:wrk h2load:nghttp2-client openssl:openssl nginx:nginx haproxy:haproxy python3:python3 pip3:python3-pip
 
 # Tests that measure time: alone, one after the other.
 TIMED := balancing:: connections:: deadlines:: h2_abuse:: life:: limits:: oidc:: posts:: proxy_protocol:: retries:: shields:: upheaval::
@@ -17,7 +18,7 @@ TIMED := balancing:: connections:: deadlines:: h2_abuse:: life:: limits:: oidc::
 PREFIX ?= /usr/local
 BINARY ?= target/release/gatekeeper
 
-.PHONY: run build test fuzz check bench install uninstall tools
+.PHONY: run build test fuzz check bench bench-quick bench-build install uninstall tools
 
 run: build
 	exec target/release/gatekeeper run --demo
@@ -47,11 +48,16 @@ check:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
-bench:
+bench: bench-build
+	benches/load/run $(CASE)
+
+bench-quick: bench-build
+	benches/load/run quick
+
+bench-build:
 	@$(MAKE) --no-print-directory tools TOOLS="$(BUILD_TOOLS) $(BENCH_TOOLS)"
 	$(CARGO) build --release --locked --bins --examples
-	benches/load/run $(CASE)
-	$(CARGO) bench --locked --bench route
+	$(CARGO) bench --locked --no-run --bench cores
 
 INSTALL := install -D -m 644
 SHARE = $(DESTDIR)$(PREFIX)/share
@@ -87,7 +93,11 @@ uninstall:
 	rm -f "$(SHARE)/fish/vendor_completions.d/gatekeeper.fish" "$(SHARE)/man/man1/gatekeeper.1"
 	rm -rf "$(DOCUMENTS)"
 
-# Installs what is missing of $(TOOLS) from Debian's packages; without root or sudo, says what to type.
+# Debian keeps servers where a user's PATH does not look.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+
+# Installs what is missing of $(TOOLS) from Debian's packages; without root or sudo, says what to type. Servers among them are
+# not started (RUNLEVEL).
 tools:
 	@command -v $(CARGO) >/dev/null || { echo "cargo is missing: install Rust (rustup, stable) first" >&2; exit 1; }
 	@missing=; for tool in $(TOOLS); do \
@@ -98,4 +108,4 @@ tools:
 	elif sudo -n true 2>/dev/null; then sudo="sudo -n"; \
 	else echo "missing:$$missing. Install with: sudo apt-get install -y$$missing" >&2; exit 1; fi; \
 	echo "installing$$missing"; \
-	$$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null
+	$$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $$missing >/dev/null

@@ -116,6 +116,7 @@ impl Shared {
     /// Reads the configuration again. Blocks.
     pub fn reload(&self) -> Result<Report, Faults> {
         supervision::reloading();
+        let began = Instant::now();
         let result = self.live.reload(|config, plan| {
             self.log.reconfigure(&config.access_log).map_err(|error| format!("access_log.to: {error}"))?;
             log::set_max_level(level(config));
@@ -123,7 +124,10 @@ impl Shared {
             Ok(())
         });
         match &result {
-            Ok(report) => log::info!("revision {} serves{}", report.revision, restart_note(report)),
+            Ok(report) => {
+                let (revision, took) = (report.revision, began.elapsed().as_millis());
+                log::info!("revision {revision} serves, made in {took} ms{}", restart_note(report));
+            }
             Err(faults) => log::error!("the configuration was not applied, the last one serves on: {faults}"),
         }
         supervision::reloaded(self);

@@ -1,7 +1,9 @@
 //! A bare Pingora proxy: what the framework itself costs, and so what gatekeeper is measured against.
 //!
-//! `bare-pingora LISTEN UPSTREAM [timeouts | tls CERTIFICATE KEY]`, both as `address:port`. It has gatekeeper's allocator, build profile, listener buffers,
-//! attempts, upstream pool (size, idle timeout), and one thread; it does what a Pingora proxy must do and nothing else.
+//! `bare-pingora LISTEN UPSTREAM [timeouts | alone | h2c | tls CERTIFICATE KEY]`, both as `address:port`. It has gatekeeper's build
+//! profile, listener buffers, attempts, upstream pool (size, idle timeout), and one thread; its allocator is mimalloc as its crate
+//! gives it (gatekeeper spares itself a detour through it), its runtime the framework's usual one (with `alone` the one that
+//! gatekeeper takes where it has one thread). It does what a Pingora proxy must do and nothing else.
 //!
 //! Gatekeeper does on top of this: an accept loop of its own, the inspection of every head, deadlines per attempt (Pingora
 //! arms no timer for a peer without timeouts; with `timeouts` it has gatekeeper's, as a proxy in use would), the route, header
@@ -13,6 +15,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora::Result;
+use pingora::apps::HttpServerOptions;
 use pingora::listeners::ListenerConfig;
 use pingora::listeners::tls::TlsSettings;
 use pingora::protocols::l4::stream::L4BufferSettings;
@@ -56,10 +59,16 @@ fn main() {
         upstream_keepalive_pool_size: 1024,
         grace_period_seconds: Some(0),
         graceful_shutdown_timeout_seconds: Some(0),
+        work_stealing: option != "alone",
         ..ServerConf::default()
     };
     let mut server = Server::new_with_opt_and_conf(None, conf);
     let mut service = http_proxy_service(&server.configuration, Bare { upstream });
+    if option == "h2c" {
+        let mut options = HttpServerOptions::default();
+        options.h2c = true;
+        service.app_logic_mut().expect("an app").server_options = Some(options);
+    }
     let mut listener = ListenerConfig::tcp(&listen).l4_buffer(L4BufferSettings::new(0, 1460));
     if option == "tls" {
         let (certificate, key) = arguments.next().zip(arguments.next()).expect("tls CERTIFICATE KEY");

@@ -1,7 +1,10 @@
 //! A cheap HTTP/1.1 origin: one thread, keep-alive, each answer made once.
 //!
-//! `load-origin LISTEN`. Every path is answered with 200 and 64 bytes, `/bytes/N` with N. Pipelined requests are answered
-//! in order. It reads nothing but the request line, and no bodies: a request that has one would be two to it.
+//! `load-origin LISTEN [freeze]`. Every path is answered with 200 and 64 bytes, `/bytes/N` with N. Pipelined requests are
+//! answered in order. It reads nothing but the request line, and no bodies: a request that has one would be two to it.
+//!
+//! With `freeze` it does nothing at all for 1 s, 4 s after its start and every 5 s from then on: what a generator must
+//! show in its latencies, if it counts from when a request was due.
 
 #![allow(clippy::expect_used, reason = "an origin for measurements has no one to report a fault to")]
 
@@ -9,10 +12,12 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::LocalSet;
+use tokio::time::{Instant, interval_at};
 
 /// The answers made so far, by the length of their bodies.
 type Answers = RefCell<HashMap<usize, Rc<[u8]>>>;
@@ -21,11 +26,25 @@ const DEFAULT_BYTES: usize = 64;
 /// What `/bytes/N` may ask for.
 const MAX_BYTES: usize = 1 << 30;
 const MAX_HEAD: usize = 64 << 10;
+const FIRST_FREEZE: Duration = Duration::from_secs(4);
+const FREEZE_EVERY: Duration = Duration::from_secs(5);
+const FROZEN_FOR: Duration = Duration::from_secs(1);
+const USAGE: &str = "usage: load-origin LISTEN [freeze]";
 
 fn main() {
-    let listen = std::env::args().nth(1).expect("usage: load-origin LISTEN");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
+    let mut arguments = std::env::args().skip(1);
+    let listen = arguments.next().expect(USAGE);
+    let freezes = arguments.next().inspect(|option| assert_eq!(option, "freeze", "{USAGE}")).is_some();
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_io();
+    if freezes {
+        builder.enable_time();
+    }
+    let runtime = builder.build().expect("a runtime");
     runtime.block_on(LocalSet::new().run_until(async {
+        if freezes {
+            tokio::task::spawn_local(freeze());
+        }
         let listener = TcpListener::bind(listen).await.expect("a free address");
         let answers = Rc::new(Answers::default());
         loop {
@@ -35,6 +54,15 @@ fn main() {
             tokio::task::spawn_local(async move { serve(stream, &answers).await.ok() });
         }
     }));
+}
+
+/// Blocks the one thread there is, and with it all connections.
+async fn freeze() {
+    let mut moments = interval_at(Instant::now() + FIRST_FREEZE, FREEZE_EVERY);
+    loop {
+        moments.tick().await;
+        std::thread::sleep(FROZEN_FOR);
+    }
 }
 
 async fn serve(mut stream: TcpStream, answers: &Answers) -> io::Result<()> {

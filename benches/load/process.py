@@ -4,9 +4,11 @@ The kernel counts CPU time exactly and tells it in steps of 10 ms: 0.2 % of a ro
 """
 
 import os
+import re
 import socket
 import ssl
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -15,27 +17,66 @@ TICK = 1 / os.sysconf("SC_CLK_TCK")
 
 
 class Process:
-    """A server on a free loopback port. The word LISTEN in its command, and the variable, is its address."""
+    """A server on a loopback port, a free one if none is given. The word LISTEN in its command, and the variable, is its address."""
 
-    def __init__(self, name, core, command, environment, scheme="http"):
-        self.name, self.core, self.address, self.scheme = name, core, free_address(), scheme
+    def __init__(self, name, core, command, environment, scheme="http", address=None):
+        self.name, self.core, self.scheme = name, core, scheme
+        self.address = address or self.free_address()
         arguments = [self.address if word == "LISTEN" else word for word in command]
-        # Nothing of the caller's environment reaches what is measured.
+        # Nothing of the caller's environment reaches what is measured, but for what it is given.
         environment = {"LISTEN": self.address, **environment}
-        self.child = subprocess.Popen(arguments, env=environment, preexec_fn=lambda: os.sched_setaffinity(0, {core}))
+        self.began, self.seconds_to_answer = time.monotonic(), None
+        self.told = tempfile.TemporaryFile("w+b")
+        self.child = subprocess.Popen(arguments, env=environment, stderr=self.told, preexec_fn=lambda: os.sched_setaffinity(0, {core}))
 
-    def wait_until_it_answers(self, path="/", seconds=120):
+    @staticmethod
+    def free_address():
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            return f"127.0.0.1:{server.getsockname()[1]}"
+
+    def wait_until_it_listens(self, seconds=120):
+        host, port = self.address.split(":")
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                return socket.create_connection((host, int(port)), timeout=5).close()
+            except OSError as error:
+                self.wait_on(deadline, error)
+
+    def wait_until_it_answers(self, seconds=120):
+        """With whatever status."""
+        self.wait_until_it_listens(seconds)
         deadline = time.monotonic() + seconds
         # The certificate is the harness' own.
         anyone = ssl._create_unverified_context() if self.scheme == "https" else None
-        while True:
+        while self.seconds_to_answer is None:
             try:
-                with urllib.request.urlopen(f"{self.scheme}://{self.address}{path}", timeout=5, context=anyone) as answer:
-                    return answer.read()
+                urllib.request.urlopen(f"{self.scheme}://{self.address}/", timeout=5, context=anyone).close()
+                self.seconds_to_answer = time.monotonic() - self.began
+            except urllib.error.HTTPError:
+                self.seconds_to_answer = time.monotonic() - self.began
             except (urllib.error.URLError, ConnectionError) as error:
-                if self.child.poll() is not None or time.monotonic() > deadline:
-                    raise SystemExit(f"{self.name} does not answer: {error}") from None
-                time.sleep(0.05)
+                self.wait_on(deadline, error)
+
+    def wait_on(self, deadline, error):
+        if self.child.poll() is not None or time.monotonic() > deadline:
+            self.told.seek(0)
+            said = self.told.read()[-2000:].decode(errors="replace")
+            raise SystemExit(f"{self.name} does not answer: {error}\n{said}") from None
+        time.sleep(0.002)
+
+    def says(self, pattern, seconds=10):
+        """What it says next on its standard error that has this pattern: the pattern's first group."""
+        deadline, place = time.monotonic() + seconds, getattr(self, "place", 0)
+        while time.monotonic() < deadline:
+            with open(f"/proc/self/fd/{self.told.fileno()}", "rb") as told:
+                told.seek(place)
+                found = re.search(pattern.encode(), told.read())
+            if found:
+                self.place = place + found.end()
+                return found[1].decode()
+            time.sleep(0.01)
+        raise SystemExit(f"{self.name} does not say {pattern!r}")
 
     def cpu_seconds(self):
         """User and system time of all its threads, ended ones too."""
@@ -54,11 +95,6 @@ class Process:
         except subprocess.TimeoutExpired:
             self.child.kill()
             self.child.wait()
-
-
-def free_address():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return f"127.0.0.1:{server.getsockname()[1]}"
 
 
 def busy_seconds(cores):

@@ -1,11 +1,14 @@
-"""The report of a case: a Markdown table of medians, and what they were measured on."""
+"""The reports: one of each case, in Markdown with plots, and one of all, with the budgets."""
 
+import json
 import os
 import platform
 import re
-import statistics
 import subprocess
+from datetime import date
 from pathlib import Path
+
+from budgets import BUDGETS, verdict
 
 ROOT = Path(__file__).resolve().parents[2]
 # Above this, what is measured is the core of the origin and the generator.
@@ -13,54 +16,93 @@ FULL = 0.9
 # Above this, what is measured is the rest of the machine, too.
 DISTURBED = 0.1
 
-COLUMNS = [
-    "", "CPU us/request", "/ first", "requests/s", "p50 us", "p99 us", "memory MB",
-    "origin CPU", "generator CPU", "sum", "others", "rounds marked",
-]
+COLUMNS = ["", "CPU us/request", "/ first", "requests/s", "p50 us", "p99 us", "p99.9 us", "memory MB", "origin CPU", "generator CPU", "others", "marked"]
+STEADY = ["at 70 % of what each can do", "requests/s", "p50 us", "p99 us", "p99.9 us", "longest us", "failed"]
 
-
-def markdown(case, contenders, rounds, settings):
-    """`rounds`: for each contender's name the rounds it ran."""
-    first = middle(rounds[contenders[0].name], "cpu")
-    rows = [COLUMNS, ["---"] + ["---:"] * (len(COLUMNS) - 1)]
-    rows += [row(contender, rounds[contender.name], first) for contender in contenders]
-    table = "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
-    return f"# {case}\n\n{table}\n\n{NOTES}\n{settings}\n{machine()}\n"
-
-
-NOTES = """Medians of the rounds, in brackets the lowest and the highest. CPU: user and system time of the proxy's process, by the
-requests completed. The last is the first once more: its ratio is the noise floor. The latencies are those of
-a closed loop at saturation: they compare, they do not promise. `sum` is the load of the core that the origin and the generator
-share, `others` the load of both cores that is none of the three's. A round is marked if the sum is above 90 % or the others take
-more than 10 %: where others work, figures and ratios rise (what is sent must wake a sleeping core more often).
+NOTES = """Medians of the rounds, in brackets the lowest and the highest. CPU: user and system time of the proxy's process by the
+requests completed. What ends in `again` is the first once more: its ratio is the noise floor. The latencies of the first table are
+those of a closed loop at saturation: they compare, they do not promise. Those at a constant rate are counted from when each
+request was due, whether or not there was a connection to send it on. A round is marked if the origin or the generator takes more
+than 90 % of the core they share, or if the rest of the machine takes more than 10 % of both.
 """
 
 
-def row(contender, rounds, first):
-    cpu, origin, generator = middle(rounds, "cpu"), middle(rounds, "origin"), middle(rounds, "generator")
-    lowest, highest = min(r["cpu"] for r in rounds), max(r["cpu"] for r in rounds)
+def write(folder, case, outcome, options):
+    """Writes a case's report and its plots, and keeps its figures for the report of all."""
+    for name, plot in outcome.plots.items():
+        (folder / f"{case}-{name}.svg").write_text(plot)
+    text = markdown(case, outcome, options)
+    (folder / f"{case}.md").write_text(text)
+    kept = figures(folder)
+    kept[case] = {"title": outcome.title, "measured": str(date.today()), "of": version(), "figures": outcome.figures}
+    (folder / "figures.json").write_text(json.dumps(kept, indent=1) + "\n")
+    (folder / "README.md").write_text(summary(kept))
+    return text
+
+
+def figures(folder):
+    file = folder / "figures.json"
+    return json.loads(file.read_text()) if file.exists() else {}
+
+
+def markdown(case, outcome, options):
+    parts = [f"# {outcome.title}"]
+    for title, rows in outcome.tables:
+        # Tables of several sizes share what stands above them.
+        parts += [f"## {title}"] if len(outcome.tables) > 1 else []
+        parts.append(table([COLUMNS, *(saturated(row, rows[0]) for row in rows)]))
+        steady = [row for row in rows if row.steady]
+        parts += [table([STEADY, *map(constant, steady)])] if steady else []
+    parts += ["\n".join(f"* {fact}" for fact in outcome.facts)] if outcome.facts else []
+    parts += [f"![{name}]({case}-{name}.svg)" for name in outcome.plots]
+    parts += [NOTES.strip()] if outcome.tables else []
+    again = f"`make bench CASE={case}`"
+    settings = f"* {again}: {options.rounds} rounds of {options.seconds} s (some cases: 1 s), {options.connections} connections, one thread"
+    parts.append("\n".join([settings, *(f"* {line}" for line in machine())]))
+    return "\n\n".join(parts) + "\n"
+
+
+def table(rows):
+    rows = [rows[0], ["---"] + ["---:"] * (len(rows[0]) - 1), *rows[1:]]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+
+
+def saturated(row, first):
+    cpu, (lowest, highest) = row.middle("cpu"), row.spread("cpu")
+    tail = lambda figure: f"{row.middle(figure):.0f}" if row.middle(figure) else ""
     return [
-        contender.name,
+        row.contender.name,
         f"{cpu:.2f} ({lowest:.2f} .. {highest:.2f})",
-        f"{cpu / first:.3f}",
-        f"{middle(rounds, 'rate'):,.0f}",
-        f"{middle(rounds, 'p50'):.0f}",
-        f"{middle(rounds, 'p99'):.0f}",
-        f"{contender.process.memory_mb():.1f}",
-        f"{origin:.0%}",
-        f"{generator:.0%}",
-        f"{origin + generator:.0%}",
-        f"{middle(rounds, 'others'):.0%}",
-        str(sum(is_marked(r) for r in rounds)),
+        f"{cpu / first.middle('cpu'):.3f}",
+        f"{row.middle('rate'):,.0f}",
+        *map(tail, ["p50", "p99", "p999"]),
+        f"{row.memory:.1f}",
+        *(f"{row.middle(figure):.0%}" for figure in ["origin", "generator", "others"]),
+        f"{sum(map(is_marked, row.rounds))} of {len(row.rounds)}",
     ]
+
+
+def constant(row):
+    told = row.steady
+    return [row.contender.name, f"{told['rate']:,.0f}", *(f"{told[name]:.0f}" for name in ["p50", "p99", "p999", "max"]), str(told["bad"])]
 
 
 def is_marked(measured):
     return measured["origin"] + measured["generator"] > FULL or measured["others"] > DISTURBED
 
 
-def middle(rounds, figure):
-    return statistics.median(r[figure] for r in rounds)
+def summary(kept):
+    rows = [["budget", "must be", "wanted", "measured", ""]]
+    for budget in BUDGETS:
+        of_case = kept.get(budget.case, {})
+        measured = of_case.get("figures", {}).get(budget.figure)
+        say = lambda number: f"{number:g} {budget.unit}".strip()
+        shown = "" if measured is None else f"{measured:.3g} {budget.unit}".strip()
+        rows.append([f"[{budget.what}]({budget.case}.md)", say(budget.must), say(budget.wanted), shown, verdict(budget, measured)])
+    cases = [["case", "measured", "of"]]
+    cases += [[f"[{of_case['title']}]({case}.md)", of_case["measured"], of_case["of"]] for case, of_case in kept.items()]
+    head = "# What gatekeeper costs\n\nMeasured by `make bench` on one machine, one core for the proxy; ratios travel better than figures."
+    return "\n\n".join([head, table(rows), "## Cases", table(cases), "\n".join(f"* {line}" for line in machine())]) + "\n"
 
 
 def machine():
@@ -68,14 +110,16 @@ def machine():
     memory = int(re.search(r"MemTotal:\s*(\d+)", read("/proc/meminfo"))[1]) / 2**20
     pingora = re.search(r'name = "pingora-proxy"\nversion = "(.*)"', read(ROOT / "Cargo.lock"))
     siblings = read("/sys/devices/system/cpu/cpu0/topology/thread_siblings_list").strip()
-    lines = [
+    return [
         f"{cpu[1] if cpu else platform.machine()}, {os.cpu_count()} cores (threads of core 0: {siblings or '?'}), {memory:.0f} GB",
         f"Linux {platform.release()}",
-        f"gatekeeper {said('git', 'describe', '--always', '--dirty')}, Pingora {pingora[1] if pingora else '?'}, "
-        f"{said('rustc', '--version')}",
-        said("wrk", "-v"),
+        f"gatekeeper {version()}, Pingora {pingora[1] if pingora else '?'}, {said('rustc', '--version')}",
+        "; ".join(said(*command) for command in [("wrk", "-v"), ("h2load", "--version"), ("/usr/sbin/nginx", "-v"), ("/usr/sbin/haproxy", "-v")]),
     ]
-    return "\n".join(f"* {line}" for line in lines)
+
+
+def version():
+    return said("git", "describe", "--always", "--dirty")
 
 
 def read(path):

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group};
 use gatekeeper::config::model;
 use gatekeeper::record::{AccessLog, Event, Facts, Metrics};
 use http::header::{HeaderMap, HeaderValue, USER_AGENT};
@@ -80,4 +80,3 @@ fn record(criterion: &mut Criterion) {
 }
 
 criterion_group!(benches, record);
-criterion_main!(benches);

@@ -1,10 +1,8 @@
 //! What the judgement of a head costs.
 
-#![allow(missing_docs, clippy::unwrap_used)]
-
 use std::hint::black_box;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group};
 use gatekeeper::listen::wire::{Inspector, Limits, Step};
 
 const LIMITS: Limits = Limits { head_bytes: 32 * 1024, fields: 100, uri_bytes: 8 * 1024 };
@@ -47,4 +45,3 @@ fn chunks(criterion: &mut Criterion) {
 }
 
 criterion_group!(benches, head, chunks);
-criterion_main!(benches);

@@ -1,7 +1,5 @@
 //! What a subject's account takes in memory, and how long a decision takes.
 
-#![allow(missing_docs)]
-
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,9 +7,6 @@ use std::{env, fs, hint, thread};
 
 use criterion::{Criterion, criterion_group};
 use gatekeeper::policy::limit::{Algorithm, Answer, Charge, Ledger, Local, Quota, Rule, Table};
-
-#[global_allocator]
-static ALLOCATOR: gatekeeper::allocator::Allocator = gatekeeper::allocator::Allocator;
 
 const SUBJECTS: u64 = 1_000_000;
 
@@ -40,7 +35,7 @@ fn resident() -> usize {
 }
 
 /// By how much a process grows, divided by its subjects: at once, and when the allocator has given back what it can.
-fn memory(events: u32) {
+pub fn memory(events: u32) {
     let (start, before) = (Instant::now(), resident());
     let rule = rule(1000, start);
     for subject in 0..SUBJECTS {
@@ -59,7 +54,7 @@ fn memory(events: u32) {
 }
 
 /// Measures each in a process of its own, where nothing is left of another.
-fn memories() {
+pub fn memories() {
     let Ok(this) = env::current_exe() else { return };
     for events in ["1", "2", "10", "1000"] {
         let done = Command::new(&this).args(["--memory", events]).status();
@@ -94,15 +89,3 @@ fn limit(criterion: &mut Criterion) {
 }
 
 criterion_group!(benches, limit);
-
-fn main() {
-    let arguments: Vec<String> = env::args().collect();
-    if let [_, "--memory", events] = arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        return memory(events.parse().unwrap_or(1));
-    }
-    if arguments.iter().any(|argument| argument == "--bench") {
-        memories();
-    }
-    benches();
-    Criterion::default().configure_from_args().final_summary();
-}

@@ -1,10 +1,8 @@
 //! How long route choice takes, and how little that depends on the number of routes.
 
-#![allow(missing_docs, clippy::unwrap_used)]
-
 use std::hint::black_box;
 
-use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group};
 use gatekeeper::route::path::canonicalise;
 use gatekeeper::route::{Conditions, HostPattern, Lookup, PathPattern, Table};
 use http::{HeaderMap, Method};
@@ -77,4 +75,3 @@ fn paths(criterion: &mut Criterion) {
 }
 
 criterion_group!(benches, find, build, paths);
-criterion_main!(benches);
