@@ -12,17 +12,19 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import peers
 import routes
-import tokens
 from process import Process, busy_seconds
 
 HERE = Path(__file__).resolve().parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", HERE.parents[1] / "target"))
-PROGRAMS = {name: TARGET / "release" / name for name in ["gatekeeper", "examples/bare-pingora", "examples/load-origin", "examples/load-steady"]}
+PROGRAMS = {name: TARGET / "release" / name for name in ["gatekeeper", *(f"examples/{name}" for name in ["bare-pingora", "load-origin", "load-steady", "load-tokens"])]}
 WARM_UP = 2
+# What stands for the @WORDS@ of pass-through.yaml where a case does not say otherwise.
+USUAL = {"LOG": "off", "LEVEL": "warn", "TLS": "null", "H2C": "false"}
 # The share of what a proxy can do at most at which its latencies are measured.
 SHARE = 0.7
 
@@ -86,35 +88,33 @@ class Bench:
         """`text`: configuration beside pass-through.yaml, in which `replaced` words are replaced; `count`: of routes."""
         folder = self.new_folder(name)
         log = folder / "access.log"
+        targets = ", ".join(f'"http://{origin}"' for origin in origins or [self.origin.address])
         main = (HERE / "pass-through.yaml").read_text()
-        for word, other in {"LOG": "off", "TLS": "null", "H2C": "false", **replaced}.items():
+        for word, other in {**USUAL, "TARGETS": f"[{targets}]", **replaced}.items():
             main, text = (part.replace(f"@{word}@", str(other)) for part in (main, text))
-        # With other routes the one for everything would leave nothing unknown.
+        # With other routes, the one for everything would leave nothing unknown.
         (folder / "gatekeeper.yaml").write_text(main.replace('"/*"', '"/"') if count else main)
         (folder / "conf.d").mkdir()
         if count:
             routes.write(folder / "conf.d", count)
         if text:
             (folder / "conf.d/more.yaml").write_text(text)
-        targets = ", ".join(f'"http://{origin.address}"' for origin in origins or [self.origin])
-        environment = {"TARGETS": f"[{targets}]", "FOLDER": str(folder)}
-        (folder / "gatekeeper.yaml").write_text((folder / "gatekeeper.yaml").read_text().replace("@TARGETS@", f"[{targets}]"))
         command = [PROGRAMS["gatekeeper"], "-c", folder / "gatekeeper.yaml", "run"]
         scheme = "https" if replaced.get("TLS") else "http"
-        process = self.start(name, self.proxy_core, command, scheme, environment=environment, h2=h2)
+        process = self.start(name, self.proxy_core, command, scheme, environment={"FOLDER": str(folder)}, h2=h2)
         return Contender(name, process, requests or self.ask("/"), h2=h2, log=log)
 
-    def peer(self, peer, case="pass-through", requests=None, h2=False, **more):
+    def peer(self, peer, case="pass-through", name=None, requests=None, h2=False, origin=None, **more):
         """A peer, or None if it is not installed or can't do this."""
-        name = {"nginx": "nginx", "haproxy": "HAProxy", "envoy": "Envoy"}[peer]
+        name = name or peers.NAMES[peer]
         lacking = peers.missing(peer, case)
         if lacking:
             print(f"{name} takes no part: {lacking}", file=sys.stderr)
             return None
         folder = self.new_folder(name)
         address = Process.free_address()
-        command = peers.command(peer, case, folder, address, self.origin.address, h2c=h2, **more)
-        process = self.start(name, self.proxy_core, command, address=address, environment=dict(os.environ), h2=h2)
+        command = peers.command(peer, case, folder, address, origin or self.origin.address, h2c=h2, **more)
+        process = self.start(name, self.proxy_core, command, address=address, h2=h2)
         return Contender(name, process, requests or self.ask("/"), h2=h2, log=folder / "access.log")
 
     def new_folder(self, name):
@@ -129,17 +129,23 @@ class Bench:
         return self.ask_all([(method, path, headers)])
 
     def ask_all(self, requests):
-        """A file of requests, of which each is drawn at random."""
+        """A file of requests. At saturation they are drawn at random, at a constant rate they come in their order."""
         lines = ["\t".join([f"{method} {path}", *headers]) for method, path, headers in requests]
         file = self.folder / f"requests-{len(list(self.folder.glob('requests-*')))}"
         file.write_text("".join(line + "\n" for line in lines))
         return file
 
+    @cached_property
     def keys(self):
-        """A key for tokens, and the file of its public half."""
-        if not hasattr(self, "key"):
-            self.key = tokens.Key(self.folder)
-        return self.key
+        """The files of a private key for tokens, and of its public half."""
+        private, public = self.folder / "private.pem", self.folder / "public.pem"
+        run(["openssl", "genrsa", "-out", private, "2048"], 30)
+        run(["openssl", "rsa", "-in", private, "-pubout", "-out", public], 30)
+        return private, public
+
+    def tokens(self, count):
+        """Of users that are numbered, from the first on."""
+        return run([PROGRAMS["examples/load-tokens"], self.keys[0], count], 120).split()
 
     # Loads
 
@@ -169,10 +175,9 @@ class Bench:
         command = ["h2load", "-t1", "-c16", "-m", str(self.options.connections // 16), "-D", str(seconds), "--warm-up-time=0"]
         return h2load_figures(run([*command, f"http://{contender.process.address}{path}"], seconds))
 
-    def steady(self, contender, rate, seconds, in_order=False):
+    def steady(self, contender, rate, seconds):
         """At a constant rate, counted from when each request was due."""
         command = [PROGRAMS["examples/load-steady"], contender.process.address, contender.requests, int(rate), seconds, self.options.connections]
-        command += ["in-order"] if in_order else []
         figures = json.loads(run(command, seconds))
         wrong = figures["requests"] - figures["wrong"] if contender.refuses else figures["wrong"]
         return {**figures, "bad": figures["failed"] + wrong}

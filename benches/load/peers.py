@@ -23,6 +23,7 @@ import routes as patterns
 HERE = Path(__file__).resolve().parent
 FETCHED = Path(os.environ.get("CARGO_TARGET_DIR", HERE.parents[1] / "target")) / "load/envoy"
 ENVOY_VERSION = "1.40.0"
+NAMES = {"nginx": "nginx", "haproxy": "HAProxy", "envoy": "Envoy"}
 TEMPLATES = {
     ("nginx", "pass-through"): "nginx.conf",
     ("haproxy", "pass-through"): "haproxy.cfg",
@@ -83,8 +84,10 @@ def envoy(folder):
 def version(peer):
     """What its binary says that it is."""
     path = program(peer)
+    if not path:
+        return f"{peer} ?"
     told = subprocess.run([path, "--version" if peer == "envoy" else "-v"], capture_output=True, text=True)
-    return (told.stdout + told.stderr).strip().partition("\n")[0].removeprefix(path).strip()
+    return (told.stdout + told.stderr).strip().partition("\n")[0].replace(path, peer)
 
 
 def missing(peer, case):

@@ -8,6 +8,7 @@ import subprocess
 from datetime import date
 from pathlib import Path
 
+import peers
 from budgets import BUDGETS, verdict
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -17,12 +18,13 @@ FULL = 0.9
 DISTURBED = 0.1
 
 COLUMNS = ["", "CPU us/request", "/ first", "requests/s", "p50 us", "p99 us", "p99.9 us", "memory MB", "origin CPU", "generator CPU", "others", "marked"]
-STEADY = ["at 70 % of what each can do", "requests/s", "p50 us", "p99 us", "p99.9 us", "longest us", "failed"]
+STEADY = ["at 70 % of what each can do", "requests/s", "p50 us", "p99 us", "p99.9 us", "longest us", "late us", "failed"]
 
 NOTES = """Medians of the rounds, in brackets the lowest and the highest. CPU: user and system time of the proxy's process by the
 requests completed. What ends in `again` is the first once more: its ratio is the noise floor. The latencies of the first table are
 those of a closed loop at saturation: they compare, they do not promise. Those at a constant rate are counted from when each
-request was due, whether or not there was a connection to send it on. A round is marked if the origin or the generator takes more
+request was due, whether or not there was a connection to send it on; `late` is the 99th percentile of how late the generator
+itself was. A round is marked if the origin or the generator takes more
 than 90 % of the core they share, or if the rest of the machine takes more than 10 % of both.
 """
 
@@ -84,7 +86,7 @@ def saturated(row, first):
 
 def constant(row):
     told = row.steady
-    return [row.contender.name, f"{told['rate']:,.0f}", *(f"{told[name]:.0f}" for name in ["p50", "p99", "p999", "max"]), str(told["bad"])]
+    return [row.contender.name, f"{told['rate']:,.0f}", *(f"{told[name]:.0f}" for name in ["p50", "p99", "p999", "max", "lag_us"]), str(told["bad"])]
 
 
 def is_marked(measured):
@@ -114,7 +116,7 @@ def machine():
         f"{cpu[1] if cpu else platform.machine()}, {os.cpu_count()} cores (threads of core 0: {siblings or '?'}), {memory:.0f} GB",
         f"Linux {platform.release()}",
         f"gatekeeper {version()}, Pingora {pingora[1] if pingora else '?'}, {said('rustc', '--version')}",
-        "; ".join(said(*command) for command in [("wrk", "-v"), ("h2load", "--version"), ("/usr/sbin/nginx", "-v"), ("/usr/sbin/haproxy", "-v")]),
+        "; ".join([said("wrk", "-v"), said("h2load", "--version"), *map(peers.version, peers.NAMES)]),
     ]
 
 

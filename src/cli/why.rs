@@ -30,6 +30,7 @@ fn told(refused: &Refused) -> String {
     let status = refused.error_code.as_ref().map(|code| format!("{} {code}", refused.status_code));
     let retry = refused.retry_after.map(|seconds| format!("{seconds} s"));
     let rules = (!refused.violated_policies.is_empty()).then(|| refused.violated_policies.join(", "));
+    let client = refused.client_ip.map(|address| address.to_string());
     let lines = [
         ("refused", &status),
         ("because", &refused.detail),
@@ -40,7 +41,7 @@ fn told(refused: &Refused) -> String {
         ("route", &refused.route),
         ("service", &refused.target_service),
         ("user", &refused.user_id),
-        ("client", &refused.client_ip),
+        ("client", &client),
     ];
     for (label, value) in lines.into_iter().filter_map(|(label, value)| Some((label, value.as_ref()?))) {
         let _ = writeln!(text, "{label:<11} {value}");

@@ -8,6 +8,9 @@ use super::refusal::Refusal;
 /// Its media type.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
+/// Most are shorter.
+const USUAL_LENGTH: usize = 512;
+
 #[derive(Serialize)]
 struct Problem<'a> {
     r#type: std::fmt::Arguments<'a>,
@@ -38,7 +41,10 @@ pub fn document(refusal: &Refusal, instance: Option<&str>, request_id: &str) -> 
         violated_policies: refusal.rules.iter().map(|rule| &**rule).collect(),
         retry_after: retry_after(refusal),
     };
-    serde_json::to_vec(&problem).unwrap_or_default()
+    let mut text = Vec::with_capacity(USUAL_LENGTH);
+    // It can always be written.
+    let _ = serde_json::to_writer(&mut text, &problem);
+    text
 }
 
 /// The seconds after which it may be tried again.

@@ -10,7 +10,8 @@ use pingora::protocols::http::HttpTask;
 use pingora_proxy::Session;
 
 use super::ctx::Ctx;
-use super::{body, deadline, response};
+use super::response::{self, OWN_FIELDS};
+use super::{body, deadline};
 use crate::plan::route::Respond;
 use crate::policy::auth::fetch;
 use crate::policy::problem;
@@ -111,7 +112,7 @@ pub fn status_sent(session: &Session) -> Option<StatusCode> {
 /// Answers a request, or refuses it.
 pub async fn answer(session: &mut Session, answer: Result<Answer, Refusal>, ctx: &mut Ctx) -> Result<()> {
     match answer {
-        Ok(answer) => send(session, &answer, ctx).await,
+        Ok(answer) => send(session, answer, ctx).await,
         Err(refusal) => {
             let cause = ctx.cause.take();
             refuse(session, refusal, cause, ctx).await
@@ -132,7 +133,7 @@ pub async fn refuse(session: &mut Session, refusal: Refusal, cause: Option<Strin
     };
     let mid_body = matches!(refusal.kind, Kind::BODY_TOO_LARGE | Kind::MEDIA_TYPE | Kind::FLOOD);
     ctx.fail(refusal, cause);
-    send(session, &answer, ctx).await?;
+    send(session, answer, ctx).await?;
     ctx.answered = true;
     if mid_body {
         body::linger(session).await;
@@ -141,11 +142,12 @@ pub async fn refuse(session: &mut Session, refusal: Refusal, cause: Option<Strin
 }
 
 /// Sends an answer of the gateway's own.
-async fn send(session: &mut Session, answer: &Answer, ctx: &mut Ctx) -> Result<()> {
+async fn send(session: &mut Session, answer: Answer, ctx: &mut Ctx) -> Result<()> {
     let mut head = http::Response::new(()).into_parts().0;
     head.status = answer.status;
-    for (name, value) in &answer.headers {
-        head.headers.append(name.clone(), value.clone());
+    head.headers.reserve(answer.headers.len() + OWN_FIELDS);
+    for (name, value) in answer.headers {
+        head.headers.append(name, value);
     }
     response::complete(session, &mut head.headers, answer.is_preflight, ctx);
     let bodyless = answer.status == StatusCode::NO_CONTENT || answer.status == StatusCode::NOT_MODIFIED;
@@ -158,7 +160,7 @@ async fn send(session: &mut Session, answer: &Answer, ctx: &mut Ctx) -> Result<(
     let silent = bodyless || answer.body.is_empty() || session.req_header().method == Method::HEAD;
     let mut tasks = vec![HttpTask::Header(Box::new(head.into()), silent)];
     if !silent {
-        tasks.push(HttpTask::Body(Some(answer.body.clone()), true));
+        tasks.push(HttpTask::Body(Some(answer.body), true));
     }
     // Nothing else bounds a client that does not take what is not an upstream's.
     let patience = ctx.shared.live.plan().edge.limits.keep_alive;

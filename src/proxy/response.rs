@@ -13,7 +13,7 @@ use crate::listen::connection::Connection;
 use crate::policy::auth::credential::{SUBPROTOCOL, TokenFrom, asks_for_subprotocol};
 
 /// About as many fields are added.
-const OWN_FIELDS: usize = 14;
+pub(super) const OWN_FIELDS: usize = 14;
 
 /// Makes a response what the client may see. As with requests, on the bare map: names come out in lower case, and the
 /// status with its usual phrase.

@@ -139,12 +139,12 @@ fn refused(ctx: &Ctx, event: &Event) -> Refused {
     let refusal = ctx.failure.as_ref().map(|failure| &failure.refusal);
     Refused {
         request_id: event.request_id.into(),
-        time: Timestamp::try_from(facts.started).map(|time| time.to_string()).unwrap_or_default(),
+        time: Timestamp::try_from(facts.started).unwrap_or_default(),
         method: event.method.to_string(),
         path: event.path.into(),
         route: text(event.route),
         target_service: text(event.service),
-        client_ip: facts.client.filter(|_| shows_clients(ctx)).map(|address| address.to_string()),
+        client_ip: facts.client.filter(|_| shows_clients(ctx)),
         user_id: event.user.map(|(user, issuer)| format!("{user} ({issuer})")),
         status_code: facts.status,
         error_code: refusal.map(|refusal| refusal.kind.code.into()),

@@ -5,7 +5,9 @@
 //! Requests that a policy on trial would have refused are kept too. Nothing here holds a credential or a query.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +28,8 @@ pub struct Refused {
     /// The request's id.
     pub request_id: String,
     /// When it came.
-    pub time: String,
+    #[serde(with = "moment")]
+    pub time: Timestamp,
     /// Its method.
     pub method: String,
     /// Its canonical path.
@@ -39,7 +42,7 @@ pub struct Refused {
     pub target_service: Option<String>,
     /// The client's address.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub client_ip: Option<String>,
+    pub client_ip: Option<IpAddr>,
     /// Who the user is, and who says so.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub user_id: Option<String>,
@@ -88,6 +91,20 @@ impl Refused {
         let more = [&mut self.route, &mut self.user_id, &mut self.detail, &mut self.cause, &mut self.would_refuse];
         texts.into_iter().chain(more.into_iter().flatten()).for_each(shorten);
         self
+    }
+}
+
+/// A moment as text, which nobody makes of it before it is asked for.
+mod moment {
+    use jiff::Timestamp;
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub fn serialize<S: Serializer>(moment: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(moment)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
@@ -52,13 +53,23 @@ impl Telling {
         }
     }
 
+    /// All values are in one piece of memory: of a user who seldom comes none is in a cache.
     fn fields(&self, user: &Identity) -> Box<[(HeaderName, HeaderValue)]> {
-        let field = |(name, claim): &(HeaderName, Box<str>)| Some((name.clone(), value(user, claim)?));
-        self.headers.iter().filter_map(field).collect()
+        let mut texts = String::new();
+        let mut place = |(name, claim): &(HeaderName, Box<str>)| {
+            let begin = texts.len();
+            texts.push_str(&said(user, claim)?);
+            Some((name.clone(), begin..texts.len()))
+        };
+        let places: Vec<_> = self.headers.iter().filter_map(&mut place).collect();
+        let texts = Bytes::from(texts);
+        let value = |range| HeaderValue::from_maybe_shared(texts.slice(range)).ok();
+        places.into_iter().filter_map(|(name, range)| Some((name, value(range)?))).collect()
     }
 }
 
-fn value(user: &Identity, name: &str) -> Option<HeaderValue> {
+/// What a header says of a user.
+fn said<'a>(user: &'a Identity, name: &str) -> Option<Cow<'a, str>> {
     let text = match (name, claim(&user.claims, name)) {
         ("sub", _) => Cow::Borrowed(&*user.subject),
         ("iss", _) => Cow::Borrowed(&*user.issuer),
@@ -68,7 +79,7 @@ fn value(user: &Identity, name: &str) -> Option<HeaderValue> {
         (_, value) => text(value?)?,
     };
     let printable = !text.is_empty() && !text.chars().any(char::is_control);
-    HeaderValue::from_bytes(text.as_bytes()).ok().filter(|_| printable)
+    Some(text).filter(|_| printable)
 }
 
 fn joined<'a>(texts: impl Iterator<Item = Cow<'a, str>>) -> Cow<'a, str> {
