@@ -22,7 +22,7 @@ from process import Process, busy_seconds
 HERE = Path(__file__).resolve().parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", HERE.parents[1] / "target"))
 PROGRAMS = {name: TARGET / "release" / name for name in ["gatekeeper", *(f"examples/{name}" for name in ["bare-pingora", "load-origin", "load-steady", "load-tokens"])]}
-WARM_UP = 2
+WARM_UP = 1
 # What stands for the @WORDS@ of pass-through.yaml where a case does not say otherwise.
 USUAL = {"LOG": "off", "LEVEL": "warn", "TLS": "null", "H2C": "false"}
 # The share of what a proxy can do at most at which its latencies are measured.
