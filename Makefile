@@ -96,8 +96,11 @@ uninstall:
 # Debian keeps servers where a user's PATH does not look.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
+# Servers that come with their packages, but are to be started by the harness alone.
+SERVERS := nginx haproxy
+
 # Installs what is missing of $(TOOLS) from Debian's packages; without root or sudo, says what to type. Servers among them are
-# not started (RUNLEVEL).
+# neither started (policy-rc.d) nor enabled.
 tools:
 	@command -v $(CARGO) >/dev/null || { echo "cargo is missing: install Rust (rustup, stable) first" >&2; exit 1; }
 	@missing=; for tool in $(TOOLS); do \
@@ -108,4 +111,8 @@ tools:
 	elif sudo -n true 2>/dev/null; then sudo="sudo -n"; \
 	else echo "missing:$$missing. Install with: sudo apt-get install -y$$missing" >&2; exit 1; fi; \
 	echo "installing$$missing"; \
-	$$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $$missing >/dev/null
+	$$sudo sh -ec 'policy=/usr/sbin/policy-rc.d; \
+		[ -e $$policy ] || { trap "rm -f $$policy" EXIT; printf "#!/bin/sh\nexit 101\n" > $$policy; chmod 755 $$policy; }; \
+		apt-get update -qq; \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$$@" >/dev/null; \
+		for package in "$$@"; do case " $(SERVERS) " in *" $$package "*) systemctl -q disable $$package 2>/dev/null || true;; esac; done' tools $$missing

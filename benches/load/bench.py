@@ -27,12 +27,13 @@ WARM_UP = 1
 USUAL = {"LOG": "off", "LEVEL": "warn", "TLS": "null", "H2C": "false"}
 # The share of what a proxy can do at most at which its latencies are measured.
 SHARE = 0.7
+RUNS = 3
 
 
 @dataclass
 class Contender:
     """A proxy under test, and what it is asked. `anew`: on a new connection each time. `h2`: by HTTP/2. `refuses`: it is to
-    refuse what it is asked."""
+    refuse what it is asked. `connections`: other than the options say."""
 
     name: str
     process: Process
@@ -40,17 +41,23 @@ class Contender:
     anew: bool = False
     h2: bool = False
     refuses: bool = False
+    connections: int | None = None
     log: Path | None = None
 
 
 @dataclass
 class Row:
-    """What was measured of a contender: its rounds at saturation, and a run at a constant rate."""
+    """What was measured of a contender: its rounds at saturation, and its runs at a constant rate."""
 
     contender: Contender
     rounds: list = field(default_factory=list)
-    steady: dict | None = None
+    runs: list = field(default_factory=list)
     memory: float = 0.0
+
+    @property
+    def steady(self):
+        """The run whose p99 is the middle one."""
+        return sorted(self.runs, key=lambda run: run["p99"])[len(self.runs) // 2] if self.runs else None
 
     def middle(self, figure):
         return statistics.median(measured[figure] for measured in self.rounds)
@@ -161,7 +168,7 @@ class Bench:
         return figures
 
     def wrk(self, contender, seconds):
-        command = ["wrk", "-t1", f"-c{self.options.connections}", f"-d{seconds}s", "-s", HERE / "wrk.lua"]
+        command = ["wrk", "-t1", f"-c{contender.connections or self.options.connections}", f"-d{seconds}s", "-s", HERE / "wrk.lua"]
         command += ["-H", "Connection: close"] if contender.anew else []
         command += [f"{contender.process.scheme}://{contender.process.address}/", "--", contender.requests]
         told = run(command, seconds)
@@ -194,7 +201,7 @@ class Bench:
         return {**figures, **shares, "cpu": proxy / figures["requests"] * 1e6, "rate": figures["requests"] / elapsed}
 
     def compare(self, contenders, seconds=None, steady=True):
-        """Interleaved rounds of all, then each at a constant rate."""
+        """Interleaved rounds of all, then interleaved runs of each at a constant rate."""
         contenders = [contender for contender in contenders if contender]
         seconds = seconds or self.options.seconds
         rows = [Row(contender) for contender in contenders]
@@ -206,8 +213,10 @@ class Bench:
                 row.rounds.append(self.round(row.contender, seconds))
         for row in rows:
             row.memory = row.contender.process.memory_mb()
-            if steady and not (row.contender.h2 or row.contender.anew or row.contender.process.scheme == "https"):
-                row.steady = self.steady(row.contender, SHARE * row.middle("rate"), 2 * seconds)
+        constant = [row for row in rows if steady and not (row.contender.h2 or row.contender.anew or row.contender.process.scheme == "https")]
+        for _ in range(RUNS):
+            for row in constant:
+                row.runs.append(self.steady(row.contender, SHARE * row.middle("rate"), seconds))
         return rows
 
 
@@ -224,11 +233,10 @@ def h2load_figures(told):
     seconds = next(line for line in told.splitlines() if line.startswith("finished in")).split()[2]
     counts = {word: int(number) for number, word in pairs(words["requests"].partition(":")[2])}
     codes = {word: int(number) for number, word in pairs(words["status codes"].partition(":")[2])}
-    mean = words["time for request"].split(":")[1].split()
     refused = codes["4xx"] + codes["5xx"]
     figures = {"requests": counts["succeeded"] + refused, "refused": refused, "failed": counts["errored"] + counts["timeout"]}
-    # It tells of no percentiles; the mean stands where the median would.
-    return {**figures, "micros": micros(seconds.rstrip(",")), "p50": micros(mean[2]), "p99": 0, "p999": 0}
+    # It tells of no percentiles.
+    return {**figures, "micros": micros(seconds.rstrip(",")), "p50": 0, "p99": 0, "p999": 0}
 
 
 def pairs(text):

@@ -34,9 +34,11 @@ BUDGETS = [
 ]
 
 
-def verdict(budget, measured):
+def verdict(budget, figures):
+    measured = figures.get(budget.figure)
     if measured is None:
         return "not measured"
-    if measured <= budget.wanted:
-        return "as wanted"
-    return "kept" if measured <= budget.must else "**missed**"
+    # What bare Pingora differs from itself by, gatekeeper may differ by for no reason.
+    unsure = budget.unit == "" and budget.must and abs(measured - budget.must) <= figures.get("noise", 0) * measured
+    said = "as wanted" if measured <= budget.wanted else "kept" if measured <= budget.must else "**missed**"
+    return f"{said}, within the noise" if unsure else said

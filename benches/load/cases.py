@@ -4,6 +4,7 @@ import random
 import re
 import signal
 import socket
+import statistics
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +33,9 @@ class Outcome:
         self.tables.append((title, rows))
         bars = [(row.contender.name, row.middle("cpu"), *row.spread("cpu")) for row in rows]
         self.plots[f"cpu-{len(self.tables)}"] = plots.bars(f"CPU per request: {title}", "us", bars, rows[0].contender.name)
+        first, again = rows[0], next((row for row in rows if row.contender.name == f"{rows[0].contender.name} again"), None)
+        if again:
+            self.figures["noise"] = abs(paired(again, first) - 1)
         lines = {row.contender.name: row.steady["distribution"] for row in rows if row.steady}
         if lines:
             drawn = plots.percentiles(f"Latency at 70 % of what each can do: {title}", "us", lines)
@@ -40,7 +44,12 @@ class Outcome:
 
 
 def ratio(rows, one, other):
-    return rows[one].middle("cpu") / rows[other].middle("cpu") if other in rows else None
+    return paired(rows[one], rows[other]) if other in rows else None
+
+
+def paired(one, other):
+    """The median of the rounds' ratios: what disturbs a round disturbs both."""
+    return statistics.median(ours["cpu"] / theirs["cpu"] for ours, theirs in zip(one.rounds, other.rounds))
 
 
 def pass_through(bench):
@@ -148,6 +157,10 @@ def refusals(bench):
     for _ in range(3):
         peers.ask(ours.process.address, "GET", "/limited", {"Authorization": f"Bearer {token}"})
     rows = outcome.table("refusals", bench.compare([bare, *contenders, again], 1, steady=False))
+    for name, (method, place, headers) in asked.items():
+        status = peers.ask(ours.process.address, method, place, dict(header.split(": ", 1) for header in headers))[0]
+        if not name.startswith(str(status)):
+            raise SystemExit(f"{name}: answered with {status}")
     outcome.figures["/ bare Pingora"] = max(ratio(rows, name, "bare Pingora") for name in asked)
     return outcome
 
@@ -196,6 +209,8 @@ def bodies(bench):
     for name, size in [("1 KB", 1000), ("100 KB", 100_000), ("1 MB", 1_000_000), ("10 MB", 10_000_000)]:
         for contender in contenders:
             contender.requests = bench.ask(f"/bytes/{size}")
+            # What is cut off at a round's end is work that no request stands for: it must be little.
+            contender.connections = 8 if size >= 1_000_000 else None
         rows = outcome.table(f"a body of {name}", bench.compare(contenders, 1, steady=False))
         if "nginx" in rows:
             outcome.figures[f"/ nginx, {name}"] = ratio(rows, "gatekeeper", "nginx")

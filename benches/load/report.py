@@ -21,10 +21,12 @@ COLUMNS = ["", "CPU us/request", "/ first", "requests/s", "p50 us", "p99 us", "p
 STEADY = ["at 70 % of what each can do", "requests/s", "p50 us", "p99 us", "p99.9 us", "longest us", "late us", "failed"]
 
 NOTES = """Medians of the rounds, in brackets the lowest and the highest. CPU: user and system time of the proxy's process by the
-requests completed. What ends in `again` is the first once more: its ratio is the noise floor. The latencies of the first table are
+requests completed. Budgets look at the median of the rounds' ratios. What ends in `again` is the first once more: its ratio is the
+noise floor. Bare Pingora has mimalloc as its crate gives it and the framework's usual runtime; gatekeeper with one thread has the
+runtime without work stealing, and spares itself a detour on the way to mimalloc. The latencies of the first table are
 those of a closed loop at saturation: they compare, they do not promise. Those at a constant rate are counted from when each
 request was due, whether or not there was a connection to send it on; `late` is the 99th percentile of how late the generator
-itself was. A round is marked if the origin or the generator takes more
+itself was; of three runs, the one with the middle p99. A round is marked if the origin or the generator takes more
 than 90 % of the core they share, or if the rest of the machine takes more than 10 % of both.
 """
 
@@ -94,13 +96,13 @@ def is_marked(measured):
 
 
 def summary(kept):
-    rows = [["budget", "must be", "wanted", "measured", ""]]
+    rows = [["budget", "must be", "wanted", "measured", "noise", ""]]
     for budget in BUDGETS:
-        of_case = kept.get(budget.case, {})
-        measured = of_case.get("figures", {}).get(budget.figure)
+        found = kept.get(budget.case, {}).get("figures", {})
+        measured, noise = found.get(budget.figure), found.get("noise") if budget.unit == "" and budget.must else None
         say = lambda number: f"{number:g} {budget.unit}".strip()
         shown = "" if measured is None else f"{measured:.3g} {budget.unit}".strip()
-        rows.append([f"[{budget.what}]({budget.case}.md)", say(budget.must), say(budget.wanted), shown, verdict(budget, measured)])
+        rows.append([f"[{budget.what}]({budget.case}.md)", say(budget.must), say(budget.wanted), shown, "" if noise is None else f"{noise:.1%}", verdict(budget, found)])
     cases = [["case", "measured", "of"]]
     cases += [[f"[{of_case['title']}]({case}.md)", of_case["measured"], of_case["of"]] for case, of_case in kept.items()]
     head = "# What gatekeeper costs\n\nMeasured by `make bench` on one machine, one core for the proxy; ratios travel better than figures."
@@ -121,7 +123,8 @@ def machine():
 
 
 def version():
-    return said("git", "describe", "--always", "--dirty")
+    changed = said("git", "status", "--porcelain", "--", ".", ":!benches/load/report")
+    return said("git", "describe", "--always") + ("-dirty" if changed else "")
 
 
 def read(path):
