@@ -26,7 +26,8 @@ class Process:
         # Nothing of the caller's environment reaches what is measured, but for what it is given.
         environment = {"LISTEN": self.address, **environment}
         self.began, self.seconds_to_answer = time.monotonic(), None
-        self.told = tempfile.TemporaryFile("w+b")
+        # What it says on its standard error, and how far that was read.
+        self.told, self.place = tempfile.TemporaryFile("w+b"), 0
         self.child = subprocess.Popen(arguments, env=environment, stderr=self.told, preexec_fn=lambda: os.sched_setaffinity(0, {core}))
 
     @staticmethod
@@ -67,13 +68,13 @@ class Process:
 
     def says(self, pattern, seconds=10):
         """What it says next on its standard error that has this pattern: the pattern's first group."""
-        deadline, place = time.monotonic() + seconds, getattr(self, "place", 0)
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             with open(f"/proc/self/fd/{self.told.fileno()}", "rb") as told:
-                told.seek(place)
+                told.seek(self.place)
                 found = re.search(pattern.encode(), told.read())
             if found:
-                self.place = place + found.end()
+                self.place += found.end()
                 return found[1].decode()
             time.sleep(0.01)
         raise SystemExit(f"{self.name} does not say {pattern!r}")

@@ -274,6 +274,30 @@ fn check(table: &Table, specs: &[Spec], request: &Request) {
     assert_eq!(explained, expected.collect::<Vec<_>>(), "{request:?}");
 }
 
+#[test]
+fn any_number_of_siblings_is_found() {
+    // They are held otherwise where they are many.
+    for count in 1..12 {
+        let conditions = |n| Conditions {
+            name: format!("r{n}"),
+            hosts: Vec::new(),
+            path: PathPattern::parse(&format!("/s{n}/{{id}}/x")).unwrap(),
+            methods: Vec::new(),
+            headers: Vec::new(),
+            query: Vec::new(),
+            priority: 0,
+        };
+        let table = Table::build((0..count).map(conditions).collect()).unwrap();
+        let (method, headers) = (Method::GET, HeaderMap::new());
+        let find =
+            |path: &str| table.find(&Lookup { host: None, path, method: &method, headers: &headers, query: None });
+        for n in 0..count {
+            assert_eq!(find(&format!("/s{n}/1/x")), Found::Route(n), "{n} of {count}");
+        }
+        assert_eq!(find(&format!("/s{count}/1/x")), Found::NotFound);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12_000))]
     #[test]

@@ -65,13 +65,13 @@ impl<'a> Locked<'a> {
             let shards = charges.iter().map(|charge| mutex(charge).lock()).collect();
             return Locked { shards, places: (0..charges.len()).collect() };
         }
-        let address = |charge: &usize| (number(&charges[*charge]), ptr::from_ref(mutex(&charges[*charge])).addr());
+        let turn = |charge: &usize| (number(&charges[*charge]), ptr::from_ref(mutex(&charges[*charge])).addr());
         let mut order: SmallVec<[usize; 4]> = (0..charges.len()).collect();
-        order.sort_unstable_by_key(address);
+        order.sort_unstable_by_key(turn);
         let (mut shards, mut places) = (SmallVec::new(), SmallVec::from_elem(0, charges.len()));
         let mut last = None;
         for charge in order {
-            if last.replace(address(&charge)) != Some(address(&charge)) {
+            if last.replace(turn(&charge)) != Some(turn(&charge)) {
                 shards.push(mutex(&charges[charge]).lock());
             }
             places[charge] = shards.len() - 1;

@@ -40,7 +40,7 @@ impl Slots {
     /// Where the subject stands in the window of this length that ends now.
     pub fn look(&self, length: u64, max: u32, now: u64) -> Standing {
         let width = width(length);
-        let oldest = self.newest.max(now / width).saturating_sub(WHOLE);
+        let oldest = self.oldest(width, now);
         if self.first >= oldest && self.total <= max {
             // The usual case, without a look at the counts.
             return self.standing(width, max, now);
@@ -84,12 +84,12 @@ impl Slots {
 
     /// Whether nothing of it is in the window that ends now.
     pub fn is_empty(&self, length: u64, now: u64) -> bool {
-        self.oldest(length, now) > self.newest
+        self.oldest(width(length), now) > self.newest
     }
 
     /// The oldest slot that a window holds in part or whole that ends now.
-    fn oldest(&self, length: u64, now: u64) -> u64 {
-        self.newest.max(now / width(length)).saturating_sub(WHOLE)
+    fn oldest(&self, width: u64, now: u64) -> u64 {
+        self.newest.max(now / width).saturating_sub(WHOLE)
     }
 
     fn counts(&self, slots: Range<u64>) -> impl Iterator<Item = (u64, u32)> {
