@@ -13,7 +13,7 @@ use super::input::Parameters;
 use crate::gateway::Shared;
 use crate::plan::judged::LimitStanding;
 use crate::policy::auth::identity::Identity;
-use crate::policy::limit::{Answer, Counted, Limit, Subject};
+use crate::policy::limit::{Answer, Counted, Endpoint, Limit, Subject};
 
 /// A rule and its state.
 #[derive(Debug, Deserialize, Serialize)]
@@ -89,7 +89,8 @@ pub async fn status(
         ..Identity::default()
     });
     let headers = HeaderMap::new();
-    let counted = Counted { user: user.as_ref(), address, route: "", headers: &headers };
+    let endpoint = Endpoint { name: "", hash: 0 };
+    let counted = Counted { user: user.as_ref(), address, endpoint, headers: &headers };
     let known = |limit: &&Arc<Limit>| match limit.subject {
         Subject::User | Subject::Global => true,
         Subject::Address => address.is_some(),

@@ -163,7 +163,7 @@ fn limits(
     judged: &mut Judged,
 ) -> Result<(), Refusal> {
     let identity = user.map(|user| &*user.identity);
-    let counted = Counted { user: identity, address, route: &route.name, headers: &request.headers };
+    let counted = Counted { user: identity, address, endpoint: route.endpoint(), headers: &request.headers };
     let limits = route.terms.limits.holding(&asked.path, user.and_then(|user| user.key.as_deref()));
     let charges: Charges = limits.iter().map(|limit| limit.charge(&counted, route.terms.limits.shadow)).collect();
     let Answer::Now(decision) = route.edge.ledger.look(&charges, Instant::now()) else { return Ok(()) };

@@ -14,6 +14,7 @@ use crate::plan::walk::Asked;
 use crate::policy::access::Access;
 use crate::policy::auth::RouteAuth;
 use crate::policy::cors::Cors;
+use crate::policy::limit::Endpoint;
 use crate::policy::refusal::{Kind, Refusal};
 use crate::policy::security_headers::SecurityHeaders;
 use crate::policy::shield::Shield;
@@ -26,22 +27,25 @@ use crate::upstream::service::Service;
 use crate::upstream::shares::Shares;
 use crate::upstream::sticky::{Sticky, Who};
 
-/// A route.
+/// A route. With many routes they are in nobody's cache: what every request needs comes first, close together.
+#[repr(C)]
 pub struct Route {
-    /// Its name.
-    pub name: Arc<str>,
-    /// Its metrics.
-    pub metrics: RouteMetrics,
-    /// What held for every request when the route was compiled.
-    pub edge: Arc<Edge>,
     /// On what terms it takes requests.
     pub terms: Arc<Terms>,
+    /// What held for every request when the route was compiled.
+    pub edge: Arc<Edge>,
+    /// Its metrics.
+    pub metrics: RouteMetrics,
+    /// What stands for its name where requests are counted.
+    pub name_hash: u64,
+    /// What the user must be.
+    pub access: Option<Box<RouteAccess>>,
     /// What is done with a request.
     pub action: Action,
     /// The path sent upstream.
     pub path: PathSent,
-    /// What the user must be.
-    pub access: Option<Box<RouteAccess>>,
+    /// Its name.
+    pub name: Arc<str>,
     /// What its path looks like, for the captures.
     pub pattern: PathPattern,
 }
@@ -167,6 +171,11 @@ pub struct Timeouts {
 }
 
 impl Route {
+    /// The route as requests are counted by it.
+    pub fn endpoint(&self) -> Endpoint<'_> {
+        Endpoint { name: &self.name, hash: self.name_hash }
+    }
+
     /// The service this request goes to; `None` if the gateway answers it itself.
     pub fn service(&self, request: &Parts, client: Who) -> Option<&Arc<Service>> {
         match &self.action {

@@ -11,6 +11,7 @@ use super::{Edge, access, auth, shield};
 use crate::config::model::{self, Config, EncodedReserved, NonIdempotent, Policy};
 use crate::config::{Fault, Faults, Place, did_you_mean};
 use crate::policy::cors::Cors;
+use crate::policy::limit::Endpoint;
 use crate::policy::security_headers::SecurityHeaders;
 use crate::route::path::canonicalise;
 use crate::route::{PathPattern, Template};
@@ -62,6 +63,7 @@ pub fn compile<'a>(
     };
     Some(Route {
         name: raw.name.as_str().into(),
+        name_hash: Endpoint::hash(&raw.name),
         metrics: context.metrics.route(&raw.name),
         edge: edge?.clone(),
         terms: Arc::new(terms),

@@ -4,7 +4,7 @@
 //! own sanitiser is switched off (`upstream::target`): it walks the fields a dozen times, and lets a client's `Connection`
 //! remove what the client was authenticated by. Our own fields are set last.
 
-use http::header::{AUTHORIZATION, CONNECTION, COOKIE, Entry, HOST, TE, UPGRADE, VIA};
+use http::header::{AUTHORIZATION, CONNECTION, COOKIE, HOST, TE, UPGRADE, VIA};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
 use pingora::http::{RequestHeader, header_value_from_slice};
@@ -60,7 +60,7 @@ pub fn to_upstream(session: &Session, upstream: &mut RequestHeader, ctx: &Ctx) -
     if parts.version == Version::HTTP_2 && present.te && wants_trailers(&request.headers) {
         parts.headers.insert(TE, HeaderValue::from_static("trailers"));
     }
-    append(&mut parts.headers, VIA, via(request.version));
+    append(&mut parts.headers, &VIA, via(request.version));
     introduce(&mut parts.headers, ctx);
     parts.headers.insert(REQUEST_ID, ctx.id.clone());
     parts.headers.insert(ATTEMPT, number(ctx.forward.as_ref().map_or(1, |forward| forward.attempts)));
@@ -204,10 +204,8 @@ fn set_path(parts: &mut Parts, ctx: &Ctx) -> Result<()> {
 
 /// HTTP/2 may send a cookie in pieces, which HTTP/1.1 must not see (RFC 9113 8.2.3).
 fn join_cookies(parts: &mut Parts) {
-    let pieces = || parts.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
-    if parts.version != Version::HTTP_2 && pieces().nth(1).is_some() {
-        let joined = pieces().collect::<Vec<_>>().join(&b"; "[..]);
-        parts.headers.insert(COOKIE, header_value_from_slice(&joined));
+    if parts.version != Version::HTTP_2 && parts.headers.get_all(COOKIE).iter().nth(1).is_some() {
+        join(&mut parts.headers, &COOKIE, b"; ");
     }
 }
 
@@ -220,7 +218,7 @@ fn set_origin(request: &RequestHeader, upstream: &mut HeaderMap, ctx: &Ctx) {
         _ => ctx.client.address.map(address_value),
     };
     if let Some(value) = peer_value {
-        append(upstream, X_FORWARDED_FOR, value.clone());
+        append(upstream, &X_FORWARDED_FOR, value.clone());
     }
     if let Some(value) = client_value {
         upstream.insert(X_REAL_IP, value);
@@ -283,21 +281,17 @@ fn via(version: Version) -> HeaderValue {
 }
 
 /// Appends to a list, and makes one line of it, so that its order can't be mistaken.
-fn append(upstream: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
-    match upstream.entry(name) {
-        Entry::Vacant(vacant) => {
-            vacant.insert(value);
-        }
-        Entry::Occupied(mut occupied) => {
-            let mut list = Vec::new();
-            for line in occupied.iter() {
-                list.extend_from_slice(line.as_bytes());
-                list.extend_from_slice(b", ");
-            }
-            list.extend_from_slice(value.as_bytes());
-            occupied.insert(header_value_from_slice(&list));
-        }
+fn append(upstream: &mut HeaderMap, name: &HeaderName, value: HeaderValue) {
+    if upstream.append(name, value) {
+        join(upstream, name, b", ");
     }
+}
+
+/// Makes one line of all that a field has.
+fn join(headers: &mut HeaderMap, name: &HeaderName, separator: &[u8]) {
+    let lines: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+    let line = header_value_from_slice(&lines.join(separator));
+    headers.insert(name, line);
 }
 
 #[cfg(test)]
@@ -349,9 +343,9 @@ pub(super) mod tests {
     #[test]
     fn a_list_grows_at_its_end() {
         let mut upstream = HeaderMap::new();
-        append(&mut upstream, VIA, via(Version::HTTP_2));
+        append(&mut upstream, &VIA, via(Version::HTTP_2));
         upstream.append(VIA, "1.1 b".parse().unwrap());
-        append(&mut upstream, VIA, via(Version::HTTP_11));
+        append(&mut upstream, &VIA, via(Version::HTTP_11));
         assert_eq!(upstream[VIA], "2.0 gatekeeper, 1.1 b, 1.1 gatekeeper");
         assert_eq!(upstream.get_all(VIA).iter().count(), 1);
     }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use http::request::Parts;
 
 use super::ctx::Ctx;
-use crate::policy::limit::{Charges, Counted, note, told};
+use crate::policy::limit::{Answer, Charges, Counted, note, told};
 use crate::policy::refusal::{Kind, Refusal};
 
 /// Charges a request, or refuses it.
@@ -29,13 +29,16 @@ async fn decide(request: &Parts, ctx: &mut Ctx, now: Instant, charge: bool) -> R
     let counted = Counted {
         user: user.as_ref().map(|user| &*user.identity),
         address: client.address,
-        route: &route.name,
+        endpoint: route.endpoint(),
         headers: &request.headers,
     };
     let charges: Charges = limits.iter().map(|limit| limit.charge(&counted, route.terms.limits.shadow)).collect();
     let ledger = &route.edge.ledger;
     let answer = if charge { ledger.charge(&charges, now) } else { ledger.look(&charges, now) };
-    let decision = answer.decision().await;
+    let decision = match answer {
+        Answer::Now(decision) => decision,
+        Answer::Later(decision) => decision.await,
+    };
     if !charge && decision.admitted {
         return Ok(());
     }

@@ -179,17 +179,18 @@ fn ask_for_compression(session: &mut Session, ctx: &Ctx) {
 
 #[async_trait]
 impl ProxyHttp for Proxy {
-    type CTX = Ctx;
+    // Boxed: the framework moves it from step to step.
+    type CTX = Box<Ctx>;
 
-    fn new_ctx(&self) -> Ctx {
-        Ctx::new(self.shared.clone())
+    fn new_ctx(&self) -> Box<Ctx> {
+        Box::new(Ctx::new(self.shared.clone()))
     }
 
     fn init_downstream_modules(&self, modules: &mut HttpModules) {
         modules.add_module(Box::new(compress::Builder));
     }
 
-    async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Box<Ctx>) -> Result<bool> {
         session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
         let answer = match self.begin(session, ctx).await {
             Ok(Next::Forward) => match admit::admit(session, ctx).await? {
@@ -204,7 +205,7 @@ impl ProxyHttp for Proxy {
         Box::pin(reply::answer(session, answer, ctx)).await.map(|()| true)
     }
 
-    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Box<Ctx>) -> Result<Box<HttpPeer>> {
         attempt::next_peer(session, ctx).await
     }
 
@@ -215,7 +216,7 @@ impl ProxyHttp for Proxy {
         _peer: &HttpPeer,
         fd: RawFd,
         _digest: Option<&Digest>,
-        _ctx: &mut Ctx,
+        _ctx: &mut Box<Ctx>,
     ) -> Result<()> {
         attempt::note_connection(fd)
     }
@@ -224,13 +225,19 @@ impl ProxyHttp for Proxy {
         &self,
         session: &mut Session,
         upstream: &mut RequestHeader,
-        ctx: &mut Ctx,
+        ctx: &mut Box<Ctx>,
     ) -> Result<()> {
         attempt::note_request(session, upstream, ctx);
         headers::to_upstream(session, upstream, ctx)
     }
 
-    fn fail_to_connect(&self, session: &mut Session, peer: &HttpPeer, ctx: &mut Ctx, error: Box<Error>) -> Box<Error> {
+    fn fail_to_connect(
+        &self,
+        session: &mut Session,
+        peer: &HttpPeer,
+        ctx: &mut Box<Ctx>,
+        error: Box<Error>,
+    ) -> Box<Error> {
         attempt::after_failed_connect(session, ctx, peer, error)
     }
 
@@ -239,7 +246,7 @@ impl ProxyHttp for Proxy {
         peer: &HttpPeer,
         session: &mut Session,
         error: Box<Error>,
-        ctx: &mut Ctx,
+        ctx: &mut Box<Ctx>,
         _reused: bool,
     ) -> Box<Error> {
         attempt::after_failed_exchange(session, ctx, peer, error)
@@ -249,7 +256,7 @@ impl ProxyHttp for Proxy {
         &self,
         session: &mut Session,
         response: &mut ResponseHeader,
-        ctx: &mut Ctx,
+        ctx: &mut Box<Ctx>,
     ) -> Result<()> {
         attempt::note_response(session, response, ctx)
     }
@@ -259,7 +266,7 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
-        ctx: &mut Ctx,
+        ctx: &mut Box<Ctx>,
     ) -> Result<()> {
         attempt::note_upload(body.as_ref(), end, ctx);
         body::end_once(body, end);
@@ -271,7 +278,7 @@ impl ProxyHttp for Proxy {
         _session: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
-        _ctx: &mut Ctx,
+        _ctx: &mut Box<Ctx>,
     ) -> Result<Option<Duration>> {
         attempt::note_download(body.as_ref(), end).map(|()| None)
     }
@@ -280,34 +287,39 @@ impl ProxyHttp for Proxy {
         &self,
         _session: &mut Session,
         trailers: &mut HeaderMap,
-        ctx: &mut Ctx,
+        ctx: &mut Box<Ctx>,
     ) -> Result<()> {
         verdict::note_trailers(trailers, ctx);
         Ok(())
     }
 
-    async fn response_filter(&self, session: &mut Session, response: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Box<Ctx>,
+    ) -> Result<()> {
         response::to_client(session, response, ctx)
     }
 
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Box<Ctx>) -> FailToProxy {
         Box::pin(fault::answer(session, error, ctx)).await
     }
 
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Box<Ctx>) {
         settle::settle(session, error, ctx);
     }
 
-    fn request_summary(&self, _session: &Session, ctx: &Ctx) -> String {
+    fn request_summary(&self, _session: &Session, ctx: &Box<Ctx>) -> String {
         // The framework's has the query, which is nothing for a log.
         format!("request {:?}", ctx.id)
     }
 
-    fn suppress_proxy_warn_log(&self, _: &Session, _: &Ctx, _: &Error, _: ProxyWarnLogContext) -> bool {
+    fn suppress_proxy_warn_log(&self, _: &Session, _: &Box<Ctx>, _: &Error, _: ProxyWarnLogContext) -> bool {
         true
     }
 
-    fn suppress_error_log(&self, _session: &Session, _ctx: &Ctx, _error: &Error) -> bool {
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Box<Ctx>, _error: &Error) -> bool {
         // The access log tells of every request once, with its error; a second voice would only double the lines.
         true
     }

@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use http::request::Parts;
 use http::{HeaderMap, Method, Version};
-use jiff::Timestamp;
 use pingora::Error;
 use pingora_proxy::Session;
 
@@ -13,7 +12,7 @@ use super::deadline::{self, Watch};
 use super::{reply, verdict};
 use crate::policy::problem;
 use crate::policy::refusal::Kind;
-use crate::record::refusals::Refused;
+use crate::record::refusals::{self, Case};
 use crate::record::{Event, Facts};
 
 /// Settles a request.
@@ -119,7 +118,7 @@ fn record(ctx: &Ctx, event: &Event) {
     metrics.record(event, route, ctx.forward.as_ref().map(|forward| &forward.service.metrics));
     ctx.shared.log.push(event);
     if ctx.failure.is_some() || ctx.trials.told().is_some() {
-        ctx.shared.refusals.keep(refused(ctx, event));
+        ctx.shared.refusals.keep(&refused(ctx, event));
     }
 }
 
@@ -133,28 +132,26 @@ fn shows_clients(ctx: &Ctx) -> bool {
 }
 
 /// What is kept of a request that was refused, or would have been.
-fn refused(ctx: &Ctx, event: &Event) -> Refused {
-    let facts = &event.facts;
-    let text = |text: Option<&str>| text.map(String::from);
+fn refused<'a>(ctx: &'a Ctx, event: &'a Event) -> Case<'a> {
     let refusal = ctx.failure.as_ref().map(|failure| &failure.refusal);
-    Refused {
-        request_id: event.request_id.into(),
-        time: Timestamp::try_from(facts.started).unwrap_or_default(),
-        method: event.method.to_string(),
-        path: event.path.into(),
-        route: text(event.route),
-        target_service: text(event.service),
-        client_ip: facts.client.filter(|_| shows_clients(ctx)),
-        user_id: event.user.map(|(user, issuer)| format!("{user} ({issuer})")),
-        status_code: facts.status,
-        error_code: refusal.map(|refusal| refusal.kind.code.into()),
-        detail: refusal.map(|refusal| refusal.detail.to_string()),
-        cause: text(event.error_message),
-        violated_policies: refusal
-            .map(|refusal| refusal.rules.iter().map(|rule| rule.to_string()).collect())
-            .unwrap_or_default(),
-        retry_after: refusal.and_then(problem::retry_after),
-        would_refuse: text(event.would_refuse),
+    Case {
+        facts: refusals::Facts {
+            time: event.facts.started,
+            client_ip: event.facts.client.filter(|_| shows_clients(ctx)),
+            status_code: event.facts.status,
+            error_code: refusal.map(|refusal| refusal.kind.code),
+            retry_after: refusal.and_then(problem::retry_after),
+        },
+        request_id: event.request_id,
+        method: event.method.as_str(),
+        path: event.path,
+        route: event.route,
+        target_service: event.service,
+        user: event.user,
+        detail: refusal.map(|refusal| &*refusal.detail),
+        cause: event.error_message,
+        would_refuse: event.would_refuse,
+        violated_policies: refusal.map_or(&[], |refusal| &refusal.rules),
     }
 }
 

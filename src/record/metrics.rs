@@ -53,7 +53,17 @@ pub struct Metrics {
 
 /// Counts the requests of a route.
 #[derive(Clone)]
-pub struct RouteMetrics(Arc<Named<RouteCounts>>);
+pub struct RouteMetrics {
+    /// From the first request on, so that the way to them is short.
+    counts: OnceLock<Arc<RouteCounts>>,
+    named: Arc<Named<RouteCounts>>,
+}
+
+impl RouteMetrics {
+    fn used(&self) -> &RouteCounts {
+        self.counts.get_or_init(|| self.named.used().clone())
+    }
+}
 
 /// Counts what happens to a service.
 #[derive(Clone)]
@@ -155,7 +165,7 @@ impl Metrics {
 
     /// The counts of a route, new or as they are.
     pub fn route(&self, name: &str) -> RouteMetrics {
-        RouteMetrics(named(&self.board.routes, name))
+        RouteMetrics { counts: OnceLock::new(), named: named(&self.board.routes, name) }
     }
 
     /// The counts of requests that matched no route.
@@ -182,7 +192,7 @@ impl Metrics {
     /// Counts a finished request.
     pub fn record(&self, event: &Event<'_>, route: &RouteMetrics, service: Option<&ServiceMetrics>) {
         let facts = &event.facts;
-        let counts = route.0.used();
+        let counts = route.used();
         let method = method_index(event.method);
         counts.outcomes.add(usize::from(method) * 5 + usize::from(facts.status), (method, facts.status));
         counts.durations.observe(facts.duration);
@@ -291,12 +301,12 @@ fn method_index(method: &Method) -> u8 {
 
 /// Counts of something with a name, which take their memory at the first use.
 struct Named<T> {
-    counts: OnceLock<Box<T>>,
+    counts: OnceLock<Arc<T>>,
 }
 
 impl<T: Default> Named<T> {
-    fn used(&self) -> &T {
-        self.counts.get_or_init(Box::default)
+    fn used(&self) -> &Arc<T> {
+        self.counts.get_or_init(Arc::default)
     }
 }
 

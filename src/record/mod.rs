@@ -9,7 +9,7 @@ pub mod metrics;
 pub mod policies;
 pub mod refusals;
 
-mod format;
+pub(crate) mod format;
 mod mask;
 mod process;
 mod tally;

@@ -1,134 +1,200 @@
-//! The last refusals, to be found again by the request's id: what a client quotes from its error is what an operator asks
-//! for.
+//! The last refusals, to be found again by the request's id: what a client quotes from its error is what an operator
+//! asks for.
 //!
-//! Bounded: the newest [`KEPT`], each text cut after [`LONGEST`] bytes, so some 20 MiB at the very worst and 2 MiB usually.
-//! Requests that a policy on trial would have refused are kept too. Nothing here holds a credential or a query.
+//! Bounded: the newest [`KEPT`], each text cut after [`LONGEST`] bytes (the violated rules are one text), so under
+//! 48 MiB at the very worst and 3 MiB usually. A new refusal takes over the room of the oldest: in the long run,
+//! keeping one allocates nothing. Requests that a policy on trial would have refused are kept too. Nothing here holds
+//! a credential or a query.
+
+mod refused;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
+
+pub use refused::Refused;
 
 /// Refusals that are kept.
 const KEPT: usize = 4096;
 /// Bytes of a text that are kept.
 const LONGEST: usize = 512;
+/// Bytes that the texts of most refusals fit into.
+const ROOM: usize = 512;
+/// Texts of a refusal, without the names of rules.
+const TEXTS: usize = 10;
+/// Ends the name of a rule: no name holds a control character.
+const END: char = '\n';
 
 /// The last refusals.
 #[derive(Default)]
 pub struct Refusals {
-    kept: Mutex<VecDeque<Refused>>,
+    kept: Mutex<VecDeque<Entry>>,
 }
 
-/// A request that was refused, or would have been.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Refused {
+/// A request that was refused, or would have been; its texts are borrowed from whoever served it.
+#[derive(Clone, Debug)]
+pub struct Case<'a> {
+    /// Numbers and the like.
+    pub facts: Facts,
     /// The request's id.
-    pub request_id: String,
-    /// When it came.
-    #[serde(with = "moment")]
-    pub time: Timestamp,
+    pub request_id: &'a str,
     /// Its method.
-    pub method: String,
-    /// Its canonical path.
-    pub path: String,
+    pub method: &'a str,
+    /// Its canonical path, or what was sent if it has none.
+    pub path: &'a str,
     /// The route it took.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub route: Option<String>,
+    pub route: Option<&'a str>,
     /// The service it was for.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub target_service: Option<String>,
-    /// The client's address.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub target_service: Option<&'a str>,
+    /// The user, if one is known, and who says so.
+    pub user: Option<(&'a str, &'a str)>,
+    /// What the client was told.
+    pub detail: Option<&'a str>,
+    /// What the client was not told.
+    pub cause: Option<&'a str>,
+    /// What policies on trial would have refused it for.
+    pub would_refuse: Option<&'a str>,
+    /// The rules it was refused by.
+    pub violated_policies: &'a [Arc<str>],
+}
+
+/// What is known of a refusal beside its texts.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    /// When the request came.
+    pub time: SystemTime,
+    /// The client's address, if it may be shown.
     pub client_ip: Option<IpAddr>,
-    /// Who the user is, and who says so.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub user_id: Option<String>,
     /// The status of the answer.
     pub status_code: u16,
     /// Why it was refused; absent if it was not.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub error_code: Option<String>,
-    /// What the client was told.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub detail: Option<String>,
-    /// What the client was not told.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub cause: Option<String>,
-    /// The rules it was refused by.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub violated_policies: Vec<String>,
+    pub error_code: Option<&'static str>,
     /// After how many seconds it may be tried again.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub retry_after: Option<u64>,
-    /// What policies on trial would have refused it for.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub would_refuse: Option<String>,
+}
+
+/// A refusal as it is kept.
+struct Entry {
+    facts: Facts,
+    /// All texts, one after the other; behind them the names of the rules.
+    text: String,
+    /// How long each of them is; none for one that is absent.
+    lengths: [Option<u16>; TEXTS],
 }
 
 impl Refusals {
     /// Keeps a refusal, and forgets the oldest one if there are too many.
-    pub fn keep(&self, refused: Refused) {
-        let refused = refused.shortened();
+    pub fn keep(&self, case: &Case) {
         let mut kept = self.kept.lock();
-        if kept.len() >= KEPT {
-            kept.pop_front();
+        if kept.len() < KEPT {
+            kept.push_back(Entry::new(case.facts));
+        } else {
+            kept.rotate_left(1);
         }
-        kept.push_back(refused);
+        if let Some(entry) = kept.back_mut() {
+            entry.write(case);
+        }
     }
 
     /// The newest refusal of a request with this id.
     pub fn find(&self, request_id: &str) -> Option<Refused> {
-        self.kept.lock().iter().rev().find(|refused| refused.request_id == request_id).cloned()
+        self.kept.lock().iter().rev().find(|entry| entry.is_of(request_id)).map(Entry::shown)
     }
 }
 
-impl Refused {
-    fn shortened(mut self) -> Self {
-        let texts = [&mut self.request_id, &mut self.method, &mut self.path];
-        let more = [&mut self.route, &mut self.user_id, &mut self.detail, &mut self.cause, &mut self.would_refuse];
-        texts.into_iter().chain(more.into_iter().flatten()).for_each(shorten);
-        self
+impl Entry {
+    fn new(facts: Facts) -> Self {
+        Entry { facts, text: String::with_capacity(ROOM), lengths: [None; TEXTS] }
+    }
+
+    /// Writes a refusal in the place of the one that was here.
+    fn write(&mut self, case: &Case) {
+        self.facts = case.facts;
+        self.text.clear();
+        for (length, text) in self.lengths.iter_mut().zip(case.texts()) {
+            let text = text.map(|text| shortened(text, LONGEST));
+            *length = text.map(|text| text.len() as u16);
+            self.text.push_str(text.unwrap_or_default());
+        }
+        for rule in case.rules() {
+            self.text.push_str(rule);
+            self.text.push(END);
+        }
+        let room = self.text.len().max(ROOM);
+        if self.text.capacity() > 4 * room {
+            self.text.shrink_to(room);
+        }
+    }
+
+    /// Whether it is of the request with this id, which is its first text.
+    fn is_of(&self, request_id: &str) -> bool {
+        let [length, ..] = self.lengths;
+        length.map(usize::from) == Some(request_id.len()) && self.text.starts_with(request_id)
+    }
+
+    fn shown(&self) -> Refused {
+        let (facts, mut rest) = (self.facts, self.text.as_str());
+        let texts = self.lengths.map(|length| {
+            let (text, behind) = rest.split_at_checked(length?.into())?;
+            rest = behind;
+            Some(text.to_owned())
+        });
+        let [request_id, method, path, route, target_service, user, issuer, detail, cause, would_refuse] = texts;
+        Refused {
+            request_id: request_id.unwrap_or_default(),
+            time: Timestamp::try_from(facts.time).unwrap_or_default(),
+            method: method.unwrap_or_default(),
+            path: path.unwrap_or_default(),
+            route,
+            target_service,
+            client_ip: facts.client_ip,
+            user_id: user.zip(issuer).map(|(user, issuer)| format!("{user} ({issuer})")),
+            status_code: facts.status_code,
+            error_code: facts.error_code.map(String::from),
+            detail,
+            cause,
+            violated_policies: rest.split_terminator(END).map(String::from).collect(),
+            retry_after: facts.retry_after,
+            would_refuse,
+        }
     }
 }
 
-/// A moment as text, which nobody makes of it before it is asked for.
-mod moment {
-    use jiff::Timestamp;
-    use serde::{Deserialize, Deserializer, Serializer, de};
-
-    pub fn serialize<S: Serializer>(moment: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(moment)
+impl<'a> Case<'a> {
+    /// The texts in the order in which they are kept.
+    fn texts(&self) -> [Option<&'a str>; TEXTS] {
+        let (user, issuer) = self.user.unzip();
+        [
+            Some(self.request_id),
+            Some(self.method),
+            Some(self.path),
+            self.route,
+            self.target_service,
+            user,
+            issuer,
+            self.detail,
+            self.cause,
+            self.would_refuse,
+        ]
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    /// The names of the rules, as far as they are kept.
+    fn rules(&self) -> impl Iterator<Item = &'a str> {
+        let mut room = LONGEST;
+        self.violated_policies.iter().map_while(move |rule| {
+            let rule = Some(shortened(rule, room)).filter(|rule| !rule.is_empty())?;
+            room = room.saturating_sub(rule.len() + END.len_utf8());
+            Some(rule)
+        })
     }
 }
 
-fn shorten(text: &mut String) {
-    text.truncate(text.floor_char_boundary(LONGEST));
-    text.shrink_to_fit();
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refused(id: usize) -> Refused {
-        Refused { request_id: id.to_string(), path: "ä".repeat(LONGEST), ..Refused::default() }
-    }
-
-    #[test]
-    fn the_newest_are_found() {
-        let refusals = Refusals::default();
-        (0..=KEPT).for_each(|id| refusals.keep(refused(id)));
-        assert_eq!(refusals.find("0"), None);
-        assert_eq!(refusals.find("1").unwrap().path.len(), LONGEST);
-        refusals.keep(Refused { status_code: 429, ..refused(KEPT) });
-        assert_eq!(refusals.find(&KEPT.to_string()).unwrap().status_code, 429);
-        assert_eq!(refusals.kept.lock().len(), KEPT);
-    }
+fn shortened(text: &str, longest: usize) -> &str {
+    text.get(..text.floor_char_boundary(longest)).unwrap_or_default()
 }

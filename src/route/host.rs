@@ -63,11 +63,7 @@ impl std::error::Error for HostFault {}
 
 /// The canonical form of a `Host` field or an authority; borrowed when it is canonical but for its port or dot.
 pub fn canonical_host(raw: &str) -> Result<Cow<'_, str>, HostFault> {
-    let end = raw.bytes().position(|byte| byte == b':').unwrap_or(raw.len());
-    if let Some((name, port)) = raw.split_at_checked(end)
-        && is_canonical(name)
-        && check_port(port.get(1..)).is_ok()
-    {
+    if let Some(name) = canonical_part(raw) {
         return Ok(Cow::Borrowed(name));
     }
     if raw.contains('@') {
@@ -81,17 +77,20 @@ pub fn canonical_host(raw: &str) -> Result<Cow<'_, str>, HostFault> {
     canonical_name(name)
 }
 
-/// The usual case in one pass; what is not canonical may still be brought into canonical form.
-fn is_canonical(name: &str) -> bool {
-    let mut label_is_empty = true;
-    for byte in name.bytes() {
-        let is_dot = byte == b'.';
-        if !IN_LABEL[usize::from(byte)] && (!is_dot || label_is_empty) {
-            return false;
+/// The usual case in one pass: a name in canonical form, perhaps with a port. What is not may still be brought into it.
+fn canonical_part(raw: &str) -> Option<&str> {
+    let (mut end, mut label_begins) = (0, 0);
+    for byte in raw.bytes() {
+        match byte {
+            byte if IN_LABEL[usize::from(byte)] => {}
+            b'.' if label_begins < end => label_begins = end + 1,
+            _ => break,
         }
-        label_is_empty = is_dot;
+        end += 1;
     }
-    !label_is_empty && name.len() <= LONGEST
+    let (name, port) = raw.split_at_checked(end)?;
+    let is_whole = port.is_empty() || port.strip_prefix(':').is_some_and(|port| check_port(Some(port)).is_ok());
+    (label_begins < end && end <= LONGEST && is_whole).then_some(name)
 }
 
 /// What labels consist of, in canonical form.
@@ -118,8 +117,11 @@ fn canonical_ipv6(literal: &str) -> Result<String, HostFault> {
 
 fn check_port(port: Option<&str>) -> Result<(), HostFault> {
     let Some(port) = port else { return Ok(()) };
-    let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
-    if is_number && port.parse::<u16>().is_ok_and(|port| port > 0) { Ok(()) } else { Err(HostFault::Port) }
+    let number = port.bytes().try_fold(0_u16, |number, byte| {
+        let digit = char::from(byte).to_digit(10)?;
+        number.checked_mul(10)?.checked_add(digit as u16)
+    });
+    if number.is_some_and(|port| port > 0) { Ok(()) } else { Err(HostFault::Port) }
 }
 
 fn canonical_name(name: &str) -> Result<Cow<'_, str>, HostFault> {

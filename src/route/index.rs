@@ -1,30 +1,32 @@
 //! The index: from a host and a path to the routes that match both, without looking at the others.
 //!
 //! Per host there is a hash table of the paths without wildcards and a tree of the other patterns, a level per
-//! segment, made so that a walk touches little memory: with many routes it is in nobody's cache. A request's walk costs a look-up per host level (the host, each of its parent domains, any host), and in
-//! the tree one step per segment, down to the longest pattern. It branches only where a literal and a wildcard
-//! sibling both fit: a tree of k such levels can cost 2^k steps, never more than it has nodes; only the configuration
-//! can bring that about, not a request. The routes that share one pattern are walked one by one, in the order of
-//! their ranks.
+//! segment, made so that a walk touches little memory: with many routes it is in nobody's cache. A request's walk costs
+//! a look-up per host level (the host, each of its parent domains, any host), and in the tree one step per segment, down
+//! to the longest pattern. It branches only where a literal and a wildcard sibling both fit: a tree of k such levels can
+//! cost 2^k steps, never more than it has nodes; only the configuration can bring that about, not a request. The routes
+//! that share one pattern are walked one by one, in the order of their ranks.
 //!
 //! A walk carries a limit, the best rank found so far: what only holds ranks beyond it is not entered.
 
 use std::collections::HashMap;
 use std::iter::{once, successors};
 
+use compact_str::CompactString;
 use smallvec::SmallVec;
 
 use super::host::HostPattern;
 use super::pattern::{PathPattern, Segment, next_segment};
 
-type Map<V> = HashMap<Box<str>, V, ahash::RandomState>;
+/// Keys are usually short and lie in the map itself.
+type Map<V> = HashMap<CompactString, V, ahash::RandomState>;
 
 /// One route for one of its hosts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Claim {
     /// Its place in the total order.
-    pub rank: usize,
-    pub route: usize,
+    pub rank: u32,
+    pub route: u32,
     /// It has no conditions beside its host and path.
     pub plain: bool,
 }
@@ -74,16 +76,16 @@ struct Paths {
     tree: Node,
 }
 
-/// The patterns that begin with the same segments.
-#[derive(Debug, Default)]
+/// The patterns that begin with the same segments: 64 bytes, a line of the processor's cache.
+#[derive(Debug)]
 struct Node {
-    /// The best rank in this node and below; `None` only for an empty root.
-    best: Option<usize>,
+    /// The best rank in this node and below; none has the greatest, which only an empty root keeps.
+    best: u32,
+    /// So many of the claims are of routes whose pattern ends here; those of the others go on with `/*`.
+    ends: u32,
+    claims: Claims,
     literal: Children,
     one: Option<Box<Node>>,
-    /// The routes whose pattern ends here, and those that go on with `/*`.
-    ends: Claims,
-    prefixes: Claims,
 }
 
 /// In the order of their ranks.
@@ -92,7 +94,7 @@ type Claims = SmallVec<[Claim; 1]>;
 /// Nodes by their segment. Few are found sooner by looking at each.
 #[derive(Debug)]
 enum Children {
-    Few(Vec<(Box<str>, Node)>),
+    Few(Vec<(CompactString, Node)>),
     Many(Box<Map<Node>>),
 }
 
@@ -103,8 +105,8 @@ impl Index {
     /// Adds a route for one of its hosts. Claims come in the order of their ranks.
     pub(super) fn insert(&mut self, host: Option<&HostPattern>, pattern: &PathPattern, claim: Claim) {
         let paths = match host {
-            Some(HostPattern::Exact(name)) => self.exact.entry(name.clone()).or_default(),
-            Some(HostPattern::Under(suffix)) => self.under.entry(suffix.clone()).or_default(),
+            Some(HostPattern::Exact(name)) => self.exact.entry((&**name).into()).or_default(),
+            Some(HostPattern::Under(suffix)) => self.under.entry((&**suffix).into()).or_default(),
             None => &mut self.any,
         };
         if pattern.is_exact() {
@@ -119,7 +121,7 @@ impl Index {
         &self,
         hosts: Hosts<'_>,
         path: impl Cursor<'a>,
-        limit: usize,
+        limit: u32,
         accepts: impl Fn(&Claim) -> bool,
     ) -> Option<Claim> {
         let mut best = None;
@@ -138,9 +140,9 @@ impl Index {
         &self,
         hosts: Hosts<'_>,
         path: impl Cursor<'a>,
-        limit: usize,
-        mut visit: impl FnMut(&[Claim], usize) -> usize,
-    ) -> usize {
+        limit: u32,
+        mut visit: impl FnMut(&[Claim], u32) -> u32,
+    ) -> u32 {
         self.levels(hosts).fold(limit, |limit, paths| paths.walk(path, limit, &mut visit))
     }
 
@@ -161,7 +163,7 @@ fn parent(host: &str) -> Option<&str> {
 }
 
 impl Paths {
-    fn walk<'a>(&self, path: impl Cursor<'a>, limit: usize, visit: &mut impl FnMut(&[Claim], usize) -> usize) -> usize {
+    fn walk<'a>(&self, path: impl Cursor<'a>, limit: u32, visit: &mut impl FnMut(&[Claim], u32) -> u32) -> u32 {
         let literal = path.whole().and_then(|whole| self.literal.get(whole));
         let limit = literal.map_or(limit, |claims| visit(claims, limit));
         self.tree.walk(path, limit, visit)
@@ -170,26 +172,25 @@ impl Paths {
 
 impl Node {
     fn insert(&mut self, segments: &[Segment], is_prefix: bool, claim: Claim) {
-        self.best.get_or_insert(claim.rank);
+        self.best = self.best.min(claim.rank);
         match segments.split_first() {
             Some((Segment::Literal(text), after)) => {
                 self.literal.of(text).insert(after, is_prefix, claim);
             }
             Some((Segment::One(_), after)) => self.one.get_or_insert_default().insert(after, is_prefix, claim),
-            None if is_prefix => self.prefixes.push(claim),
-            None => self.ends.push(claim),
+            None if is_prefix => self.claims.push(claim),
+            None => {
+                self.claims.insert(self.ends as usize, claim);
+                self.ends += 1;
+            }
         }
     }
 
-    fn walk<'a>(
-        &self,
-        path: impl Cursor<'a>,
-        mut limit: usize,
-        visit: &mut impl FnMut(&[Claim], usize) -> usize,
-    ) -> usize {
-        if self.best.is_none_or(|best| best >= limit) {
+    fn walk<'a>(&self, path: impl Cursor<'a>, mut limit: u32, visit: &mut impl FnMut(&[Claim], u32) -> u32) -> u32 {
+        if self.best >= limit {
             return limit;
         }
+        let (ends, prefixes) = self.claims.split_at_checked(self.ends as usize).unwrap_or_default();
         match path.step() {
             Some((segment, after)) => {
                 if let Some(child) = segment.and_then(|text| self.literal.get(text)) {
@@ -199,10 +200,16 @@ impl Node {
                     limit = child.walk(after, limit, visit);
                 }
             }
-            None if !path.is_open() => limit = visit(&self.ends, limit),
+            None if !path.is_open() => limit = visit(ends, limit),
             None => {}
         }
-        visit(&self.prefixes, limit)
+        visit(prefixes, limit)
+    }
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Node { best: u32::MAX, ends: 0, claims: Claims::new(), literal: Children::default(), one: None }
     }
 }
 
@@ -215,7 +222,7 @@ impl Default for Children {
 impl Children {
     fn get(&self, segment: &str) -> Option<&Node> {
         match self {
-            Children::Few(few) => few.iter().find(|(text, _)| **text == *segment).map(|(_, node)| node),
+            Children::Few(few) => few.iter().find(|(text, _)| text == segment).map(|(_, node)| node),
             Children::Many(many) => many.get(segment),
         }
     }
@@ -224,15 +231,16 @@ impl Children {
     fn of(&mut self, segment: &str) -> &mut Node {
         if let Children::Few(few) = self
             && few.len() == FEW
-            && !few.iter().any(|(text, _)| **text == *segment)
+            && !few.iter().any(|(text, _)| text == segment)
         {
             *self = Children::Many(Box::new(few.drain(..).collect()));
         }
         match self {
             Children::Many(many) => many.entry(segment.into()).or_default(),
             Children::Few(few) => {
-                let place = few.iter().position(|(text, _)| **text == *segment).unwrap_or(few.len());
+                let place = few.iter().position(|(text, _)| text == segment).unwrap_or(few.len());
                 if place == few.len() {
+                    few.reserve_exact(1);
                     few.push((segment.into(), Node::default()));
                 }
                 &mut few[place].1

@@ -97,11 +97,11 @@ impl Table {
 
     /// The first route before this rank that accepts all that the route of this rank accepts for its host.
     fn cover(&self, rank: usize) -> Option<usize> {
-        let (route, host) = self.entry(rank)?;
+        let (route, host) = self.entry(rank as u32)?;
         let text = route.path.to_string();
         let path = PatternCursor::new(&route.path, &text);
-        let covers = |before: &Claim| self.routes.get(before.route).is_some_and(|before| before.covers(route));
-        self.index.best(Hosts::of(host), path, rank, covers).map(|claim| claim.route)
+        let covers = |before: &Claim| self.claimed(before).is_some_and(|before| before.covers(route));
+        self.index.best(Hosts::of(host), path, rank as u32, covers).map(|claim| claim.route as usize)
     }
 }
 

@@ -123,14 +123,13 @@ fn is_canonical(path: &[u8], merge_slashes: bool) -> Result<bool, PathFault> {
         return Err(PathFault::NotAbsolute);
     }
     let mut canonical = true;
-    let mut rest = path;
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
+    let mut rest = path.iter();
+    while let Some(byte) = rest.find(|byte| !is_path_byte(**byte)) {
+        let after = rest.as_slice();
         match byte {
             b'/' => canonical &= !(begins_with_dot_segment(after) || merge_slashes && after.first() == Some(&b'/')),
             b'%' => canonical &= is_canonical_escape(after)?,
-            _ if is_path_byte(byte) => {}
-            _ => return Err(PathFault::of_byte(byte)),
+            byte => return Err(PathFault::of_byte(*byte)),
         }
     }
     Ok(canonical)

@@ -118,7 +118,7 @@ impl Table {
         let mut index = Index::default();
         for (rank, entry) in ranked.iter().enumerate() {
             if let Some(route) = routes.get(entry.route) {
-                let claim = Claim { rank, route: entry.route, plain: route.is_plain() };
+                let claim = Claim { rank: rank as u32, route: entry.route as u32, plain: route.is_plain() };
                 index.insert(entry.host_of(route), &route.path, claim);
             }
         }
@@ -127,9 +127,9 @@ impl Table {
 
     /// The route a request takes.
     pub fn find(&self, lookup: &Lookup<'_>) -> Found {
-        let accepts = |claim: &Claim| claim.plain || self.accepts(claim.route, lookup);
-        match self.index.best(lookup.hosts(), PathCursor(lookup.path), usize::MAX, accepts) {
-            Some(claim) => Found::Route(claim.route),
+        let accepts = |claim: &Claim| claim.plain || self.accepts(claim, lookup);
+        match self.index.best(lookup.hosts(), PathCursor(lookup.path), u32::MAX, accepts) {
+            Some(claim) => Found::Route(claim.route as usize),
             None => self.refusal(lookup),
         }
     }
@@ -137,39 +137,44 @@ impl Table {
     /// Every route whose host and path match, in order, with what became of it.
     pub fn explain(&self, lookup: &Lookup<'_>) -> Vec<Candidate<'_>> {
         let claims = self.candidates(lookup);
-        let judged = claims.iter().filter_map(|claim| Some((claim, self.routes.get(claim.route)?.failed(lookup))));
+        let judged = claims.iter().filter_map(|claim| Some((claim, self.claimed(claim)?.failed(lookup))));
         let mut accepting = judged.clone().filter(|(_, failed)| failed.is_none()).map(|(claim, _)| claim.rank);
         let (winner, runner_up) = (accepting.next(), accepting.next());
         let rule = winner.zip(runner_up).and_then(|(winner, other)| self.tie_break(winner, other));
         let candidate = |(claim, failed): (&Claim, _)| {
             let won_by = rule.filter(|_| winner == Some(claim.rank));
-            Candidate { route: claim.route, failed, won_by }
+            Candidate { route: claim.route as usize, failed, won_by }
         };
         judged.map(candidate).collect()
     }
 
     /// A route's conditions, with the host it is ranked for.
-    pub(super) fn entry(&self, rank: usize) -> Option<(&Conditions, Option<&HostPattern>)> {
-        let entry = self.ranked.get(rank)?;
+    pub(super) fn entry(&self, rank: u32) -> Option<(&Conditions, Option<&HostPattern>)> {
+        let entry = self.ranked.get(rank as usize)?;
         let route = self.routes.get(entry.route)?;
         Some((route, entry.host_of(route)))
     }
 
-    fn tie_break(&self, winner: usize, other: usize) -> Option<Rule> {
+    /// The conditions of the route that makes a claim.
+    pub(super) fn claimed(&self, claim: &Claim) -> Option<&Conditions> {
+        self.routes.get(claim.route as usize)
+    }
+
+    fn tie_break(&self, winner: u32, other: u32) -> Option<Rule> {
         let standing = |rank| self.entry(rank).map(|(route, host)| Standing::new(route, host));
         Some(standing(winner)?.rule_against(&standing(other)?))
     }
 
-    fn accepts(&self, route: usize, lookup: &Lookup<'_>) -> bool {
-        let route = self.routes.get(route);
+    fn accepts(&self, claim: &Claim, lookup: &Lookup<'_>) -> bool {
         // The method costs least, so it goes first here; the outcome is that of `failed`.
-        route.is_some_and(|route| route.allows(lookup.method) && route.failed_beside_method(lookup).is_none())
+        self.claimed(claim)
+            .is_some_and(|route| route.allows(lookup.method) && route.failed_beside_method(lookup).is_none())
     }
 
     /// Nothing accepts the request: 405 if a candidate failed by its method alone.
     fn refusal(&self, lookup: &Lookup<'_>) -> Found {
         let candidates = self.candidates(lookup);
-        let routes = candidates.iter().filter_map(|claim| self.routes.get(claim.route));
+        let routes = candidates.iter().filter_map(|claim| self.claimed(claim));
         let refusing = routes.filter(|route| route.failed(lookup) == Some(Failed::Method));
         let mut methods: Vec<Method> = refusing.flat_map(|route| route.methods.iter().cloned()).collect();
         sort_methods(&mut methods);
@@ -179,7 +184,7 @@ impl Table {
     /// All claims whose host and path match, in order, each route once.
     fn candidates(&self, lookup: &Lookup<'_>) -> Vec<Claim> {
         let mut all = Vec::new();
-        self.index.walk(lookup.hosts(), PathCursor(lookup.path), usize::MAX, |claims, limit| {
+        self.index.walk(lookup.hosts(), PathCursor(lookup.path), u32::MAX, |claims, limit| {
             all.extend_from_slice(claims);
             limit
         });

@@ -1,12 +1,13 @@
 //! Tokens that were verified before: the hit is what a request pays.
 //!
-//! A token is found by all of its text. It holds until its own end, and as long as the keys are those it was verified
+//! A token is found by all of its bytes. It holds until its own end, and as long as the keys are those it was verified
 //! with: their generation is kept beside it. The weight of all is bounded; the least used go first.
 
+use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use ahash::RandomState;
+use ahash::{AHasher, RandomState};
 use quick_cache::Weighter;
 use quick_cache::sync::{Cache as Inner, DefaultLifecycle};
 use serde_json::Value;
@@ -19,7 +20,7 @@ const CAPACITY: u64 = 16 * 1024 * 1024;
 const USUAL: usize = 8192;
 
 /// Tokens that were verified before.
-pub struct Cache(Inner<Box<str>, Seen, Bytes, RandomState>);
+pub struct Cache(Inner<Box<[u8]>, Seen, Bytes, Ends>);
 
 /// A token that was verified.
 #[derive(Clone)]
@@ -36,18 +37,18 @@ pub struct Seen {
 
 impl Default for Cache {
     fn default() -> Self {
-        Cache(Inner::with(USUAL, CAPACITY, Bytes, RandomState::new(), DefaultLifecycle::default()))
+        Cache(Inner::with(USUAL, CAPACITY, Bytes, Ends::default(), DefaultLifecycle::default()))
     }
 }
 
 impl Cache {
     /// What is known of a token.
-    pub fn get(&self, token: &str) -> Option<Seen> {
+    pub fn get(&self, token: &[u8]) -> Option<Seen> {
         self.0.get(token)
     }
 
     /// Keeps a token.
-    pub fn keep(&self, token: &str, seen: Seen) {
+    pub fn keep(&self, token: &[u8], seen: Seen) {
         self.0.insert(token.into(), seen);
     }
 
@@ -57,11 +58,38 @@ impl Cache {
     }
 }
 
+/// Hashes only the ends of tokens: signatures, which differ where anything differs.
+#[derive(Clone, Default)]
+struct Ends(RandomState);
+
+/// So much of a signature says which it is.
+const END: usize = 32;
+
+struct EndHasher(AHasher);
+
+impl BuildHasher for Ends {
+    type Hasher = EndHasher;
+
+    fn build_hasher(&self) -> EndHasher {
+        EndHasher(self.0.build_hasher())
+    }
+}
+
+impl Hasher for EndHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.write(bytes.last_chunk::<END>().map_or(bytes, |end| end));
+    }
+
+    fn finish(&self) -> u64 {
+        self.0.finish()
+    }
+}
+
 #[derive(Clone)]
 struct Bytes;
 
-impl Weighter<Box<str>, Seen> for Bytes {
-    fn weight(&self, token: &Box<str>, seen: &Seen) -> u64 {
+impl Weighter<Box<[u8]>, Seen> for Bytes {
+    fn weight(&self, token: &Box<[u8]>, seen: &Seen) -> u64 {
         let claims: usize = seen.identity.claims.iter().map(|(name, value)| member(name, value)).sum();
         // Roles and scopes once more, and what holds all together.
         (token.len() + 2 * claims + 256) as u64

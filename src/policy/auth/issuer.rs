@@ -107,7 +107,7 @@ impl Issuers {
         if text.len() > LONGEST {
             return Verdict::Rejected(Rejection::TooLong);
         }
-        if let Some(identity) = self.recognise(text, now) {
+        if let Some(identity) = self.recognise(text.as_bytes(), now) {
             return Verdict::Accepted(identity);
         }
         match Token::read(text) {
@@ -133,8 +133,8 @@ impl Issuers {
     }
 
     /// Whose token this is, if it was verified lately.
-    pub fn recognise(&self, text: &str, now: SystemTime) -> Option<Arc<Identity>> {
-        let seen = self.cache.get(text)?;
+    pub fn recognise(&self, token: &[u8], now: SystemTime) -> Option<Arc<Identity>> {
+        let seen = self.cache.get(token)?;
         let entry = self.entries.get(seen.entry)?;
         (now < seen.until && entry.generation() == seen.generation).then_some(seen.identity)
     }
@@ -152,7 +152,8 @@ impl Issuers {
                     let until = holder.until;
                     let issuer = self.issuer_of(entry, iss.as_ref());
                     let identity = Arc::new(entry.demands.identity(holder.subject, Some(until), issuer, token.claims));
-                    self.cache.keep(text, Seen { identity: identity.clone(), until, entry: index, generation });
+                    self.cache
+                        .keep(text.as_bytes(), Seen { identity: identity.clone(), until, entry: index, generation });
                     return Verdict::Accepted(identity);
                 }
                 Found::Bad(why) => worst = worst.max(Some(why)),

@@ -56,13 +56,13 @@ impl RouteAuth {
             return Ok(None);
         };
         check_origin(&token, visitor)?;
+        let issuers = self.auth.issuers.as_ref().filter(|_| self.takes(Method::Jwt));
+        if let Some(identity) = issuers.and_then(|issuers| issuers.recognise(token.text, visitor.now.1)) {
+            return Ok(Some(Judgement::Known(User::known(identity, Method::Jwt))));
+        }
         let Ok(text) = std::str::from_utf8(token.text) else {
             return Ok(Some(self.invalid(Method::Jwt, "the token is malformed")));
         };
-        let issuers = self.auth.issuers.as_ref().filter(|_| self.takes(Method::Jwt));
-        if let Some(identity) = issuers.and_then(|issuers| issuers.recognise(text, visitor.now.1)) {
-            return Ok(Some(Judgement::Known(User::known(identity, Method::Jwt))));
-        }
         let introspection = self.auth.introspection.as_ref().filter(|_| self.takes(Method::Introspection));
         if let Some(Opinion::Good(identity)) = introspection.and_then(|introspection| introspection.known(text)) {
             return Ok(Some(Judgement::Known(User::known(identity, Method::Introspection))));

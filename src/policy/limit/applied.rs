@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use ahash::RandomState;
+use http::HeaderValue;
 use http::header::RETRY_AFTER;
-use http::{HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
-use super::headers;
+use super::headers::{LimitHeaders, retry_after};
 use super::ledger::{Charge, Decision, Rule};
 use super::subject::{Counted, Subject};
 use crate::config::model::Reset;
@@ -37,13 +37,6 @@ pub struct Limit {
     pub metrics: PolicyMetrics,
 }
 
-/// What is told of limits in a response.
-#[derive(Debug, Default)]
-pub struct LimitHeaders(Vec<(HeaderName, HeaderValue)>);
-
-/// So many fields tell of limits.
-const FIELDS: usize = 5;
-
 /// Charges of one request.
 pub type Charges<'a> = SmallVec<[Charge<'a>; 4]>;
 
@@ -68,15 +61,7 @@ pub fn told(
     policy: Option<&HeaderValue>,
     clock: SystemTime,
 ) -> (LimitHeaders, Option<Refusal>) {
-    if decision.admitted && reset.is_none() {
-        return (LimitHeaders::default(), None);
-    }
-    let (mut fields, mut retry_after) = (LimitHeaders(Vec::with_capacity(FIELDS)), None);
-    headers::write(charges, decision, reset.unwrap_or_default(), clock, policy, |name, value| match name {
-        RETRY_AFTER => retry_after = Some(value),
-        _ if reset.is_some() => fields.0.push((name, value)),
-        _ => {}
-    });
+    let fields = reset.map(|reset| LimitHeaders::of(charges, decision, reset, clock, policy)).unwrap_or_default();
     if decision.admitted {
         return (fields, None);
     }
@@ -85,7 +70,7 @@ pub fn told(
     let names: Vec<Arc<str>> = violated.map(|((limit, _), _)| limit.name.clone()).collect();
     let refusal =
         Refusal::new(Kind::RATE_LIMITED, format!("the limit {} is used up", names.join(", "))).for_rules(names);
-    (fields, Some(refusal.with_header(RETRY_AFTER, retry_after.unwrap_or(HeaderValue::from_static("1")))))
+    (fields, Some(refusal.with_header(RETRY_AFTER, retry_after(charges, decision))))
 }
 
 /// Counts what limits decided; the names of those on trial that would have refused.
@@ -102,13 +87,4 @@ pub fn note(limits: &[&Arc<Limit>], charges: &[Charge], decision: &Decision) -> 
         }
     }
     trials
-}
-
-impl LimitHeaders {
-    /// Puts them into a response, in the place of what an upstream says of its own.
-    pub fn apply(self, response: &mut HeaderMap) {
-        for (name, value) in self.0 {
-            response.insert(name, value);
-        }
-    }
 }

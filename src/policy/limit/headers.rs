@@ -16,8 +16,7 @@ use std::cmp::Reverse;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::header::RETRY_AFTER;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
 use super::ledger::{Charge, Decision, Rule, whole_seconds};
@@ -35,99 +34,101 @@ pub const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-poli
 /// Where the client stands with them.
 pub const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
-/// Writes what a response tells of the limits its request was charged by; `policy` is what it says of them all, if that is ready.
-pub fn write(
-    charges: &[Charge<'_>],
-    decision: &Decision,
-    reset: Reset,
-    clock: SystemTime,
-    policy: Option<&HeaderValue>,
-    mut put: impl FnMut(HeaderName, HeaderValue),
-) {
-    let all = charges.iter().zip(&decision.standings);
-    let enforced = all.filter(|(charge, _)| !charge.shadow).map(|(charge, standing)| (charge.rule, standing));
-    let tightest = enforced.clone().min_by_key(|(_, standing)| (standing.left, Reverse(standing.reset)));
-    let Some((rule, tightest)) = tightest else { return };
-    let mut text = Text::with_room_for(charges.len());
-    text.number(rule.quota.capacity().into());
-    text.end();
-    text.number(tightest.left.into());
-    text.end();
-    text.number(seconds(reset, tightest.reset, clock));
-    text.end();
-    text.list(enforced.clone(), tell);
-    match policy {
-        Some(policy) => put(RATELIMIT_POLICY, policy.clone()),
-        None => text.list(enforced, tell_policy),
-    }
-    text.put([X_RATELIMIT_LIMIT, X_RATELIMIT_REMAINING, X_RATELIMIT_RESET, RATELIMIT, RATELIMIT_POLICY], &mut put);
-    if !decision.admitted {
-        let longest = decision.violated(charges).map(|(_, standing)| standing.reset).max();
-        put(RETRY_AFTER, longest.map_or(1, whole_seconds).max(1).into());
-    }
-}
-
-/// The values of some fields, in one piece of memory.
-struct Text {
-    bytes: Vec<u8>,
+/// What a response tells of the limits its request was charged by.
+#[derive(Debug, Default)]
+pub struct LimitHeaders {
+    /// The values of the fields, in one piece of memory.
+    text: Vec<u8>,
     /// Where they end.
     ends: SmallVec<[usize; 5]>,
+    /// What `RateLimit-Policy` says, if that was ready.
+    policy: Option<HeaderValue>,
 }
 
-impl Text {
-    fn with_room_for(rules: usize) -> Self {
-        Text { bytes: Vec::with_capacity(32 + 48 * rules), ends: SmallVec::new() }
+impl LimitHeaders {
+    /// What is told of a decision; `policy` is what it says of all rules, if that is ready.
+    pub fn of(
+        charges: &[Charge<'_>],
+        decision: &Decision,
+        reset: Reset,
+        clock: SystemTime,
+        policy: Option<&HeaderValue>,
+    ) -> Self {
+        let all = charges.iter().zip(&decision.standings);
+        let enforced = all.filter(|(charge, _)| !charge.shadow).map(|(charge, standing)| (charge.rule, standing));
+        let tightest = enforced.clone().min_by_key(|(_, standing)| (standing.left, Reverse(standing.reset)));
+        let Some((rule, tightest)) = tightest else { return LimitHeaders::default() };
+        let text = Vec::with_capacity(32 + 48 * charges.len());
+        let mut told = LimitHeaders { text, ends: SmallVec::new(), policy: policy.cloned() };
+        told.number(rule.quota.capacity().into());
+        told.end();
+        told.number(tightest.left.into());
+        told.end();
+        told.number(seconds(reset, tightest.reset, clock));
+        told.end();
+        told.list(enforced.clone(), Self::standing);
+        if policy.is_none() {
+            told.list(enforced, |told, rule, _| told.text.extend_from_slice(rule.policy.as_bytes()));
+        }
+        told
+    }
+
+    /// Puts them into a response, in the place of what an upstream says of its own.
+    pub fn apply(self, response: &mut HeaderMap) {
+        let names = [X_RATELIMIT_LIMIT, X_RATELIMIT_REMAINING, X_RATELIMIT_RESET, RATELIMIT, RATELIMIT_POLICY];
+        let (mut rest, mut begin) = (Bytes::from(self.text), 0);
+        for (name, end) in names.into_iter().zip(self.ends) {
+            // All of it is printable ASCII, so there is always a value.
+            if let Ok(value) = HeaderValue::from_maybe_shared(rest.split_to(end - begin)) {
+                response.insert(name, value);
+            }
+            begin = end;
+        }
+        if let Some(policy) = self.policy {
+            response.insert(RATELIMIT_POLICY, policy);
+        }
     }
 
     fn number(&mut self, number: u64) {
-        self.bytes.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        self.text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     }
 
     fn end(&mut self) {
-        self.ends.push(self.bytes.len());
+        self.ends.push(self.text.len());
     }
 
     fn list<'a>(
         &mut self,
         rules: impl Iterator<Item = (&'a Rule, &'a Standing)>,
-        item: impl Fn(&mut Text, &Rule, &Standing),
+        item: impl Fn(&mut Self, &Rule, &Standing),
     ) {
         for (place, (rule, standing)) in rules.enumerate() {
             if place > 0 {
-                self.bytes.extend_from_slice(b", ");
+                self.text.extend_from_slice(b", ");
             }
             item(self, rule, standing);
         }
         self.end();
     }
 
-    fn put(self, names: [HeaderName; 5], put: &mut impl FnMut(HeaderName, HeaderValue)) {
-        let (mut rest, mut begin) = (Bytes::from(self.bytes), 0);
-        for (name, end) in names.into_iter().zip(self.ends) {
-            // All of it is printable ASCII, so there is always a value.
-            if let Ok(value) = HeaderValue::from_maybe_shared(rest.split_to(end - begin)) {
-                put(name, value);
-            }
-            begin = end;
-        }
+    fn standing(&mut self, rule: &Rule, standing: &Standing) {
+        self.text.extend_from_slice(rule.beginning.as_bytes());
+        self.number(standing.left.into());
+        self.text.extend_from_slice(b";t=");
+        self.number(whole_seconds(standing.reset));
     }
+}
+
+/// What `Retry-After` says: when no rule that is violated is violated any more.
+pub fn retry_after(charges: &[Charge<'_>], decision: &Decision) -> HeaderValue {
+    let longest = decision.violated(charges).map(|(_, standing)| standing.reset).max();
+    longest.map_or(1, whole_seconds).max(1).into()
 }
 
 /// What `RateLimit-Policy` says where these rules hold, all of them enforced.
 pub fn policy<'a>(rules: impl Iterator<Item = &'a Rule>) -> Option<HeaderValue> {
     let policies: Vec<&str> = rules.map(|rule| &*rule.policy).collect();
     HeaderValue::from_str(&policies.join(", ")).ok().filter(|_| !policies.is_empty())
-}
-
-fn tell_policy(text: &mut Text, rule: &Rule, _: &Standing) {
-    text.bytes.extend_from_slice(rule.policy.as_bytes());
-}
-
-fn tell(text: &mut Text, rule: &Rule, standing: &Standing) {
-    text.bytes.extend_from_slice(rule.beginning.as_bytes());
-    text.number(standing.left.into());
-    text.bytes.extend_from_slice(b";t=");
-    text.number(whole_seconds(standing.reset));
 }
 
 fn seconds(reset: Reset, after: Duration, clock: SystemTime) -> u64 {

@@ -85,16 +85,6 @@ impl Decision {
     }
 }
 
-impl Answer {
-    /// The decision, awaited if need be.
-    pub async fn decision(self) -> Decision {
-        match self {
-            Answer::Now(decision) => decision,
-            Answer::Later(decision) => decision.await,
-        }
-    }
-}
-
 /// Rounded up, so that the time is over after them.
 pub(super) fn whole_seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)

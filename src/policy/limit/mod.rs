@@ -7,7 +7,7 @@
 //! Ledger::charge --> Charge { rule, key } --> Table --> shard --> Account: Window | Gcra
 //!      |                                                  \----> Sketch, for subjects there is no room for
 //!      v
-//! Decision { admitted, standings } --> headers::write
+//! Decision { admitted, standings } --> LimitHeaders
 //! ```
 
 mod account;
@@ -28,9 +28,10 @@ mod window;
 #[cfg(test)]
 mod tests;
 
-pub use applied::{Charges, Limit, LimitHeaders, note, told};
+pub use applied::{Charges, Limit, note, told};
+pub use headers::LimitHeaders;
 pub use ledger::{Answer, Charge, Decision, Ledger, Rule};
 pub use local::Local;
 pub use quota::{Algorithm, Quota, Standing};
-pub use subject::{Counted, LIMIT_TYPES, Subject};
+pub use subject::{Counted, Endpoint, LIMIT_TYPES, Subject};
 pub use table::Table;

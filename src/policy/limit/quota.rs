@@ -80,5 +80,6 @@ impl Standing {
 
 /// Nanoseconds, at most 146 years of them, so that sums of a few don't overflow.
 pub(super) fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).min(u64::MAX / 4)
+    let whole = time.as_secs().saturating_mul(1_000_000_000);
+    whole.saturating_add(time.subsec_nanos().into()).min(u64::MAX / 4)
 }

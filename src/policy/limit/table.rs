@@ -10,7 +10,7 @@
 //!   there until nothing of them counts any more: so they never have more than they may.
 //!
 //! Memory: 33 bytes of a shard's map per subject, which is between 7/16 and 7/8 full, so about 55 for a rate or for one or
-//! two requests in a window; beyond that, 8 to 12 bytes of the heap per request up to 64, 536 for any number. (The
+//! two requests in a window; beyond that, 64 to 512 bytes of the heap for up to 64 requests, 536 for any number. (The
 //! allocator may keep for a while what maps that grew have left.)
 
 use std::sync::atomic::AtomicU64;

@@ -13,6 +13,8 @@ use super::slots::Slots;
 
 /// So many moments are kept at most.
 const MOMENTS: usize = 64;
+/// A list has room for so many at first, a cache line, and for twice as many whenever it is full.
+const FIRST_MOMENTS: usize = 8;
 
 /// What a subject spent of a window.
 #[derive(Debug)]
@@ -82,11 +84,15 @@ impl Window {
     fn push(&mut self, gone: usize, now: u64) {
         let mut list = match mem::replace(self, Window::One(now)) {
             Window::List(list) => list,
-            few => few.moments().to_vec(),
+            few => {
+                let mut list = Vec::with_capacity(FIRST_MOMENTS);
+                list.extend_from_slice(few.moments());
+                list
+            }
         };
         list.drain(..gone);
         if list.len() == list.capacity() {
-            list.reserve_exact((list.len() / 2).min(MOMENTS - list.len()));
+            list.reserve_exact(list.len());
         }
         list.push(now);
         *self = Window::List(list);
@@ -104,6 +110,11 @@ impl Window {
     /// The moments in the window that ends now.
     fn live(&self, length: u64, now: u64) -> &[u64] {
         let moments = self.moments();
-        &moments[moments.partition_point(|moment| moment + length <= now)..]
+        let is_gone = |moment: &u64| moment + length <= now;
+        match moments {
+            // Usually nothing is gone, and of a long list only its ends have to come from memory.
+            [first, ..] if !is_gone(first) => moments,
+            _ => &moments[moments.partition_point(is_gone)..],
+        }
     }
 }

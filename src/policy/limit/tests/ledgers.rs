@@ -6,8 +6,10 @@ use std::thread;
 use std::time::{Instant, SystemTime};
 
 use http::HeaderMap;
+use http::header::RETRY_AFTER;
 use proptest::prelude::{Strategy, any, prop, prop_assert, prop_assert_eq, proptest};
 
+use super::super::headers::retry_after;
 use super::*;
 use crate::config::model::Reset;
 
@@ -43,7 +45,10 @@ fn used(rule: &Rule, key: u64, at: Instant) -> u32 {
 fn headers(charges: &[Charge<'_>], decision: &Decision, reset: Reset) -> HeaderMap {
     let clock = SystemTime::UNIX_EPOCH + Duration::from_millis(1_000_000_700);
     let mut headers = HeaderMap::new();
-    headers::write(charges, decision, reset, clock, None, |name, value| assert_eq!(headers.insert(name, value), None));
+    LimitHeaders::of(charges, decision, reset, clock, None).apply(&mut headers);
+    if !decision.admitted {
+        headers.insert(RETRY_AFTER, retry_after(charges, decision));
+    }
     headers
 }
 
@@ -241,12 +246,4 @@ fn no_order_of_rules_locks_threads_up() {
             assert!(decide(&charges, start).admitted);
         }
     });
-}
-
-#[tokio::test]
-async fn an_answer_may_come_later() {
-    let decision = Decision { admitted: true, standings: Default::default() };
-    let later = decision.clone();
-    assert_eq!(Answer::Later(Box::pin(async move { later })).decision().await, decision);
-    assert_eq!(Local.look(&[], Instant::now()).decision().await, decision);
 }
