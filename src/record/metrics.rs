@@ -199,7 +199,9 @@ impl Metrics {
         if let Some((service, time)) = service.zip(facts.upstream_time) {
             service.0.used().times.observe(time);
         }
-        self.request_bytes.inc_by(facts.bytes_in);
+        if facts.bytes_in > 0 {
+            self.request_bytes.inc_by(facts.bytes_in);
+        }
         self.response_bytes.inc_by(facts.bytes_out);
     }
 

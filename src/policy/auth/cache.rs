@@ -109,3 +109,18 @@ fn weight(value: &Value) -> usize {
         _ => 32,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_that_end_alike_are_told_apart() {
+        let (cache, end) = (Cache::default(), "x".repeat(END));
+        let seen = Seen { identity: Arc::default(), until: SystemTime::now(), entry: 7, generation: 0 };
+        cache.keep(format!("a{end}").as_bytes(), seen);
+        let found = |token: String| cache.get(token.as_bytes()).map(|seen| seen.entry);
+        assert_eq!(found(format!("a{end}")), Some(7));
+        assert_eq!((found(format!("b{end}")), found(end.clone()), found("x".into())), (None, None, None));
+    }
+}

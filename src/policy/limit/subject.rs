@@ -175,5 +175,11 @@ mod tests {
         assert_ne!(key("claim:org", Some(&a), ""), key("claim:org", None, ""));
         assert_eq!(key("header:x-plan", None, ""), key("header:x-plan", Some(&a), ""));
         assert_ne!(key("header:x-plan", None, ""), key("header:x-other", None, ""));
+        let at = |name| {
+            let endpoint = Endpoint { name, hash: Endpoint::hash(name) };
+            Subject::Endpoint.key(&Counted { user: None, address: None, endpoint, headers: &headers }, &hasher)
+        };
+        assert_eq!(at("r"), key("per_endpoint", Some(&a), "192.0.2.1"));
+        assert_ne!(at("r"), at("s"));
     }
 }
