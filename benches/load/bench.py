@@ -200,14 +200,14 @@ class Bench:
         shares = {"origin": origin / elapsed, "generator": figures["generator"] / elapsed, "others": others / elapsed}
         return {**figures, **shares, "cpu": proxy / figures["requests"] * 1e6, "rate": figures["requests"] / elapsed}
 
-    def compare(self, contenders, seconds=None, steady=True):
+    def compare(self, contenders, seconds=None, steady=True, rounds=None):
         """Interleaved rounds of all, then interleaved runs of each at a constant rate."""
         contenders = [contender for contender in contenders if contender]
         seconds = seconds or self.options.seconds
         rows = [Row(contender) for contender in contenders]
         for row in rows:
             self.saturate(row.contender, WARM_UP)
-        for number in range(self.options.rounds):
+        for number in range(rounds or self.options.rounds):
             first = number % len(rows)
             for row in rows[first:] + rows[:first]:
                 row.rounds.append(self.round(row.contender, seconds))

@@ -89,7 +89,7 @@ pub async fn status(
         ..Identity::default()
     });
     let headers = HeaderMap::new();
-    let endpoint = Endpoint { name: "", hash: 0 };
+    let endpoint = Endpoint { name: "", hash: Endpoint::hash("") };
     let counted = Counted { user: user.as_ref(), address, endpoint, headers: &headers };
     let known = |limit: &&Arc<Limit>| match limit.subject {
         Subject::User | Subject::Global => true,

@@ -27,7 +27,7 @@ use crate::upstream::service::Service;
 use crate::upstream::shares::Shares;
 use crate::upstream::sticky::{Sticky, Who};
 
-/// A route. With many routes they are in nobody's cache: what every request needs comes first, close together.
+/// A route. With many routes they are in nobody's cache: what decides on every request comes first, close together.
 #[repr(C)]
 pub struct Route {
     /// On what terms it takes requests.
@@ -38,14 +38,14 @@ pub struct Route {
     pub metrics: RouteMetrics,
     /// What stands for its name where requests are counted.
     pub name_hash: u64,
+    /// Its name.
+    pub name: Arc<str>,
     /// What the user must be.
     pub access: Option<Box<RouteAccess>>,
     /// What is done with a request.
     pub action: Action,
     /// The path sent upstream.
     pub path: PathSent,
-    /// Its name.
-    pub name: Arc<str>,
     /// What its path looks like, for the captures.
     pub pattern: PathPattern,
 }

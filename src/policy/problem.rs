@@ -3,7 +3,7 @@
 use http::header::RETRY_AFTER;
 
 use super::refusal::Refusal;
-use crate::record::format::{digits, escaped, quoted};
+use crate::record::json::{digits, escaped, quoted};
 
 /// Its media type.
 pub const MEDIA_TYPE: &str = "application/problem+json";

@@ -202,10 +202,12 @@ impl Watch {
 
     /// When something has to have happened.
     fn due(&self) -> Option<Instant> {
-        if self.touched.take() {
-            self.last.set(Some(Instant::now()));
-        }
-        let silence = self.last.get().zip(self.patience.get()).map(|(last, patience)| last + patience + SLACK);
+        let silence = self.patience.get().and_then(|patience| {
+            if self.touched.take() {
+                self.last.set(Some(Instant::now()));
+            }
+            Some(self.last.get()? + patience + SLACK)
+        });
         silence.into_iter().chain(self.end.get()).chain(self.expiry.get()).min()
     }
 

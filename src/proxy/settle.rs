@@ -12,7 +12,7 @@ use super::deadline::{self, Watch};
 use super::{reply, verdict};
 use crate::policy::problem;
 use crate::policy::refusal::Kind;
-use crate::record::refusals::{self, Case};
+use crate::record::refusals::{Case, Outcome};
 use crate::record::{Event, Facts};
 
 /// Settles a request.
@@ -118,7 +118,7 @@ fn record(ctx: &Ctx, event: &Event) {
     metrics.record(event, route, ctx.forward.as_ref().map(|forward| &forward.service.metrics));
     ctx.shared.log.push(event);
     if ctx.failure.is_some() || ctx.trials.told().is_some() {
-        ctx.shared.refusals.keep(&refused(ctx, event));
+        ctx.shared.refusals.keep(&case(ctx, event));
     }
 }
 
@@ -132,10 +132,10 @@ fn shows_clients(ctx: &Ctx) -> bool {
 }
 
 /// What is kept of a request that was refused, or would have been.
-fn refused<'a>(ctx: &'a Ctx, event: &'a Event) -> Case<'a> {
+fn case<'a>(ctx: &'a Ctx, event: &'a Event) -> Case<'a> {
     let refusal = ctx.failure.as_ref().map(|failure| &failure.refusal);
     Case {
-        facts: refusals::Facts {
+        outcome: Outcome {
             time: event.facts.started,
             client_ip: event.facts.client.filter(|_| shows_clients(ctx)),
             status_code: event.facts.status,

@@ -9,7 +9,8 @@ pub mod metrics;
 pub mod policies;
 pub mod refusals;
 
-pub(crate) mod format;
+mod format;
+pub(crate) mod json;
 mod mask;
 mod process;
 mod tally;

@@ -1,7 +1,7 @@
 //! The last refusals, to be found again by the request's id: what a client quotes from its error is what an operator
 //! asks for.
 //!
-//! Bounded: the newest [`KEPT`], each text cut after [`LONGEST`] bytes (the violated rules are one text), so under
+//! Bounded: the newest [`KEPT`], each text cut after [`LONGEST`] bytes (the violated rules are one text), so about
 //! 48 MiB at the very worst and 3 MiB usually. A new refusal takes over the room of the oldest: in the long run,
 //! keeping one allocates nothing. Requests that a policy on trial would have refused are kept too. Nothing here holds
 //! a credential or a query.
@@ -41,7 +41,7 @@ pub struct Refusals {
 #[derive(Clone, Debug)]
 pub struct Case<'a> {
     /// Numbers and the like.
-    pub facts: Facts,
+    pub outcome: Outcome,
     /// The request's id.
     pub request_id: &'a str,
     /// Its method.
@@ -66,7 +66,7 @@ pub struct Case<'a> {
 
 /// What is known of a refusal beside its texts.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts {
+pub struct Outcome {
     /// When the request came.
     pub time: SystemTime,
     /// The client's address, if it may be shown.
@@ -81,7 +81,7 @@ pub struct Facts {
 
 /// A refusal as it is kept.
 struct Entry {
-    facts: Facts,
+    outcome: Outcome,
     /// All texts, one after the other; behind them the names of the rules.
     text: String,
     /// How long each of them is; none for one that is absent.
@@ -93,7 +93,7 @@ impl Refusals {
     pub fn keep(&self, case: &Case) {
         let mut kept = self.kept.lock();
         if kept.len() < KEPT {
-            kept.push_back(Entry::new(case.facts));
+            kept.push_back(Entry::new(case.outcome));
         } else {
             kept.rotate_left(1);
         }
@@ -109,13 +109,13 @@ impl Refusals {
 }
 
 impl Entry {
-    fn new(facts: Facts) -> Self {
-        Entry { facts, text: String::with_capacity(ROOM), lengths: [None; TEXTS] }
+    fn new(outcome: Outcome) -> Self {
+        Entry { outcome, text: String::with_capacity(ROOM), lengths: [None; TEXTS] }
     }
 
     /// Writes a refusal in the place of the one that was here.
     fn write(&mut self, case: &Case) {
-        self.facts = case.facts;
+        self.outcome = case.outcome;
         self.text.clear();
         for (length, text) in self.lengths.iter_mut().zip(case.texts()) {
             let text = text.map(|text| shortened(text, LONGEST));
@@ -139,7 +139,7 @@ impl Entry {
     }
 
     fn shown(&self) -> Refused {
-        let (facts, mut rest) = (self.facts, self.text.as_str());
+        let (outcome, mut rest) = (self.outcome, self.text.as_str());
         let texts = self.lengths.map(|length| {
             let (text, behind) = rest.split_at_checked(length?.into())?;
             rest = behind;
@@ -148,19 +148,19 @@ impl Entry {
         let [request_id, method, path, route, target_service, user, issuer, detail, cause, would_refuse] = texts;
         Refused {
             request_id: request_id.unwrap_or_default(),
-            time: Timestamp::try_from(facts.time).unwrap_or_default(),
+            time: Timestamp::try_from(outcome.time).unwrap_or_default(),
             method: method.unwrap_or_default(),
             path: path.unwrap_or_default(),
             route,
             target_service,
-            client_ip: facts.client_ip,
+            client_ip: outcome.client_ip,
             user_id: user.zip(issuer).map(|(user, issuer)| format!("{user} ({issuer})")),
-            status_code: facts.status_code,
-            error_code: facts.error_code.map(String::from),
+            status_code: outcome.status_code,
+            error_code: outcome.error_code.map(String::from),
             detail,
             cause,
             violated_policies: rest.split_terminator(END).map(String::from).collect(),
-            retry_after: facts.retry_after,
+            retry_after: outcome.retry_after,
             would_refuse,
         }
     }

@@ -76,7 +76,7 @@ struct Paths {
     tree: Node,
 }
 
-/// The patterns that begin with the same segments: 64 bytes, a line of the processor's cache.
+/// The patterns that begin with the same segments.
 #[derive(Debug)]
 struct Node {
     /// The best rank in this node and below; none has the greatest, which only an empty root keeps.
@@ -87,6 +87,9 @@ struct Node {
     literal: Children,
     one: Option<Box<Node>>,
 }
+
+/// A walk fetches each node from memory.
+const _: () = assert!(size_of::<Node>() == 64);
 
 /// In the order of their ranks.
 type Claims = SmallVec<[Claim; 1]>;

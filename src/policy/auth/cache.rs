@@ -58,7 +58,8 @@ impl Cache {
     }
 }
 
-/// Hashes only the ends of tokens: signatures, which differ where anything differs.
+/// Hashes only the ends of tokens: signatures, which differ where anything differs. (An issuer with a key that makes one
+/// signature good for many tokens could fill one place with them; it would slow the look-up of its own.)
 #[derive(Clone, Default)]
 struct Ends(RandomState);
 

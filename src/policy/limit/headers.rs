@@ -39,7 +39,7 @@ pub const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 pub struct LimitHeaders {
     /// The values of the fields, in one piece of memory.
     text: Vec<u8>,
-    /// Where they end.
+    /// Where they end, in the order of the names in `apply`.
     ends: SmallVec<[usize; 5]>,
     /// What `RateLimit-Policy` says, if that was ready.
     policy: Option<HeaderValue>,

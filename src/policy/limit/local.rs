@@ -47,8 +47,8 @@ impl Ledger for Local {
 struct Locked<'a> {
     /// Each once.
     shards: SmallVec<[MutexGuard<'a, Shard>; 4]>,
-    /// Which of them is a charge's.
-    places: SmallVec<[usize; 4]>,
+    /// Which of them is a charge's; usually each has its own, and nothing needs to be said.
+    places: Option<SmallVec<[usize; 4]>>,
 }
 
 /// What was seen when a charge was looked at.
@@ -63,7 +63,7 @@ impl<'a> Locked<'a> {
         let number = |charge: &Charge| charge.rule.counts.number;
         if charges.is_sorted_by(|one, next| number(one) < number(next)) {
             let shards = charges.iter().map(|charge| mutex(charge).lock()).collect();
-            return Locked { shards, places: (0..charges.len()).collect() };
+            return Locked { shards, places: None };
         }
         let turn = |charge: &usize| (number(&charges[*charge]), ptr::from_ref(mutex(&charges[*charge])).addr());
         let mut order: SmallVec<[usize; 4]> = (0..charges.len()).collect();
@@ -76,15 +76,19 @@ impl<'a> Locked<'a> {
             }
             places[charge] = shards.len() - 1;
         }
-        Locked { shards, places }
+        Locked { shards, places: Some(places) }
+    }
+
+    fn place(&self, charge: usize) -> usize {
+        self.places.as_ref().map_or(charge, |places| places[charge])
     }
 
     fn look(&self, charges: &[Charge<'a>], now: Instant) -> (Decision, SmallVec<[Seen; 4]>) {
         let mut decision = Decision { admitted: true, standings: SmallVec::new() };
         let mut seen = SmallVec::new();
-        for (charge, place) in charges.iter().zip(&self.places) {
+        for (index, charge) in charges.iter().enumerate() {
             let now = charge.rule.counts.moment(now);
-            let (standing, found) = self.shards[*place].look(charge.key, &charge.rule.quota, now);
+            let (standing, found) = self.shards[self.place(index)].look(charge.key, &charge.rule.quota, now);
             decision.admitted &= charge.shadow || standing.admitted;
             decision.standings.push(standing);
             seen.push(Seen { found, now });
@@ -94,11 +98,14 @@ impl<'a> Locked<'a> {
 
     fn commit(&mut self, charges: &[Charge<'a>], decision: &mut Decision, seen: &[Seen]) {
         for (index, (charge, Seen { found, now })) in charges.iter().zip(seen).enumerate() {
-            let earlier = charges[..index].iter().position(|earlier| earlier.is_same(charge));
+            // Those with shards of their own are all different.
+            let shared = self.places.as_ref();
+            let earlier = shared.and_then(|_| charges[..index].iter().position(|earlier| earlier.is_same(charge)));
             if let Some(earlier) = earlier {
                 decision.standings[index] = decision.standings[earlier];
             } else if decision.standings[index].admitted {
-                let shard = &mut self.shards[self.places[index]];
+                let place = self.place(index);
+                let shard = &mut self.shards[place];
                 decision.standings[index] =
                     charge.rule.counts.commit(shard, charge.key, *found, &charge.rule.quota, *now);
             }

@@ -43,7 +43,7 @@ pub struct Counted<'a> {
     pub headers: &'a HeaderMap,
 }
 
-/// A route's name, and a hash that stands for it: with many routes their names are in nobody's cache.
+/// A route's name, and a hash that stands for it, for which the name need not be fetched from memory.
 #[derive(Clone, Copy)]
 pub struct Endpoint<'a> {
     /// The name.

@@ -112,7 +112,7 @@ impl Window {
         let moments = self.moments();
         let is_gone = |moment: &u64| moment + length <= now;
         match moments {
-            // Usually nothing is gone, and of a long list only its ends have to come from memory.
+            // Often nothing is gone, and of a long list only its ends have to come from memory.
             [first, ..] if !is_gone(first) => moments,
             _ => &moments[moments.partition_point(is_gone)..],
         }

@@ -4,7 +4,7 @@ use super::*;
 
 fn bare(request_id: &str) -> Case<'_> {
     Case {
-        facts: Facts {
+        outcome: Outcome {
             time: SystemTime::UNIX_EPOCH,
             client_ip: None,
             status_code: 404,
@@ -26,7 +26,7 @@ fn bare(request_id: &str) -> Case<'_> {
 
 fn full<'a>(request_id: &'a str, rules: &'a [Arc<str>]) -> Case<'a> {
     Case {
-        facts: Facts {
+        outcome: Outcome {
             time: SystemTime::UNIX_EPOCH + Duration::from_secs(1),
             client_ip: "203.0.113.7".parse().ok(),
             status_code: 429,
@@ -97,7 +97,7 @@ fn an_absent_text_is_not_an_empty_one() {
 fn nothing_is_left_of_what_was_overwritten() {
     let rules: [Arc<str>; 1] = ["a".into()];
     let (full, bare) = (full("the one before", &rules), bare("id"));
-    let mut entry = Entry::new(full.facts);
+    let mut entry = Entry::new(full.outcome);
     entry.write(&full);
     entry.write(&bare);
     assert_eq!(entry.shown(), kept(&bare));
@@ -125,7 +125,7 @@ fn room_is_used_again_and_much_of_it_given_back() {
     let long = "x".repeat(LONGEST);
     let widest = Case { route: Some(&long), detail: Some(&long), cause: Some(&long), ..bare(&long) };
     let widest = Case { path: &long, would_refuse: Some(&long), ..widest };
-    let mut entry = Entry::new(widest.facts);
+    let mut entry = Entry::new(widest.outcome);
     let usual = entry.text.as_ptr();
     entry.write(&full("id", &[]));
     assert_eq!(entry.text.as_ptr(), usual);
