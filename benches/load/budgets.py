@@ -17,6 +17,7 @@ BUDGETS = [
     Budget("pass-through / bare Pingora, CPU", "pass-through", "/ bare Pingora", 1.05, 1.00),
     Budget("full / bare Pingora, CPU", "full", "/ bare Pingora", 1.20, 1.10),
     Budget("one user, no access log / bare Pingora, CPU", "one-user", "/ bare Pingora", 1.25, 1.10),
+    Budget("the same, 20,000 requests/s asked of both", "one-user", "at a constant rate / bare Pingora", 1.25, 1.10),
     Budget("full / HAProxy with the same policies, CPU", "full", "/ HAProxy", 0.60, 0.50),
     Budget("full / Envoy with the same policies, CPU", "full", "/ Envoy", 0.40, 0.33),
     Budget("refusal / bare Pingora, CPU, the dearest", "refusals", "/ bare Pingora", 0.60, 0.45),

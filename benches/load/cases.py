@@ -107,13 +107,18 @@ def full(bench):
 
 def one_user(bench):
     outcome = Outcome("One user: 1,000 routes, an RS256 token that was seen before, claims told, four limits, breaker, CORS; no access log")
-    contenders = [bench.bare(), all_of_it(bench, log=False), bench.bare("bare Pingora again")]
+    bare, ours, again = contenders = [bench.bare(), all_of_it(bench, log=False), bench.bare("bare Pingora again")]
     asked = drawn(bench, bench.tokens(1))
     for contender in contenders:
         contender.requests = asked
     # Many short rounds: what disturbs the machine comes and goes in seconds.
-    rows = outcome.table("one-user", bench.compare(contenders, 1, steady=False, rounds=4 * bench.options.rounds))
+    rows = outcome.table("one-user", bench.compare(contenders, 1, steady=False, rounds=2 * bench.options.rounds))
     outcome.figures["/ bare Pingora"] = ratio(rows, "gatekeeper", "bare Pingora")
+    rate = 20_000
+    pairs = [(costs(bench, bare, rate, 2), costs(bench, ours, rate, 2)) for _ in range(bench.options.rounds)]
+    outcome.figures["at a constant rate / bare Pingora"] = statistics.median(mine / theirs for theirs, mine in pairs)
+    told = ", ".join(f"{mine:.1f} / {theirs:.1f}" for theirs, mine in pairs)
+    outcome.facts.append(f"At a constant {rate:,} requests/s, the same for both, us of CPU a request, gatekeeper / bare Pingora: {told}.")
     return outcome
 
 

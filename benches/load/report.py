@@ -61,7 +61,7 @@ def markdown(case, outcome, options):
     parts += [f"![{name}]({case}-{name}.svg)" for name in outcome.plots]
     parts += [NOTES.strip()] if outcome.tables else []
     again = f"`make bench CASE={case}`"
-    settings = f"* {again}: {options.rounds} rounds of {options.seconds} s (some cases: 1 s; one-user: four times as many of 1 s), {options.connections} connections, one thread"
+    settings = f"* {again}: {options.rounds} rounds of {options.seconds} s (some cases: 1 s; one-user: twice as many of 1 s), {options.connections} connections, one thread"
     parts.append("\n".join([settings, *(f"* {line}" for line in machine())]))
     return "\n\n".join(parts) + "\n"
 
