@@ -10,9 +10,7 @@ use pingora_proxy::Session;
 use super::ctx::Ctx;
 use super::deadline::{self, Watch};
 use super::{reply, verdict};
-use crate::policy::problem;
 use crate::policy::refusal::Kind;
-use crate::record::refusals::{Case, Outcome};
 use crate::record::{Event, Facts};
 
 /// Settles a request.
@@ -118,7 +116,8 @@ fn record(ctx: &Ctx, event: &Event) {
     metrics.record(event, route, ctx.forward.as_ref().map(|forward| &forward.service.metrics));
     ctx.shared.log.push(event);
     if ctx.failure.is_some() || ctx.trials.told().is_some() {
-        ctx.shared.refusals.keep(&case(ctx, event));
+        let refusal = ctx.failure.as_ref().map(|failure| &failure.refusal);
+        ctx.shared.refusals.keep(event, refusal, event.facts.client.filter(|_| shows_clients(ctx)));
     }
 }
 
@@ -129,30 +128,6 @@ fn user(ctx: &Ctx) -> Option<(&str, &str)> {
 /// Whether the access log shows whole addresses: what it hides is not shown elsewhere.
 fn shows_clients(ctx: &Ctx) -> bool {
     ctx.route.as_ref().map_or_else(|| ctx.shared.live.plan().edge.shows_clients, |route| route.edge.shows_clients)
-}
-
-/// What is kept of a request that was refused, or would have been.
-fn case<'a>(ctx: &'a Ctx, event: &'a Event) -> Case<'a> {
-    let refusal = ctx.failure.as_ref().map(|failure| &failure.refusal);
-    Case {
-        outcome: Outcome {
-            time: event.facts.started,
-            client_ip: event.facts.client.filter(|_| shows_clients(ctx)),
-            status_code: event.facts.status,
-            error_code: refusal.map(|refusal| refusal.kind.code),
-            retry_after: refusal.and_then(problem::retry_after),
-        },
-        request_id: event.request_id,
-        method: event.method.as_str(),
-        path: event.path,
-        route: event.route,
-        target_service: event.service,
-        user: event.user,
-        detail: refusal.map(|refusal| &*refusal.detail),
-        cause: event.error_message,
-        would_refuse: event.would_refuse,
-        violated_policies: refusal.map_or(&[], |refusal| &refusal.rules),
-    }
 }
 
 fn host(request: &Parts) -> &str {

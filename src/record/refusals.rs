@@ -18,6 +18,9 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
+use super::event::Event;
+use crate::policy::problem;
+use crate::policy::refusal::Refusal;
 pub use refused::Refused;
 
 /// Refusals that are kept.
@@ -37,46 +40,19 @@ pub struct Refusals {
     kept: Mutex<VecDeque<Entry>>,
 }
 
-/// A request that was refused, or would have been; its texts are borrowed from whoever served it.
-#[derive(Clone, Debug)]
-pub struct Case<'a> {
-    /// Numbers and the like.
-    pub outcome: Outcome,
-    /// The request's id.
-    pub request_id: &'a str,
-    /// Its method.
-    pub method: &'a str,
-    /// Its canonical path, or what was sent if it has none.
-    pub path: &'a str,
-    /// The route it took.
-    pub route: Option<&'a str>,
-    /// The service it was for.
-    pub target_service: Option<&'a str>,
-    /// The user, if one is known, and who says so.
-    pub user: Option<(&'a str, &'a str)>,
-    /// What the client was told.
-    pub detail: Option<&'a str>,
-    /// What the client was not told.
-    pub cause: Option<&'a str>,
-    /// What policies on trial would have refused it for.
-    pub would_refuse: Option<&'a str>,
-    /// The rules it was refused by.
-    pub violated_policies: &'a [Arc<str>],
-}
-
 /// What is known of a refusal beside its texts.
 #[derive(Clone, Copy, Debug)]
-pub struct Outcome {
+struct Outcome {
     /// When the request came.
-    pub time: SystemTime,
+    time: SystemTime,
     /// The client's address, if it may be shown.
-    pub client_ip: Option<IpAddr>,
+    client_ip: Option<IpAddr>,
     /// The status of the answer.
-    pub status_code: u16,
+    status_code: u16,
     /// Why it was refused; absent if it was not.
-    pub error_code: Option<&'static str>,
+    error_code: Option<&'static str>,
     /// After how many seconds it may be tried again.
-    pub retry_after: Option<u64>,
+    retry_after: Option<u64>,
 }
 
 /// A refusal as it is kept.
@@ -89,16 +65,18 @@ struct Entry {
 }
 
 impl Refusals {
-    /// Keeps a refusal, and forgets the oldest one if there are too many.
-    pub fn keep(&self, case: &Case) {
+    /// Keeps a request that was refused, or would have been, and forgets the oldest one if there are too many. The client's
+    /// address is kept if it may be shown.
+    pub fn keep(&self, event: &Event, refusal: Option<&Refusal>, client_ip: Option<IpAddr>) {
+        let outcome = Outcome::of(event, refusal, client_ip);
         let mut kept = self.kept.lock();
         if kept.len() < KEPT {
-            kept.push_back(Entry::new(case.outcome));
+            kept.push_back(Entry::new(outcome));
         } else {
             kept.rotate_left(1);
         }
         if let Some(entry) = kept.back_mut() {
-            entry.write(case);
+            entry.write(outcome, event, refusal);
         }
     }
 
@@ -108,21 +86,33 @@ impl Refusals {
     }
 }
 
+impl Outcome {
+    fn of(event: &Event, refusal: Option<&Refusal>, client_ip: Option<IpAddr>) -> Self {
+        Outcome {
+            time: event.facts.started,
+            client_ip,
+            status_code: event.facts.status,
+            error_code: refusal.map(|refusal| refusal.kind.code),
+            retry_after: refusal.and_then(problem::retry_after),
+        }
+    }
+}
+
 impl Entry {
     fn new(outcome: Outcome) -> Self {
         Entry { outcome, text: String::with_capacity(ROOM), lengths: [None; TEXTS] }
     }
 
     /// Writes a refusal in the place of the one that was here.
-    fn write(&mut self, case: &Case) {
-        self.outcome = case.outcome;
+    fn write(&mut self, outcome: Outcome, event: &Event, refusal: Option<&Refusal>) {
+        self.outcome = outcome;
         self.text.clear();
-        for (length, text) in self.lengths.iter_mut().zip(case.texts()) {
+        for (length, text) in self.lengths.iter_mut().zip(texts(event, refusal)) {
             let text = text.map(|text| shortened(text, LONGEST));
             *length = text.map(|text| text.len() as u16);
             self.text.push_str(text.unwrap_or_default());
         }
-        for rule in case.rules() {
+        for rule in kept(refusal.map_or(&[], |refusal| &refusal.rules)) {
             self.text.push_str(rule);
             self.text.push(END);
         }
@@ -166,33 +156,31 @@ impl Entry {
     }
 }
 
-impl<'a> Case<'a> {
-    /// The texts in the order in which they are kept.
-    fn texts(&self) -> [Option<&'a str>; TEXTS] {
-        let (user, issuer) = self.user.unzip();
-        [
-            Some(self.request_id),
-            Some(self.method),
-            Some(self.path),
-            self.route,
-            self.target_service,
-            user,
-            issuer,
-            self.detail,
-            self.cause,
-            self.would_refuse,
-        ]
-    }
+/// The texts in the order in which they are kept.
+fn texts<'a>(event: &'a Event, refusal: Option<&'a Refusal>) -> [Option<&'a str>; TEXTS] {
+    let (user, issuer) = event.user.unzip();
+    [
+        Some(event.request_id),
+        Some(event.method.as_str()),
+        Some(event.path),
+        event.route,
+        event.service,
+        user,
+        issuer,
+        refusal.map(|refusal| &*refusal.detail),
+        event.error_message,
+        event.would_refuse,
+    ]
+}
 
-    /// The names of the rules, as far as they are kept.
-    fn rules(&self) -> impl Iterator<Item = &'a str> {
-        let mut room = LONGEST;
-        self.violated_policies.iter().map_while(move |rule| {
-            let rule = Some(shortened(rule, room)).filter(|rule| !rule.is_empty())?;
-            room = room.saturating_sub(rule.len() + END.len_utf8());
-            Some(rule)
-        })
-    }
+/// The names of rules, as far as they are kept.
+fn kept(rules: &[Arc<str>]) -> impl Iterator<Item = &str> {
+    let mut room = LONGEST;
+    rules.iter().map_while(move |rule| {
+        let rule = Some(shortened(rule, room)).filter(|rule| !rule.is_empty())?;
+        room = room.saturating_sub(rule.len() + END.len_utf8());
+        Some(rule)
+    })
 }
 
 fn shortened(text: &str, longest: usize) -> &str {
