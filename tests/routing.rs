@@ -173,6 +173,46 @@ async fn an_encoded_slash_is_no_slash() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn parameters_hide_no_dot_segment() {
+    let gateway = routing(
+        r"name: public, path_pattern: /public/*
+          name: admin, path_pattern: /admin/*
+          name: strict, path_pattern: /strict/*, encoded_reserved: reject
+          name: stripped, path_pattern: /api/*, strip_prefix: /api
+          name: captured, path_pattern: '/users/{id}', rewrite: '/got/{id}/end'
+          name: rest, path_pattern: /files/*, rewrite: '/store/{*}/end'",
+    )
+    .await;
+    let refused = [
+        ("/public/..;/admin/x", "path_dot_parameter"),
+        ("/public/..;a=b/admin/x", "path_dot_parameter"),
+        ("/public/x/%2e%2E;/y", "path_dot_parameter"),
+        ("/public/.%2e;", "path_dot_parameter"),
+        ("/public/.;x/y", "path_dot_parameter"),
+        ("/public/a/../..;/b", "path_dot_parameter"),
+        ("/api/..;/admin", "path_dot_parameter"),
+        ("/users/..;", "path_dot_parameter"),
+        ("/users/..;id", "path_dot_parameter"),
+        ("/public/;x/y", "path_nameless_parameter"),
+        ("/;x/admin/y", "path_nameless_parameter"),
+        ("/files/;x", "path_rewritten"),
+        ("/strict/a;b", "path_encoded_reserved"),
+        ("/strict/..%3B/x", "path_encoded_reserved"),
+    ];
+    for (path, code) in refused {
+        for mut client in [gateway.h1().await, gateway.h2c().await] {
+            let problem = client.ask(Request::get(path)).await.problem();
+            assert_eq!((&problem["status"], &problem["code"]), (&400.into(), &code.into()), "{path}");
+        }
+    }
+    for kept in ["/public/a;b=c/d", "/public/...;x", "/public/..x;/y", "/public/..%3B/x", "/public/;sid=1"] {
+        assert_eq!(path_of(&gateway, kept).await, kept);
+    }
+    assert_eq!(path_of(&gateway, "/users/7;v=1").await, "/got/7;v=1/end");
+    assert_eq!(gateway.get("/users/;x").await.status, 404, "nothing is captured");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_prefix_is_stripped_by_whole_segments() {
     let gateway = routing("name: all, path_pattern: /api/v1/*, strip_prefix: /api/v1").await;
     assert_eq!(path_of(&gateway, "/api/v1/users?x=y").await, "/users?x=y");

@@ -55,8 +55,8 @@ pub struct Route {
 pub struct Terms {
     /// The Host sent upstream.
     pub host: HostSent,
-    /// %2F and its like in a path are refused.
-    pub rejects_encoded: bool,
+    /// `;`, %2F and its like in a path are refused.
+    pub rejects_reserved: bool,
     /// Whom and what it turns away.
     pub shield: Shield,
     /// Which pages may read its answers.
@@ -182,6 +182,15 @@ impl Route {
             Action::Forward(service) => Some(service),
             Action::Split(split) => split.services.get(split.choose(request, client)),
             Action::Redirect(..) | Action::Respond(_) => None,
+        }
+    }
+
+    /// All services that its requests may go to.
+    pub fn services(&self) -> &[Arc<Service>] {
+        match &self.action {
+            Action::Forward(service) => std::slice::from_ref(service),
+            Action::Split(split) => &split.services,
+            Action::Redirect(..) | Action::Respond(_) => &[],
         }
     }
 

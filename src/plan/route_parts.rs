@@ -49,7 +49,7 @@ pub fn compile<'a>(
     let compress = raw.compress.map_or(config.compression.enabled.0, |setting| setting.0);
     let terms = Terms {
         host: host?,
-        rejects_encoded: raw.encoded_reserved == EncodedReserved::Reject,
+        rejects_reserved: raw.encoded_reserved == EncodedReserved::Reject,
         shield: shield?,
         cors: cors?,
         security,

@@ -15,7 +15,7 @@ use super::{Edge, OwnPath, Plan};
 use crate::policy::auth::credential;
 use crate::policy::cors::preflight_method;
 use crate::policy::refusal::{Kind, Refusal};
-use crate::route::path::{canonicalise, has_encoded_reserved};
+use crate::route::path::{canonicalise, has_reserved};
 use crate::route::{Found, Lookup, canonical_host};
 
 /// What a request asks for, in canonical form.
@@ -79,8 +79,8 @@ impl Plan {
         };
         let route =
             route.ok_or_else(|| Refusal::new(Kind::NO_ROUTE, "no route matches this host, path and headers"))?;
-        if route.terms.rejects_encoded && has_encoded_reserved(&asked.path) {
-            let detail = "this route takes no encoded reserved characters in its path";
+        if route.terms.rejects_reserved && has_reserved(&asked.path) {
+            let detail = "this route takes no `;` and no encoded reserved characters in its path";
             return Err(Refusal::malformed("path_encoded_reserved", detail));
         }
         Ok(Decision::Route(route))

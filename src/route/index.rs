@@ -16,7 +16,7 @@ use compact_str::CompactString;
 use smallvec::SmallVec;
 
 use super::host::HostPattern;
-use super::pattern::{PathPattern, Segment, next_segment};
+use super::pattern::{PathPattern, Segment, is_nameless, next_segment};
 
 /// Keys are usually short and lie in the map itself.
 type Map<V> = HashMap<CompactString, V, ahash::RandomState>;
@@ -199,7 +199,7 @@ impl Node {
                 if let Some(child) = segment.and_then(|text| self.literal.get(text)) {
                     limit = child.walk(after, limit, visit);
                 }
-                if let Some(child) = self.one.as_ref().filter(|_| segment != Some("")) {
+                if let Some(child) = self.one.as_ref().filter(|_| !segment.is_some_and(is_nameless)) {
                     limit = child.walk(after, limit, visit);
                 }
             }

@@ -28,6 +28,8 @@ mod lint;
 pub mod path;
 mod pattern;
 mod rank;
+#[cfg(test)]
+mod servlet;
 mod table;
 mod template;
 #[cfg(test)]

@@ -5,6 +5,9 @@
 //! stay: `/a%2Fb` is one segment. Dot segments go before slashes are merged, so `/a//../b` is `/a/b`: `..` took the
 //! empty segment away. What a server would have to guess at is refused, not mended.
 //!
+//! Servlet containers cut `;parameters` off each segment before they resolve dots and merge slashes: `..;x` is `..` to
+//! them, and `/;x/` is `//`. Such segments are refused. Other parameters stay, and `/admin;x` does not match `/admin`.
+//!
 //! Escaped control characters other than `%00` are kept as they are; only raw ones are refused.
 
 use std::borrow::Cow;
@@ -31,6 +34,10 @@ pub enum PathFault {
     AboveRoot,
     /// A dot segment in a path that a rewrite or a stripped prefix produced.
     DotSegment,
+    /// A dot segment with parameters, such as `..;x`.
+    DotParameter,
+    /// A segment before the last that is nothing but parameters, such as `;x`.
+    NamelessParameter,
 }
 
 impl PathFault {
@@ -46,6 +53,8 @@ impl PathFault {
             PathFault::Character => "path_character",
             PathFault::AboveRoot => "path_above_root",
             PathFault::DotSegment => "path_dot_segment",
+            PathFault::DotParameter => "path_dot_parameter",
+            PathFault::NamelessParameter => "path_nameless_parameter",
         }
     }
 
@@ -73,6 +82,8 @@ impl fmt::Display for PathFault {
             PathFault::Character => "the path holds a character that must be percent-encoded",
             PathFault::AboveRoot => "the path leads above the root",
             PathFault::DotSegment => "the path that results holds a dot segment",
+            PathFault::DotParameter => "the path holds a dot segment with parameters",
+            PathFault::NamelessParameter => "the path holds parameters without a segment",
         })
     }
 }
@@ -85,7 +96,9 @@ pub fn canonicalise(raw: &[u8], merge_slashes: bool) -> Result<Cow<'_, str>, Pat
     if is_canonical(raw, merge_slashes)? {
         return Ok(Cow::Borrowed(path));
     }
-    let path = remove_dot_segments(&normalise_escapes(path))?;
+    let path = normalise_escapes(path);
+    check_parameters(&path)?;
+    let path = remove_dot_segments(&path)?;
     Ok(Cow::Owned(if merge_slashes { merged(path) } else { path }))
 }
 
@@ -99,6 +112,7 @@ pub fn canonicalise_derived(path: &str, merge_slashes: bool) -> Result<Cow<'_, s
     if path.split('/').any(is_dot_segment) {
         return Err(PathFault::DotSegment);
     }
+    check_parameters(&path)?;
     Ok(Cow::Owned(if merge_slashes { merged(path) } else { path }))
 }
 
@@ -111,10 +125,11 @@ pub fn strip_prefix<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {
     }
 }
 
-/// Whether a canonical path holds `%2F %5C %3B %25 %3F` or `%23`, which a route may refuse.
-pub fn has_encoded_reserved(canonical: &str) -> bool {
+/// Whether a canonical path holds `%2F %5C %3B %25 %3F %23`, or a `;` as it is, which a route may refuse.
+pub fn has_reserved(canonical: &str) -> bool {
     let mut escapes = canonical.split('%').skip(1);
-    escapes.any(|escape| matches!(escape.get(..2), Some("2F" | "5C" | "3B" | "25" | "3F" | "23")))
+    canonical.contains(';')
+        || escapes.any(|escape| matches!(escape.get(..2), Some("2F" | "5C" | "3B" | "25" | "3F" | "23")))
 }
 
 /// One look at every byte: is there a fault, is there anything to change?
@@ -127,7 +142,7 @@ fn is_canonical(path: &[u8], merge_slashes: bool) -> Result<bool, PathFault> {
     while let Some(byte) = rest.find(|byte| !is_path_byte(**byte)) {
         let after = rest.as_slice();
         match byte {
-            b'/' => canonical &= !(begins_with_dot_segment(after) || merge_slashes && after.first() == Some(&b'/')),
+            b'/' => canonical &= begins_canonically(after, merge_slashes)?,
             b'%' => canonical &= is_canonical_escape(after)?,
             byte => return Err(PathFault::of_byte(*byte)),
         }
@@ -135,8 +150,21 @@ fn is_canonical(path: &[u8], merge_slashes: bool) -> Result<bool, PathFault> {
     Ok(canonical)
 }
 
-fn begins_with_dot_segment(rest: &[u8]) -> bool {
-    matches!(rest, [b'.'] | [b'.', b'/', ..] | [b'.', b'.'] | [b'.', b'.', b'/', ..])
+/// Whether the segment after a `/` stays: it is no dot segment, and not an empty one where slashes are merged.
+fn begins_canonically(rest: &[u8], merge_slashes: bool) -> Result<bool, PathFault> {
+    match rest {
+        [b'/', ..] => Ok(!merge_slashes),
+        [b'.'] | [b'.', b'/', ..] | [b'.', b'.'] | [b'.', b'.', b'/', ..] => Ok(false),
+        [b'.', b';', ..] | [b'.', b'.', b';', ..] => Err(PathFault::DotParameter),
+        [b';', after @ ..] if after.contains(&b'/') => Err(PathFault::NamelessParameter),
+        _ => Ok(true),
+    }
+}
+
+/// The same of all segments: escapes may have hidden them from the look at every byte.
+fn check_parameters(path: &str) -> Result<(), PathFault> {
+    let mut beginnings = memchr::memchr_iter(b'/', path.as_bytes());
+    beginnings.try_for_each(|slash| begins_canonically(&path.as_bytes()[slash + 1..], false).map(|_| ()))
 }
 
 /// Whether the digits after a `%` stay as they are: upper case, and not those of an unreserved character.
@@ -258,6 +286,9 @@ mod tests {
             ("/a/%2F../b", "/a/%2F../b"),
             ("/!$&'()*+,;=:@", "/!$&'()*+,;=:@"),
             ("/%0a", "/%0A"),
+            ("/a;x/b;y", "/a;x/b;y"),
+            ("/a/;x", "/a/;x"),
+            ("/..%3b/...;x", "/..%3B/...;x"),
         ] {
             assert_eq!(canonical(raw).as_deref(), Ok(expected), "{raw}");
         }
@@ -283,6 +314,12 @@ mod tests {
             ("/..", PathFault::AboveRoot),
             ("/a/../../b", PathFault::AboveRoot),
             ("/%2e%2e/a", PathFault::AboveRoot),
+            ("/a/..;/b", PathFault::DotParameter),
+            ("/a/.;x", PathFault::DotParameter),
+            ("/a/%2e%2E;x=1/b", PathFault::DotParameter),
+            ("/..;/../b", PathFault::DotParameter),
+            ("/a/;x/b", PathFault::NamelessParameter),
+            ("/%61/;/b", PathFault::NamelessParameter),
         ] {
             assert_eq!(canonical(raw), Err(fault), "{raw:?}");
         }
@@ -311,6 +348,9 @@ mod tests {
         for path in ["/a/./b", "/a/..", "/%2e%2e/a"] {
             assert_eq!(canonicalise_derived(path, true), Err(PathFault::DotSegment), "{path}");
         }
+        for path in ["/a/..;x/b", "/a/%2e;x"] {
+            assert_eq!(canonicalise_derived(path, true), Err(PathFault::DotParameter), "{path}");
+        }
     }
 
     #[test]
@@ -329,12 +369,12 @@ mod tests {
     }
 
     #[test]
-    fn encoded_reserved_characters_are_found() {
-        for path in ["/a%2Fb", "/%5C", "/x%3B", "/%25", "/%3F", "/%20%23"] {
-            assert!(has_encoded_reserved(path), "{path}");
+    fn reserved_characters_are_found() {
+        for path in ["/a%2Fb", "/%5C", "/x%3B", "/%25", "/%3F", "/%20%23", "/a;b"] {
+            assert!(has_reserved(path), "{path}");
         }
         for path in ["/", "/a/2F", "/%20", "/%C3%A9"] {
-            assert!(!has_encoded_reserved(path), "{path}");
+            assert!(!has_reserved(path), "{path}");
         }
     }
 

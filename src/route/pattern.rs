@@ -1,7 +1,8 @@
 //! Path patterns: `/exact`, `/users/{id}`, `/api/*/users`, `/prefix/*`.
 //!
-//! `*` and `{name}` stand for exactly one segment, which is not empty. A trailing `/*` is the element-wise prefix:
-//! `/a/*` matches `/a`, `/a/` and `/a/b`, not `/ab`. Without it `/a` and `/a/` are different. Case matters. Literal
+//! `*` and `{name}` stand for exactly one segment, which is not empty and holds more than `;parameters`. A trailing `/*`
+//! is the element-wise prefix: `/a/*` matches `/a`, `/a/` and `/a/b`, not `/ab`. Without it `/a` and `/a/` are different.
+//! Case matters. Literal
 //! segments are brought into the canonical form of paths, so `/a%7Eb` is `/a~b`. A path that itself holds `*` can
 //! only be matched by a wildcard, and patterns hold no empty segments but a last one, even where `//` is not merged
 //! in paths.
@@ -106,7 +107,7 @@ impl PathPattern {
             let (value, after) = next_segment(rest)?;
             match segment {
                 Segment::Literal(literal) if **literal != *value => return None,
-                Segment::One(_) if value.is_empty() => return None,
+                Segment::One(_) if is_nameless(value) => return None,
                 Segment::One(Some(name)) => capture(name, value),
                 Segment::Literal(_) | Segment::One(None) => {}
             }
@@ -193,6 +194,11 @@ impl<'a> Captures<'a> {
 pub(super) fn next_segment(path: &str) -> Option<(&str, &str)> {
     let path = path.strip_prefix('/')?;
     Some(path.split_at(memchr(b'/', path.as_bytes()).unwrap_or(path.len())))
+}
+
+/// Whether nothing is left of a segment once its parameters are cut off, as servlet containers do.
+pub(super) fn is_nameless(segment: &str) -> bool {
+    matches!(segment.as_bytes(), [] | [b';', ..])
 }
 
 /// `[a-z_][a-z0-9_]*`

@@ -28,6 +28,9 @@ impl Template {
             if name != "*" && !is_name(name) {
                 return Err(format!("`{{{name}}}` in `{text}` is not a name: allowed are a-z, 0-9 and _, or `{{*}}`"));
             }
+            if before.bytes().rev().take(2).any(|byte| byte == b'%') {
+                return Err(format!("`{text}`: `{{{name}}}` would become a part of an escape"));
+            }
             pieces.extend([Piece::Text(before.into()), Piece::Hole(name.into())]);
             rest = after;
         }
@@ -111,6 +114,8 @@ mod tests {
             ("/{}", "not a name"),
             ("/{A}", "not a name"),
             ("/{{id}}", "not a name"),
+            ("/%{id}", "a part of an escape"),
+            ("/%2{id}", "a part of an escape"),
         ] {
             let error = Template::parse(text).unwrap_err();
             assert!(error.contains(reason), "{text}: {error}");

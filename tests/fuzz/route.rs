@@ -11,8 +11,10 @@ use super::Verdict;
 use super::runner::outcome;
 use crate::demand;
 
-pub const PATH_WORDS: &[&str] =
-    &["/", "//", "/./", "/../", "/..", "%2e", "%2E%2e", "%2f", "%5C", "%00", "%25", "%7e", "%41", "%c3%A9", ";", "a"];
+pub const PATH_WORDS: &[&str] = &[
+    "/", "//", "/./", "/../", "/..", "%2e", "%2E%2e", "%2f", "%5C", "%00", "%25", "%7e", "%41", "%c3%A9", ";", "..;",
+    "/;", "a",
+];
 pub const PATTERN_WORDS: &[&str] =
     &["/", "/*", "/*/", "{id}", "{", "}", "{*}", "/a", "/{a_1}", "%7E", "%2f", "/\n/", "\n", "a", "b", "{host}"];
 pub const HOST_WORDS: &[&str] = &[
@@ -101,6 +103,11 @@ fn model_path(raw: &[u8], merge: bool) -> Option<String> {
     let mut kept: Vec<&str> = Vec::new();
     let segments: Vec<&str> = text.strip_prefix('/')?.split('/').collect();
     for (number, segment) in segments.iter().enumerate() {
+        match segment.split_once(';') {
+            Some((".." | ".", _)) => return None,
+            Some(("", _)) if number + 1 < segments.len() => return None,
+            _ => {}
+        }
         match *segment {
             "." => {}
             ".." => drop(kept.pop()?),
@@ -134,6 +141,10 @@ pub fn check_pattern(input: &[u8]) -> Verdict {
         "{shown:?} is not read again"
     );
     let Ok(path) = canonicalise(path.as_bytes(), false) else { return Ok(1) };
+    if !shown.contains(';') && pattern.matches(&path) {
+        let served = served_by_a_container(&path);
+        demand!(pattern.matches(&served), "{shown} {path}: a servlet container serves {served}");
+    }
     let captures = pattern.captures(&path);
     let matches = pattern.matches(&path);
     demand!(matches == captures.is_some(), "{shown} {path}: matches {matches}, but captures");
@@ -153,13 +164,28 @@ pub fn check_pattern(input: &[u8]) -> Verdict {
     Ok(outcome((matches, shown.split('/').take(5).map(kind).collect::<Vec<_>>())))
 }
 
+/// What a servlet container serves: parameters are cut off first, then slashes are merged and dots resolved.
+fn served_by_a_container(path: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    let segments: Vec<&str> =
+        path.split('/').skip(1).map(|segment| segment.split(';').next().unwrap_or_default()).collect();
+    for (number, segment) in segments.iter().enumerate() {
+        match *segment {
+            ".." => drop(kept.pop()),
+            "" | "." if number + 1 < segments.len() => {}
+            name => kept.push(name),
+        }
+    }
+    format!("/{}", kept.join("/"))
+}
+
 fn model_matches(pattern: &str, path: &str) -> bool {
     let parts = |text: &str| text.split('/').map(String::from).collect::<Vec<_>>();
     let (wanted, is_prefix) = pattern.strip_suffix("/*").map_or((pattern, false), |prefix| (prefix, true));
     let (wanted, segments) = (parts(wanted), parts(path));
     let is_long_enough = segments.len() == wanted.len() || is_prefix && segments.len() > wanted.len();
     let fits = |(want, segment): (&String, &String)| match want.as_bytes().first() {
-        Some(b'*' | b'{') => !segment.is_empty(),
+        Some(b'*' | b'{') => !segment.is_empty() && !segment.starts_with(';'),
         _ => want == segment,
     };
     is_long_enough && wanted.iter().zip(&segments).all(fits)

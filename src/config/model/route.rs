@@ -63,7 +63,7 @@ pub struct Route {
     /// The Host sent upstream: `preserve`, `target` or a name.
     #[serde(default = "default_host")]
     pub host: String,
-    /// What becomes of %2F %5C %3B %25 %3F %23 in a path.
+    /// What becomes of %2F %5C %3B %25 %3F %23 and `;` in a path.
     #[serde(default)]
     pub encoded_reserved: EncodedReserved,
     /// The longest a request may take in all, with all its attempts. Not applied to a connection that was upgraded.
@@ -192,7 +192,7 @@ pub struct Respond {
     pub body: String,
 }
 
-/// What becomes of %2F %5C %3B %25 %3F %23 in a path.
+/// What becomes of %2F %5C %3B %25 %3F %23 and `;` in a path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum EncodedReserved {
