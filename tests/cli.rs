@@ -182,6 +182,60 @@ fn check_warns_of_what_can_hardly_be_meant() {
 }
 
 #[test]
+fn check_warns_of_parameters_that_a_service_may_cut() {
+    let place = Place::new(
+        "version: 1
+auth: { jwt: [{ secret: a-secret-of-more-than-thirty-two-bytes }] }
+services:
+  app: { targets: [\"http://127.0.0.1:3001\"] }
+  other: { targets: [\"http://127.0.0.1:3002\"] }
+routes:
+  - { name: admin, path_pattern: /admin/*, target_service: app }
+  - { name: public, path_pattern: /public/*, target_service: app, is_public: true }
+  - { name: strict, path_pattern: /strict/*, target_service: app, is_public: true, encoded_reserved: reject }
+  - { name: exact, path_pattern: /about, target_service: app, is_public: true }
+  - { name: other, path_pattern: /other/*, target_service: other, is_public: true }
+",
+    );
+    let call = place.call(&["check"]);
+    assert_eq!(call.code, Some(0), "{}", call.err);
+    let text = "warning: gatekeeper.yaml: routes[1].encoded_reserved: the route is public and keeps `;` beside \"admin\", \
+                which is protected and of the same service";
+    assert!(call.err.starts_with(text) && call.err.lines().count() == 1, "{}", call.err);
+}
+
+#[test]
+fn check_warns_of_addresses_that_are_our_own() {
+    let place = Place::new(
+        "version: 1
+listen:
+  - { address: \"0.0.0.0:8080\" }
+  - { address: \"unix:/run/front.sock\" }
+admin: { address: \"127.0.0.1:8081\" }
+auth:
+  forward: { url: \"http://localhost:8080/check\" }
+  introspection: { url: \"http://127.0.0.1:8081/token\" }
+services:
+  app: { targets: [\"http://127.0.0.1:3001\", \"http://127.0.0.1:8080\", \"unix:/run/front.sock\"] }
+routes:
+  - { name: app, path_pattern: /*, target_service: app }
+  - { name: url, path_pattern: /url, target_url: \"http://[::1]:8080\" }
+  - { name: other, path_pattern: /other, target_url: \"http://127.0.0.1:8082\" }
+",
+    );
+    let call = place.call(&["check"]);
+    assert_eq!(call.code, Some(0), "{}", call.err);
+    let places = ["services.app.targets[1]", "services.app.targets[2]", "auth.forward.url", "auth.introspection.url"];
+    let mut lines: Vec<_> = call.err.lines().collect();
+    for place in places {
+        let text = format!("warning: gatekeeper.yaml: {place}: this is one of the gateway's own listeners");
+        let found = lines.iter().position(|line| line.starts_with(&text));
+        lines.remove(found.unwrap_or_else(|| panic!("no {text} in {}", call.err)));
+    }
+    assert_eq!(lines, Vec::<&str>::new());
+}
+
+#[test]
 fn explain_tells_the_whole_way() {
     let place = Place::new(GOOD);
     let told = place.call(&["explain", "GET", "http://A.Example.org:80/x/..//content/%7euser?q=1"]).good();

@@ -1,9 +1,11 @@
 //! Lint: what compiles but can hardly be meant. Lints are shown by `check` and `reload`; nothing is refused for them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
 
 use super::Plan;
 use super::compile::active;
+use super::route::Route;
 use crate::config::model::{Config, Timeouts};
 use crate::config::{Fault, Faults, Place};
 
@@ -18,6 +20,8 @@ pub fn lint(config: &Config, plan: &Plan, faults: &mut Faults) {
     closed_shields(config, plan, faults);
     unanswered_preflights(config, plan, faults);
     believed_identity(config, plan, faults);
+    kept_parameters(config, plan, faults);
+    own_listeners(config, faults);
 }
 
 fn shadowed_routes(config: &Config, plan: &Plan, faults: &mut Faults) {
@@ -142,6 +146,104 @@ fn believed_identity(config: &Config, plan: &Plan, faults: &mut Faults) {
         if plan.edge.identity.contains(&name.to_ascii_lowercase()) {
             let text = format!("{name} says who the user is: what clients send under this name is not to be believed");
             faults.warn(Fault::saying(place, text).with_hint("use another header, or a claim"));
+        }
+    }
+}
+
+/// Public routes beside protected ones of the same service. Some servers cut `;parameters` off a path before they look where
+/// it leads, and would serve under the one what the other protects.
+fn kept_parameters(config: &Config, plan: &Plan, faults: &mut Faults) {
+    let protected = plan.routes.iter().filter(|route| is_protected(route));
+    let protected: HashMap<&str, &str> =
+        protected.flat_map(|route| route.services().iter().map(|service| (&*service.name, &*route.name))).collect();
+    for ((index, _), route) in active(config).zip(&plan.routes) {
+        let cuts = !route.terms.rejects_reserved && !route.pattern.is_exact() && !is_protected(route);
+        let beside = route.services().iter().find_map(|service| protected.get(&*service.name));
+        if let Some(beside) = beside.filter(|_| cuts) {
+            let text = format!(
+                "the route is public and keeps `;` beside {beside:?}, which is protected and of the same service"
+            );
+            let hint = "reject, unless the service takes `;` for a part of a path's name as the gateway does";
+            let place = Place::new("routes").index(index).key("encoded_reserved");
+            faults.warn(Fault::saying(place, text).with_hint(hint));
+        }
+    }
+}
+
+fn is_protected(route: &Route) -> bool {
+    let shield = &route.terms.shield;
+    route.terms.auth.as_ref().is_some_and(|auth| !auth.shadow) || (shield.addresses.allow.is_some() && !shield.shadow)
+}
+
+/// Addresses of others that are our own: what is sent there comes back to us.
+fn own_listeners(config: &Config, faults: &mut Faults) {
+    let mut asked = Vec::new();
+    for (name, service) in &config.services {
+        let place = Place::new("services").key(name).key("targets");
+        asked.extend(service.targets.iter().enumerate().map(|(index, target)| (place.index(index), target.url())));
+    }
+    for (index, route) in active(config) {
+        asked.extend(route.target_url.as_deref().map(|url| (Place::new("routes").index(index).key("target_url"), url)));
+    }
+    if let Some(auth) = &config.auth {
+        let place = Place::new("auth");
+        asked.extend(auth.forward.iter().map(|asked| (place.key("forward").key("url"), &*asked.url)));
+        asked.extend(auth.introspection.iter().map(|asked| (place.key("introspection").key("url"), &*asked.url)));
+    }
+    let listeners = config.listen.iter().map(|listen| &listen.address).chain([&config.admin.address]);
+    for (place, url) in asked {
+        if listeners.clone().any(|listener| leads_to(url, listener)) {
+            let text = "this is one of the gateway's own listeners: what is sent there comes back";
+            faults.warn(Fault::saying(place, text).with_hint("name the service's own address"));
+        }
+    }
+}
+
+/// Whether a URL leads to a listener, as far as can be told without looking up names or the machine's addresses.
+fn leads_to(url: &str, listener: &str) -> bool {
+    if url.starts_with("unix:") {
+        return url == listener;
+    }
+    let (Ok(url), Ok(listener)) = (reqwest::Url::parse(url), listener.parse::<SocketAddr>()) else { return false };
+    let ours = listener.ip().to_canonical();
+    let same = |ip: IpAddr| {
+        let (ip, everywhere) = (ip.to_canonical(), ours.is_unspecified());
+        ip == ours
+            || (everywhere && ip.is_loopback() && (ours.is_ipv6() || ip.is_ipv4()))
+            || (ip.is_unspecified() && (everywhere || ours.is_loopback()))
+    };
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let same_host = match host.parse::<IpAddr>() {
+        Ok(ip) => same(ip),
+        Err(_) => host == "localhost" && (ours.is_loopback() || ours.is_unspecified()),
+    };
+    same_host && url.port_or_known_default() == Some(listener.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_ours_is_known_in_every_spelling() {
+        for (url, listener, wanted) in [
+            ("http://127.0.0.1:8000", "127.0.0.1:8000", true),
+            ("http://127.0.0.1:8000/check?a=b", "0.0.0.0:8000", true),
+            ("http://localhost:8000", "0.0.0.0:8000", true),
+            ("http://LOCALHOST:8000", "[::1]:8000", true),
+            ("http://[::1]:8000", "[::]:8000", true),
+            ("http://[::ffff:127.0.0.1]:8000", "127.0.0.1:8000", true),
+            ("http://0.0.0.0:8000", "127.0.0.1:8000", true),
+            ("https://127.0.0.1", "0.0.0.0:443", true),
+            ("unix:/run/g.sock", "unix:/run/g.sock", true),
+            ("unix:/run/h.sock", "unix:/run/g.sock", false),
+            ("http://127.0.0.1:8001", "127.0.0.1:8000", false),
+            ("http://127.0.0.2:8000", "127.0.0.1:8000", false),
+            ("http://192.0.2.1:8000", "0.0.0.0:8000", false),
+            ("http://app.example.org:8000", "0.0.0.0:8000", false),
+            ("http://127.0.0.1:8000", "unix:/run/g.sock", false),
+        ] {
+            assert_eq!(leads_to(url, listener), wanted, "{url} {listener}");
         }
     }
 }
