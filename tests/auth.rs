@@ -598,3 +598,103 @@ async fn a_websocket_brings_its_token_as_a_protocol() {
     assert_eq!(open("bearer, wrong").await, (401, None));
     assert_eq!(open("chat").await, (401, None));
 }
+
+/// What a browser sends by itself is used by pages of the same origin alone: scheme, host and port.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cookie_serves_pages_of_its_own_origin_only() {
+    let origin = Origin::start().await;
+    let routes = "  - { name: cookie, path_pattern: /c/*, target_url: \"{origin}\", token_from: cookie:session }\ntrusted_proxies: [127.0.0.1]\n";
+    let gateway = gateway(&origin, &by_secret(""), routes).await;
+    let alice = token(json!({}));
+    let put = |fields: &[(&str, &str)]| {
+        let request = Request::put("/c/x").header("cookie", format!("session={alice}"));
+        fields.iter().fold(request, |request, (name, value)| request.header(*name, *value))
+    };
+    let https = ("x-forwarded-proto", "https");
+    for mut client in [gateway.h1().await, gateway.h2c().await] {
+        for (fields, status) in [
+            (vec![("origin", "http://gateway.test")], 200),
+            (vec![("origin", "https://gateway.test")], 403),
+            (vec![("origin", "http://gateway.test:80")], 200),
+            (vec![("origin", "http://gateway.test:81")], 403),
+            (vec![("origin", "ftp://gateway.test")], 403),
+            (vec![("origin", "https://gateway.test"), https], 200),
+            (vec![("origin", "http://gateway.test"), https], 403),
+            (vec![("origin", "http://gateway.test"), ("origin", "https://evil.test")], 400),
+        ] {
+            let answer = client.ask(put(&fields)).await;
+            assert_eq!(answer.status, status, "{fields:?} over {:?}: {}", answer.version, answer.text());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_serves_pages_of_its_own_origin_only() {
+    let (files, clients, servers) = (Files::new(), Authority::new(), Authority::new());
+    let pair = files.pair("server", &servers.issue("gateway.test"));
+    let ca = files.write("clients.pem", &clients.pem());
+    let origin = Origin::start().await;
+    let gateway = Gateway::start(&format!(
+        "listen:\n  - {{ address: 127.0.0.1:0, tls: {{ certificates: [{pair}], client_auth: {{ ca: {ca} }} }} }}\n\
+         auth: {{ certificates: {{ subjects: [{{ subject: \"*\" }}] }} }}\nroutes:\n\
+         \x20 - {{ name: all, path_pattern: /*, target_url: \"{}\" }}\n",
+        origin.url()
+    ))
+    .await;
+    for protocol in ["http/1.1", "h2"] {
+        let connector = servers.connector(&[protocol], Some(&clients.issue("known")));
+        let mut client = Client::tls(gateway.address, &connector, "gateway.test").await.unwrap();
+        for (method, page, status) in [
+            (Method::POST, None, 200),
+            (Method::POST, Some("https://gateway.test"), 200),
+            (Method::POST, Some("https://evil.test"), 403),
+            (Method::POST, Some("http://gateway.test"), 403),
+            (Method::GET, Some("https://evil.test"), 200),
+        ] {
+            let request = Request::builder().method(method.clone()).uri("/x");
+            let request = page.into_iter().fold(request, |request, page| request.header("origin", page));
+            assert_eq!(client.ask(request).await.status, status, "{method} from {page:?} over {protocol}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_decides_is_told_the_origin_and_not_asked_for_other_pages() {
+    let origin = Origin::start().await;
+    let asked = decider(|_| http("200 OK", "", "")).await;
+    let auth = format!("{{ forward: {{ url: \"{}/check\" }} }}", asked.url());
+    let gateway = gateway(&origin, &auth, "").await;
+    let (own, other) = ("http://gateway.test", "http://evil.test");
+    let (cookie, bearer, basic) = (("cookie", "s=1"), ("authorization", "Bearer x"), ("authorization", "Basic eDp5"));
+    for (page, shown, status) in [
+        (own, vec![cookie], 200),
+        (other, vec![cookie], 403),
+        (other, vec![basic], 403),
+        (other, vec![bearer, cookie], 403),
+        (other, vec![bearer], 200),
+        (other, vec![], 200),
+    ] {
+        let request = Request::post("/x").header("origin", page);
+        let request = shown.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let before = asked.requests().len();
+        assert_eq!(gateway.ask(request).await.status, status, "{shown:?} from {page}");
+        let told: Vec<_> =
+            asked.requests().drain(before..).map(|told| told.header("origin").map(String::from)).collect();
+        assert_eq!(told, if status == 200 { vec![Some(page.to_owned())] } else { vec![] }, "{shown:?} from {page}");
+    }
+}
+
+/// A question that comes back to the gateway is one more request there, which asks again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_asks_itself_comes_to_an_end() {
+    let origin = Origin::start().await;
+    let gateway = Gateway::to(&origin).await;
+    let auth = format!("auth: {{ forward: {{ url: \"http://{}/check\", timeout: 5s }} }}\n", gateway.address);
+    gateway.reload(&format!("{auth}{}", crate::support::gateway::everything_to(origin.url()))).unwrap();
+    let answer = gateway.get("/x").await;
+    assert_eq!((answer.status.as_u16(), answer.header("x-gatekeeper-error")), (503, Some("auth_unavailable")));
+    gateway.log_of("/x").await;
+    let asked = gateway.log_lines().iter().filter(|line| line.contains("/check")).count();
+    assert!((1..=6).contains(&asked), "it asked itself {asked} times");
+    assert_eq!(origin.requests(), 0);
+}

@@ -88,6 +88,11 @@ impl Networks {
     }
 }
 
+/// Whether a field of this name, in lower case, says where a request came from.
+pub fn is_origin(name: &str) -> bool {
+    name.starts_with("x-forwarded-") || name == "forwarded" || name == "x-real-ip"
+}
+
 /// What one client has all of: an IPv4 address, or an IPv6 network of 64 bits.
 pub fn network(client: IpAddr) -> IpAddr {
     match client {

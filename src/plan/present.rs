@@ -12,6 +12,8 @@ pub struct Present {
     pub content_length: bool,
     /// Cookie.
     pub cookie: bool,
+    /// Origin.
+    pub origin: bool,
     /// TE.
     pub te: bool,
     /// traceparent.
@@ -33,6 +35,7 @@ impl Present {
                 "connection" => present.connection = true,
                 "content-length" => present.content_length = true,
                 "cookie" => present.cookie = true,
+                "origin" => present.origin = true,
                 "te" => present.te = true,
                 "traceparent" => present.traceparent = true,
                 "transfer-encoding" => present.transfer_encoding = true,
@@ -53,18 +56,27 @@ mod tests {
 
     #[test]
     fn each_field_is_seen_and_no_other() {
-        let all =
-            ["Connection", "Content-Length", "Cookie", "TE", "traceparent", "Transfer-Encoding", "Upgrade", "Via"];
+        let all = [
+            "Connection",
+            "Content-Length",
+            "Cookie",
+            "Origin",
+            "TE",
+            "traceparent",
+            "Transfer-Encoding",
+            "Upgrade",
+            "Via",
+        ];
         let seen = |names: &[&str]| {
             let name = |name: &&str| HeaderName::from_bytes(name.as_bytes()).unwrap();
             let headers: HeaderMap = names.iter().map(|text| (name(text), HeaderValue::from_static("x"))).collect();
-            let Present { connection, content_length, cookie, te, traceparent, transfer_encoding, upgrade, via } =
-                Present::of(&headers);
-            [connection, content_length, cookie, te, traceparent, transfer_encoding, upgrade, via]
+            let Present { connection, content_length, cookie, origin, te, traceparent, .. } = Present::of(&headers);
+            let Present { transfer_encoding, upgrade, via, .. } = Present::of(&headers);
+            [connection, content_length, cookie, origin, te, traceparent, transfer_encoding, upgrade, via]
         };
         for (place, name) in all.iter().enumerate() {
             assert_eq!(seen(&["host", name, "x-via"]), std::array::from_fn(|other| other == place), "{name}");
         }
-        assert_eq!(seen(&["host", "accept"]), [false; 8]);
+        assert_eq!(seen(&["host", "accept"]), [false; 9]);
     }
 }

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::header::{ALLOW, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, VIA};
+use http::header::{ALLOW, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, ORIGIN, TRANSFER_ENCODING, VIA};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Version};
 
@@ -15,6 +15,7 @@ use super::{Edge, OwnPath, Plan};
 use crate::policy::auth::credential;
 use crate::policy::cors::preflight_method;
 use crate::policy::refusal::{Kind, Refusal};
+use crate::policy::via::PSEUDONYM;
 use crate::route::path::{canonicalise, has_reserved};
 use crate::route::{Found, Lookup, canonical_host};
 
@@ -39,6 +40,9 @@ impl Plan {
         }
         if present.transfer_encoding || present.content_length {
             check_framing(&request.headers)?;
+        }
+        if present.origin && request.headers.get_all(ORIGIN).iter().nth(1).is_some() {
+            return Err(Refusal::malformed("origin_repeated", "more than one Origin"));
         }
         credential::only(&request.headers, &AUTHORIZATION)?;
         let host = host(request)?;
@@ -115,8 +119,6 @@ pub enum Decision<'p> {
     Route(&'p Arc<Route>),
 }
 
-/// Our name in `Via`.
-const PSEUDONYM: &[u8] = b"gatekeeper";
 /// How often our name may stand in `Via` before the request is taken to go round in circles.
 const MAX_PASSES: usize = 5;
 

@@ -9,3 +9,4 @@ pub mod problem;
 pub mod refusal;
 pub mod security_headers;
 pub mod shield;
+pub mod via;

@@ -1,19 +1,22 @@
 //! Forward authentication: a service of the user's own decides on each request, by its head.
 //!
-//! It is sent a GET with the chosen headers of the request and X-Forwarded-Method, -Proto, -Host, -Uri and -For. 2xx lets the
-//! request pass, and the chosen headers of that answer go upstream; another answer below 500 goes to the client as it is (a
+//! It is sent a GET with the chosen headers of the request, its Origin, X-Forwarded-Method, -Proto, -Host, -Uri and -For, and
+//! `Via` with our name, so that a question that comes to us ourselves does not go round for ever. 2xx lets the request pass, and the chosen headers of that answer go upstream; another answer below 500 goes to the client as it is (a
 //! login page's redirect, for example); none, or 500 and more, is a 503.
 
 use std::time::Duration;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, ORIGIN, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use reqwest::Url;
 
 use super::Visitor;
+use super::credential::is_bearer;
 use super::fetch::{Answer, Client};
 use super::identity::{Claims, Identity};
 use super::remote::{Remote, Unavailable};
+use crate::plan::address::is_origin;
+use crate::policy::via;
 
 /// A service that decides.
 pub struct Forward {
@@ -59,7 +62,8 @@ impl Forward {
     /// Asks about a request.
     pub async fn ask(&self, visitor: &Visitor<'_>) -> Result<Decision, Unavailable> {
         let mut headers = HeaderMap::new();
-        for name in &self.settings.sent {
+        let believed = |name: &&HeaderName| visitor.trusted || !is_origin(name.as_str());
+        for name in self.settings.sent.iter().filter(believed) {
             for value in visitor.request.headers.get_all(name) {
                 headers.append(name, value.clone());
             }
@@ -67,6 +71,15 @@ impl Forward {
         tell(visitor, &mut headers);
         let reply = self.remote.ask(self.remote.question(Method::GET).headers(headers)).await?;
         Ok(if reply.status.is_success() { self.pass(&reply) } else { Decision::Answer(for_client(reply)) })
+    }
+
+    /// Whether it judges by what browsers send by themselves: cookies, and passwords of `Basic` and its kin.
+    pub fn sees_ambient(&self, headers: &HeaderMap) -> bool {
+        let password = || headers.get_all(AUTHORIZATION).iter().any(|field| !is_bearer(field.as_bytes()));
+        self.settings
+            .sent
+            .iter()
+            .any(|name| (*name == COOKIE && headers.contains_key(COOKIE)) || (*name == AUTHORIZATION && password()))
     }
 
     fn pass(&self, reply: &Answer) -> Decision {
@@ -99,6 +112,8 @@ fn tell(visitor: &Visitor, headers: &mut HeaderMap) {
         ("x-forwarded-proto", said("x-forwarded-proto").or_else(|| Some(scheme()))),
         ("x-forwarded-host", host.or_else(authority)),
         ("x-forwarded-uri", HeaderValue::from_str(&uri).ok()),
+        ("origin", request.headers.get(ORIGIN).cloned()),
+        ("via", Some(via::with_ours(&request.headers, request.version))),
         ("x-forwarded-for", visitor.address.and_then(|address| HeaderValue::from_str(&address.to_string()).ok())),
     ];
     for (name, value) in told {

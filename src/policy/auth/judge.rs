@@ -2,20 +2,18 @@
 
 use std::sync::Arc;
 
-use http::header::{HOST, ORIGIN, UPGRADE};
-use http::request::Parts;
-use http::{HeaderValue, Method as HttpMethod, StatusCode};
+use http::{HeaderValue, StatusCode};
 
 use super::challenge::{denied, unavailable, unknown_keys};
-use super::credential::{self, Token};
+use super::credential;
 use super::forward::Decision;
 use super::introspection::Opinion;
 use super::issuer::Verdict;
 use super::rejection::Rejection;
 use super::remote::Unavailable;
 use super::token::LONGEST;
-use super::{Blame, Denial, Judgement, Method, Question, RouteAuth, User, Visitor, Why};
-use crate::policy::refusal::{Kind, Refusal};
+use super::{Blame, Denial, Judgement, Method, Question, RouteAuth, User, Visitor, Why, page};
+use crate::policy::refusal::Refusal;
 
 const INACTIVE: &str = "the token is not valid, or no longer";
 
@@ -27,11 +25,7 @@ impl RouteAuth {
                 Method::Jwt | Method::Introspection => self.by_token(visitor),
                 Method::ApiKey => self.by_key(visitor),
                 Method::Certificate => self.by_certificate(visitor),
-                Method::Forward => self
-                    .auth
-                    .failures
-                    .admit(visitor.address, visitor.now.0)
-                    .map(|()| Some(Judgement::Pending(Question::Request))),
+                Method::Forward => self.by_asking(visitor),
             };
             match judged {
                 Ok(None) => {}
@@ -55,7 +49,9 @@ impl RouteAuth {
         let Some(token) = credential::token(&visitor.request.headers, self.token_from.as_ref())? else {
             return Ok(None);
         };
-        check_origin(&token, visitor)?;
+        if token.ambient {
+            page::check(visitor)?;
+        }
         let issuers = self.auth.issuers.as_ref().filter(|_| self.takes(Method::Jwt));
         if let Some(identity) = issuers.and_then(|issuers| issuers.recognise(token.text, visitor.now.1)) {
             return Ok(Some(Judgement::Known(User::known(identity, Method::Jwt))));
@@ -111,6 +107,7 @@ impl RouteAuth {
 
     fn by_certificate<'a>(&self, visitor: &Visitor<'a>) -> Result<Option<Judgement<'a>>, Refusal> {
         let (Some(listed), Some(certificate)) = (&self.auth.certificates, visitor.certificate) else { return Ok(None) };
+        page::check(visitor)?;
         let text = |value: &'a HeaderValue| std::str::from_utf8(value.as_bytes()).unwrap_or_default();
         let found = listed.find(text(&certificate.subject), text(&certificate.fingerprint));
         Ok(Some(match found {
@@ -120,6 +117,14 @@ impl RouteAuth {
                 Judgement::Refused(denied(Some(Method::Certificate), refusal, Blame::None))
             }
         }))
+    }
+
+    fn by_asking<'a>(&self, visitor: &Visitor<'a>) -> Result<Option<Judgement<'a>>, Refusal> {
+        if self.auth.forward.as_ref().is_some_and(|forward| forward.sees_ambient(&visitor.request.headers)) {
+            page::check(visitor)?;
+        }
+        self.auth.failures.admit(visitor.address, visitor.now.0)?;
+        Ok(Some(Judgement::Pending(Question::Request)))
     }
 
     async fn with_new_keys(&self, token: &str, visitor: &Visitor<'_>) -> Result<User, Denial> {
@@ -156,23 +161,4 @@ impl RouteAuth {
             Err(Unavailable(why)) => Err(unavailable(by, format!("forward authentication: {why}"))),
         }
     }
-}
-
-/// What browsers send by themselves, a page of another origin must not use: neither for a websocket, which no preflight
-/// asks for, nor to change something (SEMANTICS 4.8).
-fn check_origin(token: &Token, visitor: &Visitor) -> Result<(), Refusal> {
-    let Parts { headers, method, uri, .. } = visitor.request;
-    let harmless = [HttpMethod::GET, HttpMethod::HEAD, HttpMethod::OPTIONS].contains(method);
-    if !token.ambient || (harmless && !headers.contains_key(UPGRADE)) {
-        return Ok(());
-    }
-    let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
-    let host = headers.get(HOST).map(HeaderValue::as_bytes).or(uri.authority().map(|host| host.as_str().as_bytes()));
-    let own = origin.as_bytes().splitn(3, |byte| *byte == b'/').nth(2);
-    if host.is_some_and(|host| own.is_some_and(|own| own.eq_ignore_ascii_case(host)))
-        || visitor.cors.is_some_and(|cors| cors.trusts(origin))
-    {
-        return Ok(());
-    }
-    Err(Refusal::new(Kind::ORIGIN_DENIED, "a page of this origin may not use the token of a cookie here"))
 }

@@ -50,6 +50,7 @@ mod judge;
 pub mod keeper;
 mod key;
 mod key_set;
+mod page;
 pub mod provider;
 pub mod rejection;
 pub mod remote;

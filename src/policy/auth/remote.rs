@@ -4,12 +4,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::Method;
+use http::header::VIA;
+use http::{Method, Version};
 use reqwest::{RequestBuilder, Url};
 use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 
 use super::fetch::{Answer, Client, Failure};
+use crate::policy::via;
 use crate::upstream::breaker::{Breaker, Failures, Policy, Transition, Verdict};
 
 /// Questions under way at a time; more wait for their turn.
@@ -51,7 +53,7 @@ impl Remote {
 
     /// A question that is yet to be asked.
     pub fn question(&self, method: Method) -> RequestBuilder {
-        self.client.request(method, self.url.clone())
+        self.client.request(method, self.url.clone()).header(VIA, via::ours(Version::HTTP_11))
     }
 
     /// Asks. An answer of 500 or more is none.
