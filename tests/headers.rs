@@ -96,6 +96,47 @@ async fn what_a_client_names_in_connection_cannot_take_away_what_matters() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_names_in_connection_cannot_take_away_what_was_judged() {
+    let origin = Origin::start().await;
+    let decider = RawOrigin::answering("HTTP/1.1 204 No Content\r\n\r\n").await;
+    let gateway = Gateway::start(&format!(
+        "auth:
+  api_keys: {{ header: X-Machine-Key, keys: [] }}
+  forward: {{ url: \"{}/check\", request_headers: [X-Tenant] }}
+rate_limits:
+  - {{ rule_name: plans, limit_type: 'header:X-Plan', max_requests: 1000, window_seconds: 60 }}
+services:
+  app: {{ targets: [\"{url}\"], load_balancing: 'hash:header:X-Affinity' }}
+routes:
+  - {{ name: beta, path_pattern: /beta, headers: {{ X-Beta: {{ present: true }} }}, target_service: app, auth: [forward], rate_limits: [plans] }}
+  - name: split
+    path_pattern: /split
+    split: {{ services: [{{ service: app, weight: 1 }}], sticky_by: 'header:X-Session' }}
+    is_public: true
+",
+        decider.url(),
+        url = origin.url()
+    ))
+    .await;
+    let judged =
+        ["x-tenant", "x-plan", "x-beta", "x-affinity", "x-session", "x-machine-key", "idempotency-key", "origin"];
+    for path in ["/beta", "/split"] {
+        for named in judged.into_iter().filter(|name| path == "/split" || *name != "x-machine-key") {
+            let request = judged.iter().fold(Request::get(path), |request, name| match *name {
+                "x-machine-key" if path == "/beta" => request,
+                "origin" => request.header(*name, "http://gateway.test"),
+                _ => request.header(*name, "1"),
+            });
+            let named_list = format!("keep-alive, {}, X-Unknown", named.to_ascii_uppercase());
+            let request = request.header("connection", named_list).header("x-unknown", "1");
+            let seen = gateway.ask(request).await.seen();
+            assert!(seen.header(named).is_some(), "{named} on {path}: {:?}", seen.headers);
+            assert_eq!(seen.header("x-unknown"), None, "what nothing judges by goes");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nobody_says_who_he_is_in_identity_headers() {
     let origin = Origin::start().await;
     // Not even a trusted peer.
@@ -329,5 +370,65 @@ async fn the_upstreams_host_is_kept_or_the_targets_or_fixed() {
                 assert!(seen.host.eq_ignore_ascii_case(expected), "{protocol} {host}: {}", seen.host);
             }
         }
+    }
+}
+
+/// What an upstream says of its own message, and what a client may hear of it (RFC 9110 and 9112).
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_upstream_says_of_its_message_is_said_anew() {
+    let chunks = "2\r\nok\r\n0\r\n\r\n";
+    let (length, coding) = ("content-length", "transfer-encoding");
+    let cases = [
+        ("HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok".to_owned(), length, 1),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok".into(), length, 1),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nok".into(), length, 1),
+        (
+            format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"),
+            coding,
+            1,
+        ),
+        (format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, chunked\r\n\r\n{chunks}"), coding, 1),
+        ("HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n".into(), length, 0),
+        ("HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n".into(), coding, 0),
+        ("HTTP/1.1 200 OK\r\nTE: gzip\r\nContent-Length: 2\r\n\r\nok".into(), "te", 0),
+        (format!("HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"), "trailer", 0),
+    ];
+    for (said, name, times) in cases {
+        let gateway = Gateway::to_url(&RawOrigin::answering_once(said.clone()).await.url()).await;
+        let mut raw = gateway.raw().await;
+        raw.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+        let heard = String::from_utf8(raw.rest().await).unwrap();
+        assert!(heard.starts_with("HTTP/1.1 20"), "{said}{heard}");
+        let (head, _) = heard.split_once("\r\n\r\n").unwrap();
+        let lines = head.lines().filter(|line| line.to_ascii_lowercase().starts_with(&format!("{name}:")));
+        let lines: Vec<&str> = lines.collect();
+        assert!(lines.len() == times && !lines.iter().any(|line| line.contains(',')), "{said}{heard}");
+        let answer = gateway.h2c().await.ask(Request::get("/")).await;
+        let times = if name == coding { 0 } else { times };
+        assert_eq!(answer.headers.get_all(name).iter().count(), times, "{said}{:?}", answer.headers);
+        assert_eq!(answer.text(), if said.contains(" 204 ") { "" } else { "ok" });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_early_hint_has_no_length() {
+    let said = "HTTP/1.1 103 Early Hints\r\nContent-Length: 2\r\nTE: x\r\nLink: </a>\r\n\r\n\
+                HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let gateway = Gateway::to_url(&RawOrigin::answering(said).await.url()).await;
+    let mut raw = gateway.raw().await;
+    raw.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let hint = raw.response_head().await;
+    assert_eq!((hint.status(), hint.header("link")), (103, Some("</a>")));
+    assert_eq!((hint.header("content-length"), hint.header("te")), (None, None));
+    assert_eq!(raw.response().await.text(), "ok");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coding_that_nobody_can_take_off_is_no_answer() {
+    let said = "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
+    let gateway = Gateway::to_url(&RawOrigin::answering(said).await.url()).await;
+    for mut client in [gateway.h1().await, gateway.h2c().await] {
+        let answer = client.ask(Request::get("/")).await;
+        assert_eq!(answer.problem()["status"], 502, "{:?}", answer.version);
     }
 }

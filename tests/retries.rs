@@ -429,3 +429,25 @@ async fn a_budget_bounds_the_retries_but_not_those_of_failed_connects() {
     assert_eq!((fleet.taken().len(), exhausted("partly").await), (10, 0.0));
     assert!(gateway.metric("gatekeeper_retries_total{service=\"partly\",reason=\"connect\"}").await >= 4.0);
 }
+
+/// A key that is not sent on, or says nothing, is none: the service would execute the request twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_counts_only_if_the_service_sees_it() {
+    let (fleet, gateway) = before(2, &[("keyed", "retry: { non_idempotent: keyed }")]).await;
+    for (fields, again) in [
+        (vec![("idempotency-key", "1"), ("connection", "Idempotency-Key")], true),
+        (vec![("idempotency-key", "\"k\"")], true),
+        (vec![("idempotency-key", "")], false),
+        (vec![("idempotency-key", "\"\"")], false),
+        (vec![("idempotency-key", "1"), ("idempotency-key", "2")], false),
+    ] {
+        fleet.play(&[Act::Status(503), Act::Status(200)]);
+        let request = Request::post("/keyed/");
+        let request = fields.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let answer = gateway.ask(request.body(full("")).unwrap()).await;
+        assert_eq!(answer.status, if again { 200 } else { 503 }, "{fields:?}");
+        let taken = fleet.taken();
+        assert_eq!(taken.len(), if again { 2 } else { 1 }, "{fields:?}");
+        assert!(taken.iter().all(|taken| taken.headers.contains_key("idempotency-key")), "{fields:?}");
+    }
+}

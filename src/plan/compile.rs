@@ -8,7 +8,7 @@ use super::address::{self, Networks};
 use super::alike::Alike;
 use super::names::{self, HeaderNames};
 use super::route::Route;
-use super::{Edge, OwnPath, Plan, auth, cors, limits, lint, route_parts, route_tests, shield};
+use super::{Edge, OwnPath, Plan, auth, cors, limits, lint, protected, route_parts, route_tests, shield};
 use crate::config::model::{self, Config};
 use crate::config::{Fault, Faults, Place};
 use crate::listen::entrance::Entrance;
@@ -87,6 +87,7 @@ fn compile_edge(config: &Config, context: &BuildContext, faults: &mut Faults) ->
         shielded: metrics.policy("shields", ""),
         trusted: trusted.ok()?,
         identity: identity.ok()?.and(told(config)),
+        protected: protected::names(config),
         limits: Limits::compile(&config.limits, faults),
         http2: Http2::compile(&config.http2, faults),
         auth: flatten(auth)?,

@@ -3,7 +3,7 @@
 //! A request is routed by one plan and keeps the `Arc` of its route and service to its end, not of the plan: a websocket
 //! that lives for a week must not hold a week of old plans.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -36,6 +36,7 @@ pub mod lint;
 pub mod live;
 pub mod names;
 pub mod present;
+mod protected;
 pub mod route;
 mod route_parts;
 pub mod route_tests;
@@ -74,6 +75,8 @@ pub struct Edge {
     pub trusted: address::Networks,
     /// Which request headers are deleted because they tell an upstream who the user is.
     pub identity: names::HeaderNames,
+    /// Which request headers a client's `Connection` must not take away.
+    pub protected: HashSet<http::HeaderName>,
     /// What connections may take.
     pub limits: Limits,
     /// What they may do with HTTP/2.

@@ -4,6 +4,8 @@
 //! own sanitiser is switched off (`upstream::target`): it walks the fields a dozen times, and lets a client's `Connection`
 //! remove what the client was authenticated by. Our own fields are set last.
 
+use std::collections::HashSet;
+
 use http::header::{AUTHORIZATION, CONNECTION, COOKIE, HOST, TE, UPGRADE, VIA};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
@@ -17,11 +19,12 @@ use super::request_id::REQUEST_ID;
 use super::trace;
 use crate::listen::connection::{Connection, address_value};
 use crate::plan::Edge;
-use crate::plan::address::Client;
+use crate::plan::address::{Client, is_origin};
 use crate::plan::present::Present;
 use crate::plan::route::HostSent;
 use crate::policy::auth::credential::{TokenFrom, is_bearer, remove_cookie, remove_subprotocol};
 use crate::policy::auth::{Method, RouteAuth};
+use crate::policy::via;
 
 /// The client behind a connection.
 pub fn client(edge: &Edge, connection: Option<&Connection>, session: &Session) -> Client {
@@ -42,7 +45,10 @@ pub fn to_upstream(session: &Session, upstream: &mut RequestHeader, ctx: &Ctx) -
     parts.headers.reserve(OWN_FIELDS);
     let present = ctx.present;
     let websocket = parts.version == Version::HTTP_11 && is_websocket(request, present);
-    let nominated = if present.connection { nominated(&request.headers) } else { SmallVec::new() };
+    let nominated = match &ctx.route {
+        Some(route) if present.connection => nominated(&request.headers, &route.edge.protected),
+        _ => SmallVec::new(),
+    };
     remove_unwanted(ctx, &nominated, &mut parts.headers);
     if websocket {
         parts.headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -60,7 +66,7 @@ pub fn to_upstream(session: &Session, upstream: &mut RequestHeader, ctx: &Ctx) -
     if parts.version == Version::HTTP_2 && present.te && wants_trailers(&request.headers) {
         parts.headers.insert(TE, HeaderValue::from_static("trailers"));
     }
-    append(&mut parts.headers, &VIA, via(request.version));
+    append(&mut parts.headers, &VIA, via::ours(request.version));
     introduce(&mut parts.headers, ctx);
     parts.headers.insert(REQUEST_ID, ctx.id.clone());
     parts.headers.insert(ATTEMPT, number(ctx.forward.as_ref().map_or(1, |forward| forward.attempts)));
@@ -85,10 +91,6 @@ const ATTEMPT: HeaderName = HeaderName::from_static("x-gatekeeper-attempt");
 
 const HTTP: HeaderValue = HeaderValue::from_static("http");
 const HTTPS: HeaderValue = HeaderValue::from_static("https");
-const VIA_10: HeaderValue = HeaderValue::from_static("1.0 gatekeeper");
-const VIA_11: HeaderValue = HeaderValue::from_static("1.1 gatekeeper");
-const VIA_20: HeaderValue = HeaderValue::from_static("2.0 gatekeeper");
-
 /// Tells the upstream who the user is (SEMANTICS 2.8), and keeps what only the gateway has to see.
 fn introduce(upstream: &mut HeaderMap, ctx: &Ctx) {
     let Some(auth) = ctx.route.as_ref().and_then(|route| route.terms.auth.as_ref()) else { return };
@@ -160,23 +162,19 @@ fn remove_unwanted(ctx: &Ctx, nominated: &[HeaderName], upstream: &mut HeaderMap
     }
 }
 
-/// Where a request is said to come from.
-fn is_origin(name: &str) -> bool {
-    name.starts_with("x-forwarded-") || name == "forwarded" || name == "x-real-ip"
-}
-
 /// What `Connection` names and a client may have removed. What routes, authenticates or frames a request, or says where it
 /// came from, it may not: a request must not lose on the way what it was judged by.
-fn nominated(headers: &HeaderMap) -> SmallVec<[HeaderName; 2]> {
-    let protected = |name: &HeaderName| {
-        let text = name.as_str();
-        let judged =
-            ["authorization", "content-encoding", "content-length", "content-type", "cookie", "host", "origin", "via"];
-        judged.contains(&text) || is_origin(text)
-    };
+fn nominated(headers: &HeaderMap, protected: &HashSet<HeaderName>) -> SmallVec<[HeaderName; 2]> {
     let names = headers.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    let names = names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
-    names.filter(|name| !protected(name)).collect()
+    let named = names.map(<[u8]>::trim_ascii).filter(|name| !is_usual(name));
+    let names = named.filter_map(|name| HeaderName::from_bytes(name).ok());
+    names.filter(|name| !protected.contains(name) && !is_origin(name.as_str())).collect()
+}
+
+/// What nearly every `Connection` says: it names no field, or one that does not pass anyway.
+fn is_usual(name: &[u8]) -> bool {
+    const USUAL: [&[u8]; 3] = [b"keep-alive", b"close", b"upgrade"];
+    USUAL.iter().any(|usual| usual.eq_ignore_ascii_case(name))
 }
 
 /// A websocket handshake, the only upgrade that is passed on.
@@ -272,14 +270,6 @@ fn wants_trailers(headers: &HeaderMap) -> bool {
     codings.any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
-fn via(version: Version) -> HeaderValue {
-    match version {
-        Version::HTTP_2 => VIA_20,
-        Version::HTTP_10 => VIA_10,
-        _ => VIA_11,
-    }
-}
-
 /// Appends to a list, and makes one line of it, so that its order can't be mistaken.
 fn append(upstream: &mut HeaderMap, name: &HeaderName, value: HeaderValue) {
     if upstream.append(name, value) {
@@ -312,9 +302,10 @@ pub(super) mod tests {
             ("connection", "X-Drop, close, Authorization, Cookie"),
             ("connection", "host,Content-Length,, x-forwarded-for"),
         ]);
-        let nominated = nominated(&headers);
+        let protected = ["authorization", "cookie", "host", "content-length"].map(HeaderName::from_static);
+        let nominated = nominated(&headers, &protected.into());
         let names: Vec<&str> = nominated.iter().map(HeaderName::as_str).collect();
-        assert_eq!(names, ["x-drop", "close"]);
+        assert_eq!(names, ["x-drop"]);
     }
 
     #[test]
@@ -343,9 +334,9 @@ pub(super) mod tests {
     #[test]
     fn a_list_grows_at_its_end() {
         let mut upstream = HeaderMap::new();
-        append(&mut upstream, &VIA, via(Version::HTTP_2));
+        append(&mut upstream, &VIA, via::ours(Version::HTTP_2));
         upstream.append(VIA, "1.1 b".parse().unwrap());
-        append(&mut upstream, &VIA, via(Version::HTTP_11));
+        append(&mut upstream, &VIA, via::ours(Version::HTTP_11));
         assert_eq!(upstream[VIA], "2.0 gatekeeper, 1.1 b, 1.1 gatekeeper");
         assert_eq!(upstream.get_all(VIA).iter().count(), 1);
     }

@@ -55,11 +55,19 @@ pub fn prepare(session: &Session, ctx: &mut Ctx, failure: Failure, response: Opt
 
 fn is_worth_it(session: &Session, route: &Route, forward: &Forward, failure: Failure) -> bool {
     let request = session.req_header();
-    let keyed = || request.headers.contains_key("idempotency-key");
+    let keyed = || has_key(&request.headers);
     route.terms.retry.conditions.allow(failure, &request.method, keyed)
         && forward.attempts <= route.terms.retry.count
         && session.response_written().is_none()
         && !session.as_ref().retry_buffer_truncated()
+}
+
+/// Whether a request has the one key by which its service recognises it when it comes again. An empty one is none, and so is
+/// an empty text in quotes, as the field is defined.
+fn has_key(headers: &HeaderMap) -> bool {
+    let mut keys = headers.get_all("idempotency-key").iter();
+    let key = keys.next().map(|key| key.as_bytes().trim_ascii());
+    key.is_some_and(|key| !matches!(key, b"" | b"\"\"")) && keys.next().is_none()
 }
 
 fn may_go_again(route: &Route, forward: &Forward, now: Instant) -> bool {
