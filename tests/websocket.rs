@@ -6,7 +6,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::support::gateway::everything_to;
 use crate::support::websocket::Socket;
-use crate::support::{Gateway, Origin, Request};
+use crate::support::{Gateway, Origin, RawOrigin, Request};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_of_any_size_are_echoed() {
@@ -83,4 +83,20 @@ async fn a_websocket_outlives_its_routes_timeout_and_a_reload_that_removes_its_r
     tokio::time::sleep(Duration::from_millis(500)).await;
     socket.send(Message::text("still here")).await;
     assert_eq!(socket.next().await, Some(Message::text("still here")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handshake_brings_nothing_of_the_connection_to_the_upstream() {
+    let said = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade, X-Internal\r\nUpgrade: websocket\r\n\
+                X-Internal: 1\r\nKeep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nContent-Length: 0\r\n\
+                TE: gzip\r\nTrailer: x\r\nX-Gatekeeper-Error: forged\r\nX-Gatekeeper-Attempt: 9\r\n\
+                Sec-WebSocket-Accept: abc\r\nSet-Cookie: a=1\r\n\r\n";
+    let gateway = Gateway::to_url(&RawOrigin::answering(said).await.url()).await;
+    let mut raw = gateway.raw().await;
+    raw.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n").await;
+    let heard = raw.response_head().await;
+    let mut names: Vec<_> = heard.headers.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["connection", "sec-websocket-accept", "set-cookie", "upgrade", "x-request-id"]);
+    assert_eq!((heard.header("connection"), heard.header("upgrade")), (Some("Upgrade"), Some("websocket")));
 }

@@ -18,7 +18,7 @@ use super::admit::busy;
 use super::ctx::{Ctx, Forward, Next};
 use super::deadline::{self, Watch};
 use super::patience::wait;
-use super::{fault, headers, retry, verdict};
+use super::{fault, headers, response, retry, verdict};
 use crate::plan::MOST_RETRIES;
 use crate::plan::route::Timeouts;
 use crate::policy::refusal::{Kind, Refusal};
@@ -200,6 +200,9 @@ pub fn note_response(session: &Session, response: &ResponseHeader, ctx: &mut Ctx
     }
     if response.status.is_informational() && !upgraded {
         return Ok(());
+    }
+    if !response::is_framed(&response.headers) {
+        return Err(Error::explain(ErrorType::InvalidHTTPHeader, "a transfer coding other than chunked").into_up());
     }
     check_time()?;
     if let Some(connection) = ctx.connection.as_ref().filter(|_| upgraded) {
