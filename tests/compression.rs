@@ -124,3 +124,34 @@ async fn a_compressed_responses_etag_is_weak() {
         assert_eq!(answer.header("accept-ranges"), None);
     }
 }
+
+/// RFC 9110, 9.3.2 and RFC 9530: what a HEAD tells is what a GET would bring, and no digest of other bytes is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_is_a_get_without_its_body() {
+    let origin = Origin::start().await;
+    let gateway = compressing(&origin).await;
+    let digests = ["content-digest", "repr-digest", "digest", "content-md5"];
+    for mut client in [gateway.h1().await, gateway.h2c().await] {
+        for accepted in ["br", "gzip", "identity"] {
+            let mut told = Vec::new();
+            for method in ["GET", "HEAD"] {
+                let request = text(10_000).method(method).header("accept-encoding", accepted);
+                let request = request.header("answer-etag", "\"v1\"").header("answer-accept-ranges", "bytes");
+                let request = digests
+                    .iter()
+                    .fold(request, |request, name| request.header(format!("answer-{name}"), "sha-256=:x:"));
+                let answer = client.ask(request).await;
+                assert_eq!(answer.body.is_empty(), method == "HEAD");
+                let digested = digests.iter().filter(|name| answer.header(name).is_some()).count();
+                assert_eq!(digested, if accepted == "identity" { 4 } else { 0 }, "{method} {accepted}");
+                let mut headers = answer.headers;
+                ["date", "x-request-id"].iter().for_each(|name| drop(headers.remove(*name)));
+                told.push(headers);
+            }
+            assert_eq!(told[1], told[0], "{accepted}");
+            let compressed = accepted != "identity";
+            assert_eq!(told[1].get("content-length").is_none(), compressed, "{accepted}");
+            assert_eq!(told[1]["etag"], if compressed { "W/\"v1\"" } else { "\"v1\"" });
+        }
+    }
+}

@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{
     ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
-    TRANSFER_ENCODING, VARY,
+    TRAILER, TRANSFER_ENCODING, VARY,
 };
-use http::{HeaderMap, HeaderValue, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::{HttpModule, HttpModuleBuilder, Module};
 use pingora::{Error, ErrorType, Result};
@@ -36,6 +36,8 @@ pub struct Compression {
 struct Wanted {
     level: u32,
     coding: Option<Coding>,
+    /// The request is a HEAD: its answer is that of a GET, without the body.
+    head: bool,
 }
 
 impl Compression {
@@ -44,7 +46,7 @@ impl Compression {
         let accepted: SmallVec<[&[u8]; 2]> =
             request.headers.get_all(ACCEPT_ENCODING).iter().map(HeaderValue::as_bytes).collect();
         let coding = choose(&accepted).filter(|_| request.version >= Version::HTTP_11);
-        self.wanted = Some(Wanted { level, coding });
+        self.wanted = Some(Wanted { level, coding, head: request.method == Method::HEAD });
     }
 
     fn encode(&mut self, body: &mut Option<Bytes>, end: bool) -> Result<()> {
@@ -84,13 +86,17 @@ impl HttpModule for Compression {
         if response.status == StatusCode::NOT_MODIFIED && wanted.coding.is_some() {
             // It speaks of the response that was compressed.
             add_vary(response)?;
+            forget_bytes(response);
             return weaken_etag(response);
         }
         if !gains(response) {
             return Ok(());
         }
         add_vary(response)?;
-        let Some(coding) = wanted.coding.filter(|_| !end) else { return Ok(()) };
+        let Some(coding) = wanted.coding.filter(|_| wanted.head || !end) else { return Ok(()) };
+        if wanted.head {
+            return rewrite(response, coding);
+        }
         self.streams = !response.headers.contains_key(CONTENT_LENGTH);
         self.encoder = Some(Box::new(Encoder::new(coding, wanted.level).map_err(failed)?));
         rewrite(response, coding)
@@ -169,9 +175,26 @@ fn add_vary(response: &mut ResponseHeader) -> Result<()> {
     response.append_header(VARY, HeaderValue::from_static("Accept-Encoding")).map(|_| ())
 }
 
+/// What no longer holds once the bytes are others: their length, parts of them, and digests of them (RFC 9530). Trailers
+/// give way to the end of the encoding.
+const OF_THE_BYTES: [HeaderName; 7] = [
+    CONTENT_LENGTH,
+    ACCEPT_RANGES,
+    TRAILER,
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("content-md5"),
+];
+
+fn forget_bytes(response: &mut ResponseHeader) {
+    for name in &OF_THE_BYTES {
+        response.remove_header(name);
+    }
+}
+
 fn rewrite(response: &mut ResponseHeader, coding: Coding) -> Result<()> {
-    response.remove_header(&CONTENT_LENGTH);
-    response.remove_header(&ACCEPT_RANGES);
+    forget_bytes(response);
     response.insert_header(CONTENT_ENCODING, HeaderValue::from_static(coding.name()))?;
     weaken_etag(response)?;
     response.insert_header(TRANSFER_ENCODING, HeaderValue::from_static("chunked"))
