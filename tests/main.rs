@@ -22,6 +22,7 @@ mod fuzz;
 mod grpc;
 mod h2;
 mod h2_abuse;
+mod h2_upstream;
 mod headers;
 mod life;
 mod limits;

@@ -18,11 +18,12 @@ use super::admit::busy;
 use super::ctx::{Ctx, Forward, Next};
 use super::deadline::{self, Watch};
 use super::patience::wait;
-use super::{fault, headers, response, retry, verdict};
+use super::{fault, headers, reply, response, retry, shared, verdict};
 use crate::plan::MOST_RETRIES;
 use crate::plan::route::Timeouts;
 use crate::policy::refusal::{Kind, Refusal};
 use crate::upstream::endpoint::Slot;
+use crate::upstream::lane::Upload;
 use crate::upstream::pool::Choice;
 use crate::upstream::retry::Failure;
 use crate::upstream::service::{NoSlot, Service};
@@ -66,7 +67,7 @@ pub async fn next_peer(session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpP
         return Err(Error::explain(ErrorType::InternalError, "a request without a route came to be forwarded"));
     };
     let end = route.terms.timeouts.total.map(|total| ctx.began.instant + total);
-    let slot = match next_slot(session, forward, end).await? {
+    let mut slot = match next_slot(session, forward, end).await? {
         Ok(slot) => slot,
         Err(refusal) => return Err(fault::refused(ctx, refusal, "no target could take the request")),
     };
@@ -74,17 +75,15 @@ pub async fn next_peer(session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpP
     if left.is_some_and(|left| left.is_zero()) {
         return Err(fault::refused(ctx, Kind::UPSTREAM_TIMEOUT, "the request's time is over"));
     }
-    let mut peer = Box::new(slot.endpoint.peer.clone());
-    if headers::is_websocket(session.req_header(), ctx.present) {
-        // HTTP/2 has another way to begin one, which few upstreams know.
-        peer.options.alpn = ALPN::H1;
-    }
+    // HTTP/2 has another way to begin a websocket, which few upstreams know.
+    let websocket = headers::is_websocket(session.req_header(), ctx.present);
+    let mut peer = slot.peer(|| (!websocket).then(|| upload(session)));
     let connect = route.terms.timeouts.connect;
     peer.options.total_connection_timeout = Some(left.map_or(connect, |left| left.min(connect)));
     peer.options.read_timeout = silence(&route.terms.timeouts, left, &peer.options.alpn, !session.is_body_empty());
     forward.attempts += 1;
     forward.tried.push(slot.endpoint.standing.id);
-    forward.judged = false;
+    (forward.judged, forward.refused) = (false, false);
     forward.attempt = Some(slot);
     deadline::watch(|watch| watch.connecting(end));
     Ok(peer)
@@ -136,15 +135,32 @@ fn silence(timeouts: &Timeouts, left: Option<Duration>, alpn: &ALPN, has_body: b
     left.into_iter().chain(allowed).min().filter(|_| alpn.get_max_http_version() > 1)
 }
 
+/// What a request is going to send after its head.
+fn upload(session: &mut Session) -> Upload {
+    let headers = &session.req_header().headers;
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    match length {
+        _ if session.is_body_empty() => Upload::Nothing,
+        Some(length) => Upload::Bytes(length),
+        None if reply::is_grpc(session) => Upload::Call,
+        None => Upload::Unknown,
+    }
+}
+
 /// After a connection that could not be made.
 pub fn after_failed_connect(session: &Session, ctx: &mut Ctx, peer: &HttpPeer, error: Box<Error>) -> Box<Error> {
     let connect = ctx.route.as_ref().map(|route| route.terms.timeouts.connect);
     let hurried = *error.etype() == ErrorType::ConnectTimedout && peer.options.total_connection_timeout < connect;
-    // One that had less time than it needs is not to blame.
-    if !hurried {
-        verdict::note_failure(ctx);
+    let stale = shared::is_stale(&error);
+    shared::note(&error, ctx.forward.as_mut());
+    match (stale, hurried) {
+        (true, _) => verdict::note_refusal(ctx),
+        // One that had less time than it needs is not to blame.
+        (_, true) => {}
+        _ => verdict::note_failure(ctx),
     }
-    let again = retry::prepare(session, ctx, Failure::Connect, None);
+    let failure = if stale { Failure::Refused } else { Failure::Connect };
+    let again = retry::prepare(session, ctx, failure, None);
     told(error, peer, again)
 }
 
@@ -153,8 +169,12 @@ pub fn after_failed_exchange(session: &Session, ctx: &mut Ctx, peer: &HttpPeer, 
     let given_up = ctx.forward.as_ref().is_some_and(|forward| forward.next.is_some());
     let failure = if given_up { None } else { failure(&error) };
     deadline::watch(Watch::rest);
+    shared::note(&error, ctx.forward.as_mut());
     let again = failure.is_some_and(|failure| {
-        verdict::note_failure(ctx);
+        match failure {
+            Failure::Refused => verdict::note_refusal(ctx),
+            _ => verdict::note_failure(ctx),
+        }
         let answered = ctx.forward.as_ref().is_some_and(|forward| forward.status.is_some());
         !answered && retry::prepare(session, ctx, failure, None)
     });
@@ -167,8 +187,11 @@ fn failure(error: &Error) -> Option<Failure> {
     if let Some(late) = deadline::watch(Watch::late) {
         return (late.kind == Kind::UPSTREAM_TIMEOUT).then_some(Failure::Timeout);
     }
-    let timeout = matches!(error.etype(), ErrorType::ReadTimedout | ErrorType::WriteTimedout);
-    let failure = if timeout { Failure::Timeout } else { Failure::Reset };
+    let failure = match error.etype() {
+        ErrorType::ReadTimedout | ErrorType::WriteTimedout => Failure::Timeout,
+        _ if shared::is_unprocessed(error) => Failure::Refused,
+        _ => Failure::Reset,
+    };
     (*error.esource() == ErrorSource::Upstream).then_some(failure)
 }
 
@@ -186,10 +209,14 @@ pub fn note_connection(upstream: RawFd) -> Result<()> {
 }
 
 /// Notes that the request's head is sent.
-pub fn note_request(session: &mut Session, upstream: &RequestHeader, ctx: &Ctx) {
+pub fn note_request(session: &mut Session, upstream: &RequestHeader, ctx: &mut Ctx) {
     let Some(route) = &ctx.route else { return };
     let uploading = !session.is_body_empty() && !headers::is_websocket(session.req_header(), ctx.present);
-    deadline::watch(|watch| watch.asked(&route.terms.timeouts, upstream.version == Version::HTTP_2, uploading));
+    let shared = upstream.version == Version::HTTP_2;
+    deadline::watch(|watch| watch.asked(&route.terms.timeouts, shared, uploading));
+    if let Some(slot) = ctx.forward.as_mut().and_then(|forward| forward.attempt.as_mut()) {
+        slot.asked(shared);
+    }
 }
 
 /// Notes the response's head: how long it took from the request's, and what is waited for now.
@@ -238,6 +265,14 @@ fn is_bodiless(response: &ResponseHeader) -> bool {
 pub fn note_upload(body: Option<&Bytes>, last: bool, ctx: &Ctx) {
     if let Some(route) = ctx.route.as_ref().filter(|_| last || has_content(body)) {
         deadline::watch(|watch| watch.uploaded(&route.terms.timeouts, last));
+    }
+}
+
+/// Hands a piece of the request's body over: where it matters who takes it, its lane learns when it was taken.
+pub fn hand_over(body: &mut Option<Bytes>, ctx: &Ctx) {
+    let stream = ctx.forward.as_ref().and_then(|forward| forward.attempt.as_ref()?.stream.as_ref());
+    if let Some(stream) = stream {
+        *body = body.take().map(|piece| stream.piece(piece));
     }
 }
 

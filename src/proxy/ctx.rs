@@ -101,6 +101,8 @@ pub struct Forward {
     pub failed: bool,
     /// The endpoint of the attempt under way was told that it failed.
     pub judged: bool,
+    /// The endpoint of the attempt under way declared that it did not process it.
+    pub refused: bool,
     /// What was asked: the method, for the log, should the request be lost.
     pub method: Method,
     /// The target, likewise.

@@ -45,6 +45,7 @@ pub mod request_id;
 mod response;
 mod retry;
 mod settle;
+mod shared;
 mod trace;
 mod verdict;
 mod walk;
@@ -270,6 +271,7 @@ impl ProxyHttp for Proxy {
     ) -> Result<()> {
         attempt::note_upload(body.as_ref(), end, ctx);
         body::end_once(body, end);
+        attempt::hand_over(body, ctx);
         body::check_length(session, ctx)
     }
 

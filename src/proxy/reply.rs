@@ -168,7 +168,8 @@ async fn send(session: &mut Session, answer: Answer, ctx: &mut Ctx) -> Result<()
     session.write_response_tasks(tasks).await.map(|_| ())
 }
 
-fn is_grpc(session: &Session) -> bool {
+/// Whether a request is a call of gRPC.
+pub fn is_grpc(session: &Session) -> bool {
     let content_type = session.req_header().headers.get(CONTENT_TYPE);
     let rest = content_type.and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"));
     // grpc-web is another protocol: its clients read plain HTTP errors.

@@ -4,7 +4,8 @@
 //! body can be sent again, nothing of an answer went out, an endpoint is taken, the budget has paid, and the time left is
 //! longer than the wait. So the client gets the last real response of the upstream, unless the last attempt had none.
 //!
-//! * A retry after a failed connect costs the budget nothing: no target has had the request.
+//! * A retry after a failed connect costs the budget nothing: no target has had the request. Nor does one after the target
+//!   declared that it did not process it.
 //! * While the service's breaker is not closed there are no retries, but for a probe: it is to find out whether the
 //!   service works, and that it may do without one of its targets.
 //! * `Retry-After` is the word of the target that said it: it is kept where the same one is asked again.
@@ -88,7 +89,7 @@ fn next(
     let Choice::Taken(slot) = forward.service.choose(forward.key, &forward.tried, now) else { return None };
     let asked = asked.filter(|_| forward.tried.contains(&slot.endpoint.standing.id));
     let wait = route.terms.retry.backoff.wait(retries, fastrand::u64(..), asked, left)?;
-    if failure != Failure::Connect && !forward.service.budget.take(now) {
+    if failure.costs() && !forward.service.budget.take(now) {
         forward.service.metrics.count(What::BudgetExhausted, "");
         return None;
     }

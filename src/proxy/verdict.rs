@@ -22,6 +22,13 @@ pub fn note_failure(ctx: &mut Ctx) {
     }
 }
 
+/// Takes note that an attempt came to nothing because the endpoint declared it unprocessed: nobody is to blame for that.
+pub fn note_refusal(ctx: &mut Ctx) {
+    if let Some(forward) = &mut ctx.forward {
+        forward.refused = true;
+    }
+}
+
 /// Judges an endpoint by its response's head.
 pub fn note_head(response: &ResponseHeader, forward: &mut Forward) {
     let grpc = response.version == Version::HTTP_2 && says_failed(forward, &response.headers);
@@ -61,6 +68,9 @@ pub fn conclude(ctx: &mut Ctx, late: Option<Kind>, now: Instant) {
         (Some(Kind::UPSTREAM_TIMEOUT), None) if !forward.judged => judge(forward, false),
         _ => {}
     }
+    if let (None, Some(_), Some(slot)) = (kind, forward.status, &mut forward.attempt) {
+        slot.ended();
+    }
     (forward.attempt, forward.next, forward.pass) = (None, None, None);
     if let Some(permit) = forward.permit.take() {
         permit.settle(verdict(kind, forward), now);
@@ -71,7 +81,7 @@ fn verdict(kind: Option<Kind>, forward: &Forward) -> Verdict {
     match (kind, forward.status) {
         // However a websocket ends, it had begun.
         (_, Some(StatusCode::SWITCHING_PROTOCOLS)) => Verdict::Success,
-        _ if forward.attempts == 0 => Verdict::Neutral,
+        _ if forward.attempts == 0 || forward.refused => Verdict::Neutral,
         (Some(Kind::UPSTREAM_FAILED | Kind::UPSTREAM_UNREACHABLE | Kind::UPSTREAM_TIMEOUT), _) => Verdict::Failure,
         (Some(_), _) | (None, None) => Verdict::Neutral,
         (None, Some(_)) if forward.failed => Verdict::Failure,

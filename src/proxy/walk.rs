@@ -92,6 +92,7 @@ fn forward(route: &Route, asked: &Asked, request: &Parts, ctx: &Ctx) -> Result<O
         status: None,
         failed: false,
         judged: false,
+        refused: false,
         method: request.method.clone(),
         uri: request.uri.clone(),
         version: request.version,

@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
-use pingora::upstreams::peer::HttpPeer;
+use pingora::upstreams::peer::{ALPN, HttpPeer};
 
 use super::health::Health;
+use super::lane::{Lanes, Stream, Upload};
 use super::line::Line;
 use super::outlier::Conduct;
 
@@ -50,6 +51,8 @@ pub struct Standing {
     pub conduct: Arc<Conduct>,
     /// What its checks came to.
     pub health: Health,
+    /// Which requests share a connection to it.
+    pub lanes: Lanes,
     start: Instant,
     drained: AtomicBool,
     in_flight: AtomicU32,
@@ -66,6 +69,7 @@ impl Standing {
             id,
             conduct: Arc::new(Conduct::new(now)),
             health: Health::default(),
+            lanes: Lanes::new(now),
             start: now,
             drained: AtomicBool::new(false),
             in_flight: AtomicU32::new(0),
@@ -153,7 +157,7 @@ impl Endpoint {
                 in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
             }
         }
-        Some(Slot { endpoint: Arc::clone(self) })
+        Some(Slot { endpoint: Arc::clone(self), stream: None })
     }
 }
 
@@ -162,6 +166,41 @@ impl Endpoint {
 pub struct Slot {
     /// The endpoint.
     pub endpoint: Arc<Endpoint>,
+    /// The place on a connection that is shared.
+    pub stream: Option<Stream>,
+}
+
+impl Slot {
+    /// The way to the endpoint, for a request that sends this; nothing is told of one that needs a connection of HTTP/1.
+    pub fn peer(&mut self, upload: impl FnOnce() -> Option<Upload>) -> Box<HttpPeer> {
+        let mut peer = Box::new(self.endpoint.peer.clone());
+        if peer.options.alpn.get_max_http_version() > 1 {
+            match upload() {
+                Some(upload) => self.stream = self.endpoint.standing.lanes.enter(upload),
+                None => peer.options.alpn = ALPN::H1,
+            }
+            peer.group_key ^= self.stream.as_ref().map_or(0, Stream::key);
+        }
+        peer
+    }
+
+    /// Notes that the request is sent, perhaps on a connection that is shared.
+    pub fn asked(&mut self, shared: bool) {
+        if shared != self.stream.is_some() {
+            self.endpoint.standing.lanes.note(shared);
+        }
+        match &mut self.stream {
+            Some(stream) if shared => stream.asked(),
+            _ => self.stream = None,
+        }
+    }
+
+    /// The exchange came to its end on both sides.
+    pub fn ended(&mut self) {
+        if let Some(stream) = &mut self.stream {
+            stream.ended();
+        }
+    }
 }
 
 impl Drop for Slot {

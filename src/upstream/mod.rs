@@ -7,6 +7,7 @@ pub mod gate;
 pub mod gauges;
 pub mod health;
 pub mod keeper;
+pub mod lane;
 pub mod line;
 pub mod memory;
 pub mod names;

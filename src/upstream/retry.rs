@@ -166,6 +166,8 @@ fn retry_after(value: &HeaderValue) -> Option<Duration> {
 pub enum Failure {
     /// No connection came about (TLS included): nothing was sent.
     Connect,
+    /// The target declared that it did not process the request (HTTP/2).
+    Refused,
     /// The connection ended before a response's head.
     Reset,
     /// No response's head came in the time of one attempt.
@@ -175,10 +177,16 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Whether a retry after it costs a token: where no target has acted on the request, it does not.
+    pub fn costs(self) -> bool {
+        !matches!(self, Failure::Connect | Failure::Refused)
+    }
+
     /// Its name in metrics.
     pub fn name(self) -> &'static str {
         match self {
             Failure::Connect => "connect",
+            Failure::Refused => "refused",
             Failure::Reset => "reset",
             Failure::Timeout => "timeout",
             Failure::Status(StatusCode::BAD_GATEWAY) => "502",
@@ -203,7 +211,7 @@ pub enum Repeatable {
 /// Which failures are worth a retry, and of which requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conditions {
-    /// After a failed connect, for any method.
+    /// After a failed connect, or when the target did not process the request, for any method.
     pub connect: bool,
     /// After a reset.
     pub reset: bool,
@@ -227,7 +235,7 @@ impl Conditions {
     /// Whether a request that failed so is worth a retry; `keyed` tells whether it has an `Idempotency-Key`.
     pub fn allow(&self, failure: Failure, method: &Method, keyed: impl FnOnce() -> bool) -> bool {
         match failure {
-            Failure::Connect => self.connect,
+            Failure::Connect | Failure::Refused => self.connect,
             Failure::Reset => self.reset && self.may_repeat(method, keyed),
             Failure::Timeout => self.timeout && self.may_repeat(method, keyed),
             Failure::Status(status) => self.statuses.contains(&status) && self.may_repeat(method, keyed),
@@ -442,10 +450,10 @@ mod tests {
             })
             .collect();
         assert_eq!(retried, [502, 503, 504]);
-        let failures = [Failure::Connect, Failure::Reset, Failure::Timeout];
-        assert_eq!(failures.map(|failure| conditions.allow(failure, &Method::GET, || false)), [true; 3]);
+        let failures = [Failure::Connect, Failure::Refused, Failure::Reset, Failure::Timeout];
+        assert_eq!(failures.map(|failure| conditions.allow(failure, &Method::GET, || false)), [true; 4]);
         let deaf = Conditions { connect: false, reset: false, timeout: false, ..Conditions::default() };
-        assert_eq!(failures.map(|failure| deaf.allow(failure, &Method::GET, || false)), [false; 3]);
+        assert_eq!(failures.map(|failure| deaf.allow(failure, &Method::GET, || false)), [false; 4]);
     }
 
     #[test]
@@ -462,7 +470,9 @@ mod tests {
             assert_eq!([false, true].map(|keyed| retried(Repeatable::Keyed, failure, keyed)), [6, 10]);
             assert_eq!([false, true].map(|keyed| retried(Repeatable::All, failure, keyed)), [10, 10]);
         }
-        assert_eq!(retried(Repeatable::Idempotent, Failure::Connect, false), 10);
+        for failure in [Failure::Connect, Failure::Refused] {
+            assert_eq!(retried(Repeatable::Idempotent, failure, false), 10);
+        }
         assert_eq!(retried(Repeatable::All, Failure::Status(StatusCode::INTERNAL_SERVER_ERROR), true), 0);
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::{HeaderValue, Uri};
 use pingora::upstreams::peer::{ALPN, HttpPeer, HttpUpstreamRequestPolicy};
 
+use super::lane::{CONNECTION_WINDOW, STREAM_WINDOW, STREAMS};
 use super::tls::ClientTls;
 use crate::config::model::{self, Protocol};
 
@@ -137,7 +138,9 @@ impl Speech {
             (Protocol::Auto, true) => ALPN::H2H1,
             (Protocol::H2, _) => ALPN::H2,
         };
-        peer.options.max_h2_streams = MAX_H2_STREAMS;
+        peer.options.max_h2_streams = STREAMS as usize;
+        peer.options.h2_stream_window_size = Some(STREAM_WINDOW);
+        peer.options.h2_connection_window_size = Some(CONNECTION_WINDOW);
         // `proxy::headers` does it all, in one pass.
         peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::preserve();
         peer.options.idle_timeout = Some(self.idle_timeout);
@@ -147,9 +150,6 @@ impl Speech {
         peer
     }
 }
-
-/// Requests that share one HTTP/2 connection to a target, as long as the target allows as many.
-const MAX_H2_STREAMS: usize = 100;
 
 #[cfg(test)]
 mod tests {

@@ -222,7 +222,8 @@ pub struct Timeouts {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Retry {
-    /// After what: `connect`, `reset` (before a response), `timeout` (of an attempt, before a response), or a status.
+    /// After what: `connect` (also when an HTTP/2 target did not process the request), `reset` (before a response),
+    /// `timeout` (of an attempt, before a response), or a status.
     #[serde(default = "default_retry_on")]
     pub on: Vec<Word>,
     /// Whether requests may be executed twice whose method does not say that it is harmless. Any may be tried again
