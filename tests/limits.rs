@@ -353,3 +353,25 @@ async fn wrong_rules_are_faults() {
         assert!(said.contains(wanted), "{rule} {route}: {said}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_that_could_never_be_spent_is_a_fault() {
+    let origin = Origin::start().await;
+    let gateway = gateway(&origin, "  []", "").await;
+    let check = |max: u32, burst: u32| {
+        let rule = format!(
+            "  - {{ rule_name: r, limit_type: global, max_requests: {max}, window_seconds: 31536000, algorithm: gcra, burst: {burst} }}"
+        );
+        gateway.write(&config(&origin, &rule, ""));
+        let output = gateway.command("check", &[]);
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for (max, burst) in [(1, 1_000_000_000), (1, 101), (9_999_999, 1_000_000_000)] {
+        let (code, said) = check(max, burst);
+        assert_eq!(code, Some(1), "{max} {burst}: {said}");
+        assert!(said.contains("rate_limits[0].burst") && said.contains("100 years"), "{said}");
+    }
+    for (max, burst) in [(1, 100), (10_000_001, 1_000_000_000)] {
+        assert_eq!(check(max, burst).0, Some(0), "{max} {burst}");
+    }
+}

@@ -108,6 +108,14 @@ fn limit(
     let path = path.map_err(|fault| faults.add(Fault::saying(place.key("path_pattern"), fault))).ok();
     let (true, Some(subject), Some(path)) = (faults.len() == before, subject, path) else { return None };
     let quota = Quota { max: raw.max_requests, window: Duration::from_secs(raw.window_seconds.into()), algorithm };
+    if let Algorithm::Gcra { burst } = algorithm
+        && burst > quota.largest_burst()
+    {
+        let allowed =
+            format!("1 to {} at this rate: a burst has to be whole again within 100 years", quota.largest_burst());
+        faults.push(place.key("burst"), burst.to_string(), allowed);
+        return None;
+    }
     let (counts, hasher) = counts(raw, &subject, quota, previous);
     Some(Limit {
         name: raw.rule_name.as_str().into(),

@@ -55,6 +55,12 @@ impl Quota {
         })
     }
 
+    /// How large a burst may be that comes at this rate: it is there again, whole, within 100 years. What is spent ahead of
+    /// time must stay within what can be counted, or nothing would ever be refused.
+    pub fn largest_burst(&self) -> u32 {
+        u32::try_from(LONGEST_SPAN / self.interval()).unwrap_or(u32::MAX)
+    }
+
     /// The window's length in nanoseconds.
     pub(super) fn length(&self) -> u64 {
         nanos(self.window).max(1)
@@ -77,6 +83,9 @@ impl Standing {
         }
     }
 }
+
+/// Nanoseconds of 100 years.
+const LONGEST_SPAN: u64 = 36_500 * 86_400 * 1_000_000_000;
 
 /// Nanoseconds, at most 146 years of them, so that sums of a few don't overflow.
 pub(super) fn nanos(time: Duration) -> u64 {
