@@ -8,6 +8,7 @@ mod support;
 
 mod answers;
 mod auth;
+mod auth_abuse;
 mod balancing;
 mod checks;
 mod cli;

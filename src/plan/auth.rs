@@ -11,6 +11,7 @@ use reqwest::Url;
 
 use super::limits::Limits;
 use crate::config::model::{self, Policy};
+use crate::config::value::Period;
 use crate::config::{Fault, Faults, Place, did_you_mean, quoted};
 use crate::policy::auth::api_key::{self, ApiKey, ApiKeys};
 use crate::policy::auth::certificate::{Certificates, Entry};
@@ -144,6 +145,11 @@ fn failures(raw: &model::Auth, previous: Option<&Auth>, place: &Place, faults: &
     kept.unwrap_or_else(|| Arc::new(Failures::new(raw.max, raw.window.0)))
 }
 
+/// No request waits longer for an answer.
+const LONGEST_ANSWER: Period = Period::from_secs(60);
+/// An answer holds no longer: what was revoked meanwhile would still be let in.
+const LONGEST_CACHE: Period = Period::from_secs(3600);
+
 struct Compiler<'a, 'f> {
     raw: &'a model::Auth,
     rates: &'a Limits,
@@ -169,9 +175,19 @@ impl Compiler<'_, '_> {
         }
     }
 
+    /// A period that may be no longer than this.
+    fn bounded(&mut self, period: Period, longest: Period, place: Place) -> Duration {
+        if period > longest {
+            self.faults.push(place, period.to_string(), format!("at most {longest}"));
+        }
+        period.0
+    }
+
     fn introspection(&mut self) -> Option<Arc<Introspection>> {
         let raw = self.raw.introspection.as_ref()?;
         let place = self.place.key("introspection");
+        let timeout = self.bounded(raw.timeout, LONGEST_ANSWER, place.key("timeout"));
+        let holds = self.bounded(raw.cache, LONGEST_CACHE, place.key("cache"));
         let url = self.url(&raw.url, raw.allow_http.0, place.key("url"));
         let credentials = match (&raw.client_id, &raw.client_secret) {
             (Some(id), Some(secret)) => Some((id.clone(), secret.clone())),
@@ -189,8 +205,8 @@ impl Compiler<'_, '_> {
             url: url?,
             style: raw.style,
             credentials,
-            timeout: raw.timeout.0,
-            holds: raw.cache.0,
+            timeout,
+            holds,
             roles_claim: raw.roles_claim.clone().unwrap_or("roles".into()),
         };
         let previous = self.previous.and_then(|auth| auth.introspection.as_ref());
@@ -201,11 +217,12 @@ impl Compiler<'_, '_> {
     fn forward(&mut self) -> Option<Arc<Forward>> {
         let raw = self.raw.forward.as_ref()?;
         let place = self.place.key("forward");
+        let timeout = self.bounded(raw.timeout, LONGEST_ANSWER, place.key("timeout"));
         let url = self.url(&raw.url, raw.allow_http.0, place.key("url"));
         let sent = self.names(&raw.request_headers, place.key("request_headers"));
         let taken = self.names(&raw.response_headers, place.key("response_headers"));
         let subject = self.name(&raw.subject_header, place.key("subject_header"));
-        let settings = forward::Settings { url: url?, timeout: raw.timeout.0, sent, taken, subject: subject? };
+        let settings = forward::Settings { url: url?, timeout, sent, taken, subject: subject? };
         let previous = self.previous.and_then(|auth| auth.forward.as_ref());
         let kept = previous.filter(|previous| *previous.settings() == settings).cloned();
         kept.or_else(|| Some(Arc::new(Forward::new(settings, self.client.clone()?))))

@@ -4,10 +4,11 @@ use prometheus::proto::{Metric, MetricFamily, MetricType};
 
 use super::Edge;
 use crate::policy::auth::provider::{Provider, Standing};
-use crate::policy::limit::Limit;
+use crate::policy::limit::{Limit, Table};
 use crate::record::metrics::{family, sample};
 
 type OfLimit = (&'static str, &'static str, MetricType, fn(&Limit) -> f64);
+type OfTable = (&'static str, &'static str, MetricType, fn(&Table) -> f64);
 type OfKeys = (&'static str, &'static str, MetricType, fn(&Standing) -> f64);
 
 const LIMITS: [OfLimit; 2] = [
@@ -22,7 +23,22 @@ const LIMITS: [OfLimit; 2] = [
     ),
 ];
 
-const KEYS: [OfKeys; 3] = [
+const FAILURES: [OfTable; 2] = [
+    (
+        "gatekeeper_auth_failures_addresses",
+        "Addresses whose wrong credentials are counted.",
+        MetricType::GAUGE,
+        |counts| counts.subjects() as f64,
+    ),
+    (
+        "gatekeeper_auth_failures_overflowed_total",
+        "Wrong credentials that were not counted, since too many addresses showed some: these may go on guessing.",
+        MetricType::COUNTER,
+        |counts| counts.overflowed() as f64,
+    ),
+];
+
+const KEYS: [OfKeys; 4] = [
     ("gatekeeper_issuer_keys", "Keys of an issuer that tokens are verified with.", MetricType::GAUGE, |keys| {
         keys.keys as f64
     }),
@@ -34,6 +50,12 @@ const KEYS: [OfKeys; 3] = [
         "Fetches of an issuer's keys that failed.",
         MetricType::COUNTER,
         |keys| keys.bad as f64,
+    ),
+    (
+        "gatekeeper_issuer_empty_key_sets_total",
+        "Fetches that brought a set without a key that can be used: while it is the last one, no token of the issuer is taken.",
+        MetricType::COUNTER,
+        |keys| keys.empty as f64,
     ),
 ];
 
@@ -47,10 +69,20 @@ pub fn gauges(edge: &Edge) -> Vec<MetricFamily> {
         let metric = |keys: &Provider| -> Metric { sample(&[("issuer", keys.name())], kind, value(&keys.standing())) };
         family(name, help, kind, edge.providers().map(|keys| metric(keys)).collect())
     });
+    let of_failures = FAILURES.map(|(name, help, kind, value)| {
+        let metrics = edge.auth.iter().map(|auth| sample(&[], kind, value(auth.failures.counts())));
+        family(name, help, kind, metrics.collect())
+    });
     let issuers = edge.auth.iter().filter_map(|auth| auth.issuers.as_ref());
     let tokens = issuers.map(|issuers| sample(&[], MetricType::GAUGE, issuers.remembered() as f64));
     let help = "About how many bytes verified tokens take that are remembered.";
     let tokens = family("gatekeeper_tokens_remembered_bytes", help, MetricType::GAUGE, tokens.collect());
     // The text format has no family without a metric.
-    of_limits.into_iter().chain(of_keys).chain([tokens]).filter(|family| !family.get_metric().is_empty()).collect()
+    of_limits
+        .into_iter()
+        .chain(of_keys)
+        .chain(of_failures)
+        .chain([tokens])
+        .filter(|family| !family.get_metric().is_empty())
+        .collect()
 }

@@ -127,6 +127,7 @@ fn who(
         trusted: false,
         cors: route.terms.cors.as_ref(),
         now: (Instant::now(), SystemTime::now()),
+        until: None,
     };
     let methods: Vec<&str> = auth.methods.iter().map(|method| method.name()).collect();
     let methods = methods.join(", ");

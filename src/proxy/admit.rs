@@ -21,7 +21,7 @@ use crate::upstream::service::Service;
 /// An error is the client's, which went while it waited.
 pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> pingora::Result<Result<(), Refusal>> {
     let (Some(route), Some(forward)) = (&ctx.route, &mut ctx.forward) else { return Ok(Ok(())) };
-    let began = ctx.began.instant;
+    let began = ctx.now;
     if let Err(refusal) = look(route, &forward.service, began) {
         return Ok(Err(refusal));
     }

@@ -30,6 +30,8 @@ pub struct Ctx {
     pub shared: Arc<Shared>,
     /// When its head was read.
     pub began: Moment,
+    /// What time it is for whoever decides about it: that of its head, or when it had last to wait for somebody.
+    pub now: Instant,
     /// Its id; empty until the walk begins.
     pub id: HeaderValue,
     /// The connection it came on.
@@ -131,9 +133,11 @@ impl Ctx {
     /// The context of a request whose head was just read.
     pub fn new(shared: Arc<Shared>) -> Self {
         shared.metrics.begin_request();
+        let now = Instant::now();
         Ctx {
             shared,
-            began: Moment { instant: Instant::now(), time: SystemTime::now() },
+            began: Moment { instant: now, time: SystemTime::now() },
+            now,
             id: HeaderValue::from_static(""),
             connection: None,
             client: Client { address: None, peer: None, trusted: false },

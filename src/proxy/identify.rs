@@ -1,5 +1,7 @@
 //! Who the client is, and whether that is enough: steps 8 and 9 of the walk.
 
+use std::time::Instant;
+
 use http::HeaderValue;
 use http::header::RETRY_AFTER;
 use http::request::Parts;
@@ -22,10 +24,15 @@ pub async fn identify(
 ) -> Result<Option<Answer>, Refusal> {
     let Some(auth) = &route.terms.auth else { return Ok(None) };
     let visitor = visitor(request, asked, route, ctx);
-    let judged = match auth.judge(&visitor) {
-        Judgement::Known(user) => Ok(user),
-        Judgement::Refused(denial) => Err(denial),
-        Judgement::Pending(question) => Box::pin(auth.resolve(question, &visitor)).await,
+    // A turn is kept until a failure is counted.
+    let (judged, _turn) = match auth.judge(&visitor) {
+        Judgement::Known(user) => (Ok(user), None),
+        Judgement::Refused(denial) => (Err(denial), None),
+        Judgement::Pending(question) => {
+            let resolved = Box::pin(auth.resolve(question, &visitor)).await;
+            ctx.now = Instant::now();
+            resolved
+        }
     };
     match judged {
         Ok(user) => {
@@ -47,6 +54,7 @@ fn visitor<'a>(request: &'a Parts, asked: &'a Asked<'_>, route: &'a Route, ctx: 
         trusted: ctx.client.trusted,
         cors: route.terms.cors.as_ref(),
         now: (ctx.began.instant, ctx.began.time),
+        until: route.terms.timeouts.total.map(|total| ctx.began.instant + total),
     }
 }
 
@@ -97,7 +105,7 @@ fn deny(auth: &RouteAuth, denial: Denial, ctx: &mut Ctx) -> Result<Option<Answer
 /// Counts a wrong credential, unless that is on trial: the budget is one for all routes.
 fn note(auth: &RouteAuth, blame: Blame, ctx: &Ctx) {
     if blame == Blame::Counted && !auth.shadow {
-        auth.auth.failures.note(ctx.client_address(), ctx.began.instant);
+        auth.auth.failures.note(ctx.client_address(), ctx.now);
     }
 }
 

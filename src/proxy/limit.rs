@@ -44,7 +44,8 @@ async fn decide(request: &Parts, ctx: &mut Ctx, now: Instant, charge: bool) -> R
     }
     let policy = route.terms.limits.policy.as_ref().filter(|_| limits.len() == route.terms.limits.limits.len());
     let on_trial = note(&limits, &charges, &decision);
-    let (headers, refusal) = told(&limits, &charges, &decision, route.edge.limit_headers, policy, began.time);
+    let clock = began.time + now.saturating_duration_since(began.instant);
+    let (headers, refusal) = told(&limits, &charges, &decision, route.edge.limit_headers, policy, clock);
     *fields = Some(headers);
     if !on_trial.is_empty() {
         trials.note(&Refusal::from(Kind::RATE_LIMITED).for_rules(on_trial));

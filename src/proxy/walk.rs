@@ -57,11 +57,11 @@ pub async fn walk(
     identify::authorise(asked, route, ctx)?;
     match &route.action {
         Action::Redirect(status, to) => {
-            limit::charge(request, ctx, ctx.began.instant).await?;
+            limit::charge(request, ctx, ctx.now).await?;
             Ok(Next::Answer(Answer::redirect(*status, route.redirect_to(to, asked)?)))
         }
         Action::Respond(fixed) => {
-            limit::charge(request, ctx, ctx.began.instant).await?;
+            limit::charge(request, ctx, ctx.now).await?;
             Ok(Next::Answer(Answer::fixed(fixed)))
         }
         Action::Forward(_) | Action::Split(_) => {

@@ -74,7 +74,7 @@ pub struct Issuer {
     /// Also fetch keys without TLS from other machines.
     #[serde(default)]
     pub allow_http: Setting<false>,
-    /// How often keys are fetched again, whatever their Cache-Control says (60s to 24h).
+    /// How often keys are fetched again, whatever their Cache-Control says (5s to 24h).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwks_refresh: Option<Period>,
     /// How far clocks may differ (at most 300s).
@@ -106,10 +106,10 @@ pub struct Introspection {
     /// And its secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_secret: Option<String>,
-    /// How long an answer may take.
+    /// How long an answer may take (at most 60s).
     #[serde(default = "default_timeout")]
     pub timeout: Period,
-    /// How long an answer holds, within the token's own life.
+    /// How long an answer holds, within the token's own life (at most 1h): a token that is revoked is let in until then.
     #[serde(default = "default_cache")]
     pub cache: Period,
     /// The claim with the user's roles.
@@ -194,7 +194,7 @@ pub struct CertificateSubject {
 pub struct ForwardAuth {
     /// Where.
     pub url: String,
-    /// How long an answer may take.
+    /// How long an answer may take (at most 60s).
     #[serde(default = "default_timeout")]
     pub timeout: Period,
     /// Request headers it is sent.

@@ -19,7 +19,7 @@ use crate::config::{Fault, Faults, Place, did_you_mean, quoted};
 
 const LEEWAY: Duration = Duration::from_secs(30);
 const MOST_LEEWAY: Duration = Duration::from_secs(300);
-const REFRESH: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(24 * 3600);
+const REFRESH: RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_secs(24 * 3600);
 const SOURCES: &str =
     "one of secret, public_key, jwks_file, jwks_url, or none of them and an issuer with an OpenID configuration";
 
@@ -105,6 +105,7 @@ impl Workshop<'_> {
         .map_err(|fault| faults.add(fault(at)))
         .ok()?;
         check_fit(&given, name, raw, algorithms?, at, faults);
+        given.weak().iter().for_each(|why| faults.warn(Fault::saying(at.key(name), why.clone())));
         Some((Keys::Given(given), file))
     }
 
@@ -172,7 +173,7 @@ fn check_texts(raw: &Issuer, at: &Place, faults: &mut Faults) {
             faults.add(Fault::saying(at.key("jwks_refresh"), "no keys are fetched here").with_hint("leave it out"));
         }
         Some(period) if !REFRESH.contains(&period.0) => {
-            faults.push(at.key("jwks_refresh"), period.to_string(), "60s to 24h");
+            faults.push(at.key("jwks_refresh"), period.to_string(), "5s to 24h");
         }
         _ => {}
     }
@@ -266,8 +267,8 @@ fn key_file(path: &str) -> Result<(KeySet, Option<String>), Placeless> {
         Box::new(move |at| Fault::new(at.key("jwks_file"), found, "a file with a JSON Web Key Set"))
     };
     let held = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-    let keys = KeySet::read(held.as_bytes()).map_err(wrong)?;
-    Ok((keys, Some(held)))
+    let keys = KeySet::read(held.as_bytes()).and_then(|keys| keys.emptiness().map_or(Ok(keys), Err));
+    Ok((keys.map_err(wrong)?, Some(held)))
 }
 
 fn check_fit(keys: &KeySet, name: &str, raw: &Issuer, algorithms: &[Algorithm], at: &Place, faults: &mut Faults) {
@@ -394,8 +395,8 @@ mod tests {
             (json!({"secret": long, "leeway": "301s"}), "jwt[0].leeway: found 301s, allowed: 300s or less"),
             (json!({"secret": long, "jwks_refresh": "5m"}), "jwt[0].jwks_refresh: no keys are fetched here"),
             (
-                json!({"jwks_url": "https://i/", "jwks_refresh": "59s"}),
-                "jwt[0].jwks_refresh: found 59s, allowed: 60s to 24h",
+                json!({"jwks_url": "https://i/", "jwks_refresh": "4s"}),
+                "jwt[0].jwks_refresh: found 4s, allowed: 5s to 24h",
             ),
             (
                 json!({"jwks_url": "https://i/", "jwks_refresh": "25h"}),

@@ -34,6 +34,39 @@ pub fn address(text: &str, allow_http: bool) -> Option<Url> {
     (is_safe && is_plain).then_some(url)
 }
 
+/// The address a text is that came from this one, if it leads no less safely and no nearer to this machine than that did.
+pub fn address_by(source: &Url, text: &str, allow_http: bool) -> Result<Url, &'static str> {
+    let url = address(text, allow_http).ok_or("is not https")?;
+    if url.scheme() != source.scheme() && url.scheme() == "http" && !allow_http {
+        return Err("is not https, as the address is that it came from");
+    }
+    if is_near(&url) && !is_near(source) {
+        return Err("leads into this machine or its network");
+    }
+    Ok(url)
+}
+
+/// Whether an address says by itself that it is on this machine or in its network. (What a name resolves to is not looked at.)
+fn is_near(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).trim_end_matches('.');
+    match host.parse::<IpAddr>().map(|address| address.to_canonical()) {
+        Ok(IpAddr::V4(address)) => {
+            address.is_loopback()
+                || address.is_private()
+                || address.is_link_local()
+                || address.is_unspecified()
+                || address.is_broadcast()
+        }
+        Ok(IpAddr::V6(address)) => {
+            address.is_loopback()
+                || address.is_unspecified()
+                || address.is_unique_local()
+                || address.is_unicast_link_local()
+        }
+        Err(_) => host == "localhost" || host.ends_with(".localhost"),
+    }
+}
+
 /// Authorities that are believed beside the system's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authorities(Arc<[CertificateDer<'static>]>);
@@ -172,6 +205,37 @@ mod tests {
         ] {
             assert!(address(text, true).is_none(), "{text}");
         }
+    }
+
+    #[test]
+    fn what_others_say_leads_no_nearer_and_no_less_safely() {
+        let by =
+            |source: &str, text: &str, allow_http| address_by(&Url::parse(source).unwrap(), text, allow_http).is_ok();
+        for text in ["https://x/k", "https://keys.y:8443/k?a=b", "https://192.0.2.1/k"] {
+            assert!(by("https://x/", text, false) && by("http://localhost:1/", text, false), "{text}");
+        }
+        for text in ["http://127.0.0.1/k", "http://localhost/k", "http://[::1]:80/k", "http://[::ffff:127.0.0.1]/"] {
+            assert!(!by("https://x/", text, false) && !by("https://x/", text, true), "{text}");
+            assert!(!by("https://localhost/", text, false), "{text}");
+        }
+        for text in [
+            "https://127.0.0.1/k",
+            "https://2130706433/k",
+            "https://LOCALHOST./k",
+            "https://a.localhost/k",
+            "https://169.254.169.254/latest",
+            "https://10.0.0.1/k",
+            "https://0.0.0.0/k",
+            "https://[::ffff:7f00:1]/k",
+            "https://[fe80::1]/k",
+            "https://[fd00::1]/k",
+        ] {
+            assert!(!by("https://x/", text, true), "{text}");
+            assert!(by("https://10.1.1.1/", text, false), "{text}");
+        }
+        assert!(by("http://127.0.0.1:9/", "http://localhost:8/k", false));
+        assert!(!by("https://x/", "http://y/k", false) && by("https://x/", "http://y/k", true));
+        assert!(!by("https://x/", "ftp://x/", true) && !by("https://x/", "https://u@x/", true));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! `Via` with our name, so that a question that comes to us ourselves does not go round for ever. 2xx lets the request pass, and the chosen headers of that answer go upstream; another answer below 500 goes to the client as it is (a
 //! login page's redirect, for example); none, or 500 and more, is a 503.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, ORIGIN, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -59,8 +59,14 @@ impl Forward {
         &self.settings
     }
 
+    /// When a question has to be answered that comes up now, and until when it is worth while to wait for a turn to ask it.
+    pub fn deadline(&self) -> (Instant, Instant) {
+        let deadline = self.remote.deadline();
+        (deadline, self.remote.worth_while(deadline))
+    }
+
     /// Asks about a request.
-    pub async fn ask(&self, visitor: &Visitor<'_>) -> Result<Decision, Unavailable> {
+    pub async fn ask(&self, visitor: &Visitor<'_>, deadline: Instant) -> Result<Decision, Unavailable> {
         let mut headers = HeaderMap::new();
         let believed = |name: &&HeaderName| visitor.trusted || !is_origin(name.as_str());
         for name in self.settings.sent.iter().filter(believed) {
@@ -69,7 +75,7 @@ impl Forward {
             }
         }
         tell(visitor, &mut headers);
-        let reply = self.remote.ask(self.remote.question(Method::GET).headers(headers)).await?;
+        let reply = self.remote.ask(self.remote.question(Method::GET).headers(headers), deadline).await?;
         Ok(if reply.status.is_success() { self.pass(&reply) } else { Decision::Answer(for_client(reply)) })
     }
 

@@ -1,14 +1,17 @@
 //! Tokens that can't be judged here, and who is asked about them: an introspection endpoint (RFC 7662), or an auth service that
 //! knows its own tokens (SEMANTICS 4.6).
 //!
-//! An answer, good or bad, holds for a short time; a token is asked about once however many requests bring it meanwhile. The
-//! cache knows tokens by their SHA-256 alone. No answer lets nobody in.
+//! An answer, good or bad, holds for a short time; a token is asked about once however many requests bring it meanwhile, and
+//! all of them share what comes of it, no answer too. The cache knows tokens by their SHA-256 alone. No answer lets nobody in.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use futures::future::{BoxFuture, FutureExt, Shared, WeakShared};
 use http::header::ACCEPT;
 use http::{Method, StatusCode};
+use parking_lot::Mutex;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use reqwest::{RequestBuilder, Url};
@@ -31,7 +34,20 @@ pub struct Introspection {
     settings: Settings,
     remote: Remote,
     known: Cache<Hash, Answer, Bytes>,
+    flights: Mutex<Flights>,
 }
+
+/// The questions under way, by their tokens.
+#[derive(Default)]
+struct Flights {
+    /// How many there ever were.
+    count: u64,
+    /// Each with its number.
+    under_way: HashMap<Hash, (u64, WeakShared<Asking>)>,
+}
+
+/// A question under way. It ends when nobody waits for it any more.
+type Asking = BoxFuture<'static, Result<Answer, Unavailable>>;
 
 /// How it is asked.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,7 +96,8 @@ impl Introspection {
     /// Asks by this client.
     pub fn new(settings: Settings, client: Client) -> Self {
         let remote = Remote::new("introspection", settings.url.clone(), settings.timeout, client);
-        Introspection { settings, remote, known: Cache::with_weighter(USUAL, CAPACITY, Bytes) }
+        let known = Cache::with_weighter(USUAL, CAPACITY, Bytes);
+        Introspection { settings, remote, known, flights: Mutex::default() }
     }
 
     /// How it is asked.
@@ -93,17 +110,46 @@ impl Introspection {
         self.known.get(&hash(token.as_bytes())).filter(Answer::holds).map(Answer::opinion)
     }
 
-    /// Asks about a token, or waits for who asks already.
-    pub async fn ask(&self, token: &str) -> Result<Opinion, Unavailable> {
-        let key = hash(token.as_bytes());
-        if self.known.get(&key).is_some_and(|answer| !answer.holds()) {
-            self.known.remove(&key);
-        }
-        self.known.get_or_insert_async(&key, self.answer(token)).await.map(Answer::opinion)
+    /// When a question has to be answered that comes up now, and until when it is worth while to wait for a turn to ask it.
+    pub fn deadline(&self) -> (Instant, Instant) {
+        let deadline = self.remote.deadline();
+        (deadline, self.remote.worth_while(deadline))
     }
 
-    async fn answer(&self, token: &str) -> Result<Answer, Unavailable> {
-        let reply = self.remote.ask(self.question(token)).await?;
+    /// The opinion of a token that was asked for already, when it comes.
+    pub fn awaited(&self, token: &str) -> Option<impl Future<Output = Result<Opinion, Unavailable>> + Send + use<>> {
+        let flight = self.flights.lock().get(&hash(token.as_bytes()))?;
+        Some(flight.map(|answer| answer.map(Answer::opinion)))
+    }
+
+    /// Asks about a token, unless somebody else does already or knows the answer by now.
+    pub async fn ask(self: &Arc<Self>, token: &str, deadline: Instant) -> Result<Opinion, Unavailable> {
+        match self.known(token) {
+            Some(opinion) => Ok(opinion),
+            None => self.take_off(token, deadline).await.map(Answer::opinion),
+        }
+    }
+
+    fn take_off(self: &Arc<Self>, token: &str, deadline: Instant) -> Shared<Asking> {
+        let key = hash(token.as_bytes());
+        let mut flights = self.flights.lock();
+        if let Some(flight) = flights.get(&key) {
+            return flight;
+        }
+        flights.count += 1;
+        let (landing, token) = (Landing(self.clone(), key, flights.count), token.to_owned());
+        let asking = async move {
+            let answer = landing.0.answer(&token, deadline).await?;
+            landing.0.known.insert(key, answer.clone());
+            Ok(answer)
+        };
+        let (number, flight) = (flights.count, asking.boxed().shared());
+        flights.under_way.extend(flight.downgrade().map(|flight| (key, (number, flight))));
+        flight
+    }
+
+    async fn answer(&self, token: &str, deadline: Instant) -> Result<Answer, Unavailable> {
+        let reply = self.remote.ask(self.question(token), deadline).await?;
         let user = self.understand(&reply)?;
         let now = SystemTime::now();
         let life = user.as_ref().and_then(|user| user.expires).map(|end| end.duration_since(now).unwrap_or_default());
@@ -172,6 +218,25 @@ impl Introspection {
             claims,
             ..Identity::default()
         })
+    }
+}
+
+impl Flights {
+    fn get(&self, key: &Hash) -> Option<Shared<Asking>> {
+        self.under_way.get(key).and_then(|(_, flight)| flight.upgrade())
+    }
+}
+
+/// Makes room for the next question about a token, however this one ends.
+struct Landing(Arc<Introspection>, Hash, u64);
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        let flights = &mut self.0.flights.lock().under_way;
+        // One that nobody waited for may have been followed by another before it came to be dropped.
+        if flights.get(&self.1).is_some_and(|(number, _)| *number == self.2) {
+            flights.remove(&self.1);
+        }
     }
 }
 

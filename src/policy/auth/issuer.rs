@@ -2,18 +2,18 @@
 //!
 //! * A token is judged by the entries that name its `iss`, then by those that name no issuer, in the order they are
 //!   written. The first that accepts it decides; else whose refusal came last in a judgement.
-//! * Judging never waits. Where keys are missing, it asks for a fetch (`Verdict::Ask`), at most as often as the provider
-//!   allows; a token whose key could not be looked for is `Unavailable`, not wrong.
+//! * Judging never waits. Where a key is missing, it asks for a fetch (`Verdict::Ask`), at most as often as the provider
+//!   allows. A token whose key the last good keys lack is wrong then; it is `Unavailable` only where there never were any.
 //! * Whom no entry takes for its own is `Foreign`: someone else may be asked.
 //! * A user whose token an entry without issuer accepts never counts as one of an issuer that another entry names: its
 //!   issuer is `jwt` then.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use jsonwebtoken::Algorithm;
 use serde_json::Value;
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 
 use super::cache::{Cache, Seen};
 use super::claims::{Demands, Holder};
@@ -23,9 +23,6 @@ use super::provider::{Doubt, Provider, Want};
 use super::rejection::Rejection;
 use super::token::{LONGEST, Token, Unread};
 use crate::config::model;
-
-/// How long a token waits for keys at most.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Whose tokens are taken.
 pub struct Issuers {
@@ -70,6 +67,8 @@ pub struct Question {
     /// Who is asked.
     pub provider: Arc<Provider>,
     doubt: Doubt,
+    /// What is to be said of the token if nobody answers.
+    otherwise: Rejection,
 }
 
 impl Question {
@@ -117,19 +116,23 @@ impl Issuers {
         }
     }
 
-    /// Judges a token, waiting for keys where they are missing: never `Ask`.
-    pub async fn settle(&self, text: &str, now: SystemTime) -> Verdict {
-        let settled = timeout(PATIENCE, async {
+    /// Judges a token, waiting until then at most for keys where they are missing: never `Ask`.
+    pub async fn settle(&self, text: &str, now: SystemTime, until: Instant) -> Verdict {
+        let mut otherwise = Rejection::Unavailable;
+        let settled = timeout_at(until.into(), async {
             // Each may be waited for twice: for a fetch under way, then for one of its own.
             for _ in 0..=2 * self.providers.len() {
                 match self.judge(text, now) {
-                    Verdict::Ask(question) => question.wait().await,
-                    verdict => return verdict,
+                    Verdict::Ask(question) => {
+                        otherwise = question.otherwise;
+                        question.wait().await;
+                    }
+                    verdict => return Some(verdict),
                 }
             }
-            Verdict::Rejected(Rejection::Unavailable)
+            None
         });
-        settled.await.unwrap_or(Verdict::Rejected(Rejection::Unavailable))
+        settled.await.ok().flatten().unwrap_or(Verdict::Rejected(otherwise))
     }
 
     /// Whose token this is, if it was verified lately.
@@ -157,13 +160,18 @@ impl Issuers {
                     return Verdict::Accepted(identity);
                 }
                 Found::Bad(why) => worst = worst.max(Some(why)),
-                Found::Ask(question) => ask = ask.or(Some(question)),
+                Found::Ask(question) => {
+                    worst = worst.max(Some(question.otherwise));
+                    ask = ask.or(Some(question));
+                }
             }
         }
         match (ask, worst) {
             // Whose signature is right needs no other keys.
             (_, Some(why)) if why >= Rejection::Claim => Verdict::Rejected(why),
-            (Some(question), _) => Verdict::Ask(question),
+            (Some(question), worst) => {
+                Verdict::Ask(Question { otherwise: worst.unwrap_or(question.otherwise), ..question })
+            }
             (None, Some(why)) => Verdict::Rejected(why),
             (None, None) => Verdict::Foreign(Rejection::Issuer),
         }
@@ -239,15 +247,12 @@ fn verify_with(provider: &Arc<Provider>, text: &str, token: &Token) -> Result<u6
     }
 }
 
-/// What to do about a key that is not there: fetch, or refuse if that was done already.
-fn look_up(provider: &Arc<Provider>, text: &str, token: &Token, settled: Rejection) -> Found {
+/// What to do about a key that is not there: fetch, or refuse if that was done already or may not be done now.
+fn look_up(provider: &Arc<Provider>, text: &str, token: &Token, otherwise: Rejection) -> Found {
     let doubt = provider.doubt(token.kid.as_deref().unwrap_or(text));
     match provider.want(doubt) {
-        Want::Fetch => Found::Ask(Question { provider: provider.clone(), doubt }),
-        Want::Settled => Found::Bad(settled),
-        // Which key it means it does not say: all there are were tried, and that is worth no more of them.
-        Want::Later if token.kid.is_none() && settled == Rejection::Signature => Found::Bad(settled),
-        Want::Later => Found::Bad(Rejection::Unavailable),
+        Want::Fetch => Found::Ask(Question { provider: provider.clone(), doubt, otherwise }),
+        Want::Settled => Found::Bad(otherwise),
     }
 }
 

@@ -1,8 +1,10 @@
 //! Judging a request by the methods of its route: at once where that is possible, else by who has to be asked.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderValue, StatusCode};
+use tokio::time::timeout_at;
 
 use super::challenge::{denied, unavailable, unknown_keys};
 use super::credential;
@@ -12,9 +14,17 @@ use super::issuer::Verdict;
 use super::rejection::Rejection;
 use super::remote::Unavailable;
 use super::token::LONGEST;
+use super::turns::Turn;
 use super::{Blame, Denial, Judgement, Method, Question, RouteAuth, User, Visitor, Why, page};
 use crate::policy::refusal::Refusal;
 
+/// Questions about tokens that may be under way for one address.
+const FEW: u32 = 16;
+/// Those about whole requests, whose answers are not kept.
+const MANY: u32 = 64;
+/// How long a token waits for keys at most.
+const PATIENCE: Duration = Duration::from_secs(5);
+const LATE: &str = "no answer before the request's time was over";
 const INACTIVE: &str = "the token is not valid, or no longer";
 
 impl RouteAuth {
@@ -36,13 +46,19 @@ impl RouteAuth {
         Judgement::Refused(denied(None, self.missing(), Blame::None))
     }
 
-    /// Asks, and judges the answer.
-    pub async fn resolve(&self, question: Question<'_>, visitor: &Visitor<'_>) -> Result<User, Denial> {
-        match question {
-            Question::Keys(token) => self.with_new_keys(token, visitor).await,
-            Question::Token(token) => self.introspect(token).await,
-            Question::Request => self.ask_about(visitor).await,
-        }
+    /// Asks, and judges the answer. Whoever asked keeps the turn that this took until a failure is counted.
+    pub async fn resolve(
+        &self,
+        question: Question<'_>,
+        visitor: &Visitor<'_>,
+    ) -> (Result<User, Denial>, Option<Turn<'_>>) {
+        let mut turn = None;
+        let judged = match question {
+            Question::Keys(token) => self.with_new_keys(token, visitor, &mut turn).await,
+            Question::Token(token) => self.introspect(token, visitor, &mut turn).await,
+            Question::Request => self.ask_about(visitor, &mut turn).await,
+        };
+        (judged, turn)
     }
 
     fn by_token<'a>(&self, visitor: &Visitor<'a>) -> Result<Option<Judgement<'a>>, Refusal> {
@@ -127,38 +143,99 @@ impl RouteAuth {
         Ok(Some(Judgement::Pending(Question::Request)))
     }
 
-    async fn with_new_keys(&self, token: &str, visitor: &Visitor<'_>) -> Result<User, Denial> {
+    async fn with_new_keys<'t>(
+        &'t self,
+        token: &str,
+        visitor: &Visitor<'_>,
+        turn: &mut Option<Turn<'t>>,
+    ) -> Result<User, Denial> {
         let Some(issuers) = &self.auth.issuers else { return Err(unknown_keys()) };
-        match self.by_verdict(issuers.settle(token, visitor.now.1).await, token) {
+        let until = visitor.at_most(Instant::now() + PATIENCE);
+        // Who finds no turn in time is judged by the keys that there are.
+        self.take_turn(Method::Jwt, FEW, until, visitor, turn).await?;
+        // Time has passed, for the token too.
+        let verdict = issuers.settle(token, SystemTime::now(), until).await;
+        match self.by_verdict(verdict, token) {
             Judgement::Known(user) => Ok(user),
             Judgement::Refused(denial) => Err(denial),
-            Judgement::Pending(Question::Token(token)) => self.introspect(token).await,
+            Judgement::Pending(Question::Token(token)) => self.introspect(token, visitor, turn).await,
             Judgement::Pending(_) => Err(unknown_keys()),
         }
     }
 
-    async fn introspect(&self, token: &str) -> Result<User, Denial> {
+    async fn introspect<'t>(
+        &'t self,
+        token: &str,
+        visitor: &Visitor<'_>,
+        turn: &mut Option<Turn<'t>>,
+    ) -> Result<User, Denial> {
         let by = Method::Introspection;
         let Some(introspection) = &self.auth.introspection else { return Err(self.refused(by, INACTIVE)) };
-        match introspection.ask(token).await {
-            Ok(Opinion::Good(identity)) => Ok(User::known(identity, by)),
-            Ok(Opinion::Bad) => Err(self.refused(by, INACTIVE)),
-            Err(Unavailable(why)) => Err(unavailable(by, format!("introspection: {why}"))),
+        let (deadline, worth_while) = introspection.deadline();
+        let answer = match introspection.awaited(token) {
+            Some(asked) => timeout_at(visitor.at_most(deadline).into(), asked).await,
+            None => {
+                if !self.take_turn(by, FEW, visitor.at_most(worth_while), visitor, turn).await? {
+                    return Err(no_turn(by));
+                }
+                timeout_at(visitor.at_most(deadline).into(), introspection.ask(token, deadline)).await
+            }
+        };
+        match answer {
+            Ok(Ok(Opinion::Good(identity))) => Ok(User::known(identity, by)),
+            Ok(Ok(Opinion::Bad)) => Err(self.refused(by, INACTIVE)),
+            Ok(Err(Unavailable(why))) => Err(unavailable(by, format!("introspection: {why}"))),
+            Err(_) => Err(unavailable(by, format!("introspection: {LATE}"))),
         }
     }
 
-    async fn ask_about(&self, visitor: &Visitor<'_>) -> Result<User, Denial> {
+    async fn ask_about<'t>(&'t self, visitor: &Visitor<'_>, turn: &mut Option<Turn<'t>>) -> Result<User, Denial> {
         let by = Method::Forward;
         let Some(forward) = &self.auth.forward else { return Err(denied(None, self.missing(), Blame::None)) };
-        match forward.ask(visitor).await {
-            Ok(Decision::Pass(identity, told)) => Ok(User { told: told.into(), ..User::known(Arc::new(identity), by) }),
-            Ok(Decision::Answer(reply)) => {
+        let (deadline, worth_while) = forward.deadline();
+        if !self.take_turn(by, MANY, visitor.at_most(worth_while), visitor, turn).await? {
+            return Err(no_turn(by));
+        }
+        match timeout_at(visitor.at_most(deadline).into(), forward.ask(visitor, deadline)).await {
+            Ok(Ok(Decision::Pass(identity, told))) => {
+                Ok(User { told: told.into(), ..User::known(Arc::new(identity), by) })
+            }
+            Ok(Ok(Decision::Answer(reply))) => {
                 let shown = forward.settings().sent.iter().any(|name| visitor.request.headers.contains_key(name));
                 let wrong = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&reply.status);
                 let blame = if shown && wrong { Blame::Counted } else { Blame::None };
                 Err(Denial { by: Some(by), why: Why::Answer(Box::new(reply), blame) })
             }
-            Err(Unavailable(why)) => Err(unavailable(by, format!("forward authentication: {why}"))),
+            Ok(Err(Unavailable(why))) => Err(unavailable(by, format!("forward authentication: {why}"))),
+            Err(_) => Err(unavailable(by, format!("forward authentication: {LATE}"))),
         }
     }
+
+    /// Takes one of the turns of an address, unless this request has one. Whether it came in time.
+    async fn take_turn<'t>(
+        &'t self,
+        by: Method,
+        most: u32,
+        until: Instant,
+        visitor: &Visitor<'_>,
+        turn: &mut Option<Turn<'t>>,
+    ) -> Result<bool, Denial> {
+        if turn.is_none() {
+            let taken = timeout_at(until.into(), self.auth.failures.turn(visitor.address, most)).await;
+            let Ok(taken) = taken else { return Ok(false) };
+            *turn = taken.map_err(|refusal| denied(Some(by), refusal, Blame::None))?;
+        }
+        Ok(true)
+    }
+}
+
+impl Visitor<'_> {
+    /// This moment, or the one when the route's time is over.
+    fn at_most(&self, moment: Instant) -> Instant {
+        self.until.map_or(moment, |until| until.min(moment))
+    }
+}
+
+fn no_turn(by: Method) -> Denial {
+    unavailable(by, "too many questions for one address at a time".into())
 }

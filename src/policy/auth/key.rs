@@ -1,7 +1,8 @@
 //! A key that verifies signatures: where it comes from, what it is for (RFC 7517, RFC 7518).
 //!
 //! * Its shape decides for which algorithms it may be used, never a token. So a public key never is a secret of HS256.
-//! * RSA keys have 2048 to 8192 bits and an odd exponent from 3 to 2^33; points lie on their curve.
+//! * RSA keys have 2048 to 8192 bits and an odd exponent from 3 to 2^33; points lie on their curve. Points of Edwards25519
+//!   are of great order (`edwards`).
 //! * Of a JSON Web Key `alg`, `use` and `key_ops` are honoured. Symmetric ones (`oct`) are not taken: nobody publishes them.
 
 use base64::Engine;
@@ -16,6 +17,8 @@ use x509_parser::pem::Pem;
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::{PublicKey, RSAPublicKey};
 use x509_parser::x509::SubjectPublicKeyInfo;
+
+use super::edwards;
 
 /// The algorithms there are, for people.
 pub const ALGORITHMS: &str = "HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 or EdDSA";
@@ -147,7 +150,7 @@ impl Key {
         let (modulus, exponent) = (without_zeros(modulus), without_zeros(exponent));
         let bits = modulus.len() * 8 - modulus.first().map_or(0, |byte| byte.leading_zeros() as usize);
         if bits < 2048 {
-            return Err("it is an RSA key of less than 2048 bits");
+            return Err(SHORT);
         }
         let value = exponent.iter().take(8).fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
         if bits > 8192 || exponent.len() > 5 || !(3..=1 << 33).contains(&value) || value % 2 == 0 {
@@ -174,10 +177,9 @@ impl Key {
     }
 
     fn ed25519(point: &[u8]) -> Found<Key> {
-        match point.len() {
-            32 => Ok(Key::public(Shape::Ed25519, DecodingKey::from_ed_der(point))),
-            _ => Err("its length is wrong"),
-        }
+        let encoded = point.try_into().map_err(|_| "its length is wrong")?;
+        edwards::fault(encoded).map_or(Ok(()), Err)?;
+        Ok(Key::public(Shape::Ed25519, DecodingKey::from_ed_der(point)))
     }
 
     fn public(shape: Shape, material: DecodingKey) -> Key {
@@ -195,6 +197,9 @@ impl Key {
     }
 }
 
+const SHORT: &str = "it is an RSA key of less than 2048 bits";
+/// Why a key is refused that somebody meant to be used, other than one that is not for us.
+pub const WEAK: [&str; 3] = [SHORT, edwards::SMALL_ORDER, edwards::NOT_CANONICAL];
 const MISSING: &str = "a member is missing or no base64url";
 
 fn shape_of_curve(curve: Option<&Oid>) -> Option<Shape> {
@@ -300,6 +305,8 @@ mod tests {
             (with(&ec, json!({"y": encode([1; 31])})), "its coordinates have the wrong length"),
             (with(&ec, json!({"y": null})), MISSING),
             (with(&ed, json!({"x": encode([1; 31])})), "its length is wrong"),
+            (with(&ed, json!({"x": encode([0; 32])})), "it is a point of small order"),
+            (with(&ed, json!({"x": encode([0xff; 32])})), "its point is not encoded as it must be"),
             (with(&ed, json!({"crv": "Ed448"})), "it is of no known type"),
             (with(&ed, json!({"crv": "X25519"})), "it is of no known type"),
             (json!({"kty": "oct", "k": encode([1; 64])}), "it is a secret"),

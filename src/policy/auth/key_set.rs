@@ -1,10 +1,13 @@
-//! A set of keys (RFC 7517 5): those of it that can be used; others are skipped.
+//! A set of keys (RFC 7517 5): those of it that can be used. Others are skipped; those that are too weak are told of.
+//!
+//! A token that names a key is tried with the keys of that name and no other (OpenID Connect Core 10.1). One that names none is
+//! tried with all. Where no key of a set has a name, the names that tokens give say nothing, and are not looked at.
 
 use jsonwebtoken::Algorithm;
 use serde_json::Value;
 
 use super::json;
-use super::key::Key;
+use super::key::{Key, WEAK};
 use super::rejection::Rejection;
 use super::token::Token;
 
@@ -15,8 +18,18 @@ pub const MOST: usize = 200;
 /// So many keys are tried with a token.
 const TRIED: usize = 8;
 
-/// A set of keys: at least one.
-pub struct KeySet(Box<[Key]>);
+/// So many keys that are too weak are told of.
+const TOLD: usize = 8;
+
+/// A set of keys.
+pub struct KeySet {
+    keys: Box<[Key]>,
+    /// Names say which key a token means.
+    is_named: bool,
+    weak: Vec<String>,
+    /// Why the last one is not taken that is not.
+    skipped: Option<&'static str>,
+}
 
 /// What came of verifying a token with a set of keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,54 +45,62 @@ pub enum Verified {
 impl KeySet {
     /// A set of one.
     pub fn one(key: Key) -> KeySet {
-        KeySet([key].into())
+        KeySet { is_named: key.id.is_some(), keys: [key].into(), weak: Vec::new(), skipped: None }
     }
 
-    /// Reads a set; says why if it has no usable key.
+    /// Reads a set, which may hold no key that can be used.
     pub fn read(text: &[u8]) -> Result<KeySet, String> {
         if text.len() > LONGEST {
             return Err(format!("it is longer than {} KiB", LONGEST / 1024));
         }
         let set = json::object(text).ok_or("it is no JSON object")?;
         let list = set.get("keys").and_then(Value::as_array).ok_or("it has no list of keys")?;
-        let mut why = "it holds no key";
-        let usable =
-            list.iter().filter_map(|jwk| match jwk.as_object().ok_or("an entry is no object").and_then(Key::jwk) {
-                Ok(key) => Some(key),
-                Err(fault) => {
-                    why = fault;
-                    None
+        let (mut keys, mut weak, mut skipped) = (Vec::new(), Vec::new(), None);
+        for jwk in list {
+            match jwk.as_object().ok_or("an entry is no object").and_then(Key::jwk) {
+                Ok(key) if keys.len() < MOST => keys.push(key),
+                Ok(_) => break,
+                Err(why) => {
+                    skipped = Some(why);
+                    weak.extend(told(jwk, why).filter(|_| weak.len() < TOLD));
                 }
-            });
-        let keys: Box<[Key]> = usable.take(MOST).collect();
-        if keys.is_empty() {
-            return Err(format!("it holds no key that can be used; of the last: {why}"));
+            }
         }
-        Ok(KeySet(keys))
+        Ok(KeySet { is_named: keys.iter().any(|key| key.id.is_some()), keys: keys.into(), weak, skipped })
     }
 
     /// How many keys there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.keys.len()
     }
 
-    /// Never.
+    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.keys.is_empty()
+    }
+
+    /// Sentences about keys that are too weak to be taken.
+    pub fn weak(&self) -> &[String] {
+        &self.weak
+    }
+
+    /// Why no key can be used, if none can.
+    pub fn emptiness(&self) -> Option<String> {
+        let last = self.skipped.map(|why| format!("; of the last: {why}")).unwrap_or_default();
+        self.is_empty().then(|| format!("it holds no key that can be used{last}"))
     }
 
     /// Whether a key fits one of these algorithms.
     pub fn fits(&self, algorithms: &[Algorithm]) -> bool {
-        self.0.iter().any(|key| algorithms.iter().any(|algorithm| key.fits(*algorithm)))
+        self.keys.iter().any(|key| algorithms.iter().any(|algorithm| key.fits(*algorithm)))
     }
 
-    /// Verifies a token with the keys of the name it gives, then with those without a name; if it gives none, with all.
+    /// Verifies a token with the keys that it may mean.
     pub fn verify(&self, token: &Token) -> Verified {
-        let kid = token.kid.as_deref();
-        let named = self.0.iter().filter(|key| kid.is_some() && key.id.as_deref() == kid);
-        let others = self.0.iter().filter(|key| kid.is_none() || key.id.is_none());
-        let is_known = named.clone().next().is_some();
-        let mut fitting = named.chain(others).filter(|key| key.fits(token.algorithm)).take(TRIED).peekable();
+        let kid = token.kid.as_deref().filter(|_| self.is_named);
+        let meant = self.keys.iter().filter(|key| kid.is_none() || key.id.as_deref() == kid);
+        let is_known = kid.is_some() && meant.clone().next().is_some();
+        let mut fitting = meant.filter(|key| key.fits(token.algorithm)).take(TRIED).peekable();
         let why = if fitting.peek().is_some() { Rejection::Signature } else { Rejection::Key };
         match fitting.any(|key| key.verify(token.algorithm, token.signed.as_bytes(), token.signature)) {
             true => Verified::Yes,
@@ -87,6 +108,12 @@ impl KeySet {
             false => Verified::Unknown(why),
         }
     }
+}
+
+/// What is told of a key that is not taken, if it is worth a word.
+fn told(jwk: &Value, why: &'static str) -> Option<String> {
+    let name = jwk.get("kid").and_then(Value::as_str).map_or("without a name".into(), |name| format!("{name:?}"));
+    WEAK.contains(&why).then(|| format!("the key {name:.80} is not taken: {why}"))
 }
 
 #[cfg(test)]
@@ -114,10 +141,15 @@ mod tests {
         assert_eq!(verify(&set, &nameless.token(&json!({}))), Verified::Unknown(Rejection::Signature));
         let mut open = nameless.jwk.clone();
         open.as_object_mut().unwrap().remove("kid");
+        // A key without a name is not the one that a token names, unless names are not in use.
         let set = json!({"keys": [first.jwk, open]}).to_string();
+        assert_eq!(verify(&set, &token(&nameless, "3")), Verified::Unknown(Rejection::Key));
+        assert_eq!(verify(&set, &token(&nameless, "1")), Verified::No(Rejection::Signature));
+        assert_eq!(verify(&set, &nameless.token(&json!({}))), Verified::Yes);
+        assert_eq!(verify(&set, &Signer::p256("1").token(&json!({}))), Verified::No(Rejection::Key));
+        let set = json!({"keys": [open]}).to_string();
         assert_eq!(verify(&set, &token(&nameless, "3")), Verified::Yes);
         assert_eq!(verify(&set, &token(&second, "3")), Verified::Unknown(Rejection::Signature));
-        assert_eq!(verify(&set, &Signer::p256("1").token(&json!({}))), Verified::No(Rejection::Key));
     }
 
     #[test]
@@ -140,10 +172,28 @@ mod tests {
         let many: Vec<_> = (0..3000).map(|_| &good.jwk).collect();
         assert_eq!(KeySet::read(json!({"keys": many}).to_string().as_bytes()).map(|set| set.len()), Ok(MOST));
         let long = format!("{}{}", key_set(&[&good]), " ".repeat(LONGEST));
-        for text in ["", "<html>", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct"}]}"#, &long]
-        {
+        for text in [r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct"}]}"#, r#"{"keys":[1]}"#] {
+            let set = KeySet::read(text.as_bytes()).unwrap();
+            assert!(set.is_empty() && set.emptiness().is_some(), "{text}");
+        }
+        for text in ["", "<html>", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":null}"#, &long] {
             assert!(KeySet::read(text.as_bytes()).is_err(), "{:.50}", text);
         }
         assert!(KeySet::read(format!(r#"{{"keys":[],{}"#, &key_set(&[&good])[1..]).as_bytes()).is_err());
+    }
+    #[test]
+    fn weak_keys_are_told_of() {
+        let weak = |kid: &str| json!({"kty": "OKP", "crv": "Ed25519", "x": "A".repeat(43), "kid": kid});
+        let mut list = vec![json!({"kty": "OKP", "crv": "Ed25519", "x": "A".repeat(43)}), json!({"kty": "future"})];
+        list.extend((0..20).map(|number| weak(&number.to_string())));
+        let set = KeySet::read(json!({"keys": list}).to_string().as_bytes()).unwrap();
+        assert_eq!(
+            set.weak()[..2],
+            [
+                "the key without a name is not taken: it is a point of small order",
+                "the key \"0\" is not taken: it is a point of small order"
+            ]
+        );
+        assert_eq!((set.len(), set.weak().len()), (0, TOLD));
     }
 }

@@ -39,6 +39,7 @@ mod challenge;
 mod claims;
 pub mod compile;
 pub mod credential;
+mod edwards;
 pub mod failures;
 pub mod fetch;
 pub mod forward;
@@ -56,6 +57,7 @@ pub mod rejection;
 pub mod remote;
 mod token;
 pub mod told;
+pub mod turns;
 
 #[cfg(test)]
 mod samples;
@@ -142,6 +144,8 @@ pub struct Visitor<'a> {
     pub cors: Option<&'a Cors>,
     /// Now.
     pub now: (Instant, SystemTime),
+    /// When the route's time is over.
+    pub until: Option<Instant>,
 }
 
 /// A user who was recognised.

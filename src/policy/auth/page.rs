@@ -66,7 +66,8 @@ mod tests {
         let now = (Instant::now(), SystemTime::now());
         let (address, certificate, cors) = (None, None, None);
         let trusted = !said.is_empty();
-        check(&Visitor { request: &request, path: "/", address, certificate, tls, trusted, cors, now }).is_ok()
+        check(&Visitor { request: &request, path: "/", address, certificate, tls, trusted, cors, now, until: None })
+            .is_ok()
     }
 
     #[test]

@@ -2,12 +2,15 @@
 //!
 //! * Keys are fetched when the task starts and again before they get stale: after four fifths of what Cache-Control
 //!   allows (60 s to 24 h; 10 min if it says nothing), or of a period that is set.
-//! * A fetch fails if the answer is late, longer than 512 KiB, not 200 (redirects too), or has no usable key. Then it is
+//! * A fetch fails if the answer is late, longer than 512 KiB, not 200 (redirects too), or no set of keys. Then it is
 //!   tried again after 1 s, doubling up to 60 s, with jitter; meanwhile the last good keys serve, for ever if need be.
-//! * A token whose key is not there may have a fetch made, if the last one made so began 30 s ago or earlier. Fetches are
-//!   numbered: only one that began after the question answers it. What such a fetch did not bring is settled for 30 s, and
-//!   longer if others use up the fetches. A question that may not have a fetch made waits for the one under way, if any, and
-//!   is then open: the token can't be judged, and nobody says that it is wrong.
+//! * A set without a usable key is the issuer's word like any other: the keys before it are withdrawn, and an alarm is given.
+//! * A token whose key is not there may have a fetch made, from a bucket of 5 that gains one in 30 s (`desk`). Only a fetch
+//!   that began after the question answers it. A key that such a fetch did not bring, or that could not be fetched, is not
+//!   there for 30 s, and longer if others use up the fetches. A question that may not have a fetch made waits for the one
+//!   under way, if any; then the key is not there. Only where no fetch ever succeeded can nothing be said of a token.
+//! * Where an issuer's OpenID configuration says that its keys are, is believed only as far as it leads no nearer to this
+//!   machine, and no less safely, than the issuer's own address (`fetch::address_by`).
 //!
 //! Known inaccuracy: an issuer that changes a key and keeps its name is noticed at the next regular fetch only. Of the last
 //! 1024 questions the answers are kept.
@@ -27,9 +30,12 @@ use reqwest::Url;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::fetch::{Answer, Authorities, Client, address};
+use super::fetch::{Answer, Authorities, Client, address_by};
 use super::json;
 use super::key_set::{self, KeySet};
+use desk::Desk;
+
+mod desk;
 
 /// Keys that an issuer publishes.
 pub struct Provider {
@@ -70,7 +76,9 @@ pub enum Source {
 pub struct Pace {
     /// How long a fetch may take, all of it.
     pub timeout: Duration,
-    /// How long after the start of a fetch that a token had made another may be.
+    /// How many fetches tokens may have made at once.
+    pub bucket: u32,
+    /// In what time there is one more of these.
     pub demand: Duration,
     /// How long keys may be fresh.
     pub fresh: RangeInclusive<Duration>,
@@ -83,6 +91,7 @@ impl Default for Pace {
         let seconds = Duration::from_secs;
         Pace {
             timeout: seconds(5),
+            bucket: 5,
             demand: seconds(30),
             fresh: seconds(60)..=seconds(24 * 3600),
             again: seconds(1)..=seconds(60),
@@ -117,30 +126,10 @@ pub struct Standing {
     pub failed: Option<(SystemTime, String)>,
     /// How many fetches succeeded.
     pub good: u64,
+    /// How many of these brought no key that can be used.
+    pub empty: u64,
     /// How many failed.
     pub bad: u64,
-}
-
-/// The fetches, numbered from 1.
-#[derive(Clone, Copy, Debug, Default)]
-struct Desk {
-    /// The last that began.
-    begun: u64,
-    /// The last that ended.
-    ended: u64,
-    /// The last that succeeded.
-    good: u64,
-    /// The last that was asked for.
-    demanded: u64,
-    /// When a token had one made.
-    demanded_at: Option<Instant>,
-}
-
-/// A fetch that is waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Ticket {
-    number: u64,
-    is_new_demand: bool,
 }
 
 /// The hash of a key's name, or of a token that names none.
@@ -152,28 +141,8 @@ pub struct Doubt(u64);
 pub enum Want {
     /// It does.
     Fetch,
-    /// There was one, in vain.
+    /// It does not: there was one in vain, or there may be none now.
     Settled,
-    /// It would, but there may be none now.
-    Later,
-}
-
-impl Desk {
-    /// The fetch that a question may wait for.
-    fn ticket(&self, now: Instant, pace: &Pace) -> Option<Ticket> {
-        let is_under_way = self.begun > self.ended;
-        let wait_for = |number| Some(Ticket { number, is_new_demand: false });
-        if self.demanded > self.begun {
-            return wait_for(self.demanded);
-        }
-        if is_under_way && self.good == 0 {
-            return wait_for(self.begun);
-        }
-        if self.demanded_at.is_none_or(|at| now.saturating_duration_since(at) >= pace.demand) {
-            return Some(Ticket { number: self.begun + 1, is_new_demand: true });
-        }
-        is_under_way.then_some(self.begun).and_then(wait_for)
-    }
 }
 
 impl Provider {
@@ -233,14 +202,12 @@ impl Provider {
     /// Whether a fetch is to be made, or waited for, because a key is not there.
     pub fn want(&self, doubt: Doubt) -> Want {
         let now = Instant::now();
-        let settled = self.settled.get(&doubt);
-        if settled.is_some_and(|at| now.saturating_duration_since(at) < self.pace.demand) {
+        if self.settled.get(&doubt).is_some_and(|at| now.saturating_duration_since(at) < self.pace.demand) {
             return Want::Settled;
         }
-        match (self.desk.borrow().ticket(now, &self.pace), settled) {
-            (Some(_), _) => Want::Fetch,
-            (None, Some(_)) => Want::Settled,
-            (None, None) => Want::Later,
+        match self.desk.borrow().ticket(now, &self.pace) {
+            Some(_) => Want::Fetch,
+            None => Want::Settled,
         }
     }
 
@@ -248,9 +215,9 @@ impl Provider {
     pub async fn ask(&self, doubt: Doubt) {
         let mut desk = self.desk.subscribe();
         let Some((number, answers)) = self.take_ticket() else { return };
-        let ended = async { desk.wait_for(|desk| desk.ended >= number).await.is_ok_and(|desk| desk.good >= number) };
-        let was_good = timeout(self.pace.timeout, ended).await.unwrap_or(false);
-        if was_good && answers {
+        let _ = timeout(self.pace.timeout, desk.wait_for(|desk| desk.ended >= number)).await;
+        // Whatever became of it: who asks again at once would only take another of the bucket.
+        if answers {
             self.settled.insert(doubt, Instant::now());
         }
     }
@@ -263,7 +230,7 @@ impl Provider {
             let Some(ticket) = desk.ticket(now, &self.pace) else { return false };
             taken = Some((ticket.number, ticket.number > desk.begun));
             if ticket.is_new_demand {
-                (desk.demanded, desk.demanded_at) = (ticket.number, Some(now));
+                desk.demand(ticket.number, now, &self.pace);
             }
             ticket.is_new_demand
         });
@@ -316,16 +283,29 @@ impl Provider {
         standing.keys = keys.len();
         standing.fetched = Some(SystemTime::now());
         standing.good += 1;
+        standing.empty += u64::from(keys.is_empty());
         drop(standing);
         let before = self.fetched.load();
         let is_same = before.as_ref().is_some_and(|before| before.digest == digest);
         if !is_same {
-            log::info!("issuer {}: {} keys", self.name(), keys.len());
+            self.tell(&keys);
             let generation = before.as_ref().map_or(1, |before| before.generation + 1);
             self.fetched.store(Some(Arc::new(Fetched { keys, generation, digest })));
         } else if had_failed {
             log::info!("issuer {}: keys are fetched again", self.name());
         }
+    }
+
+    /// Tells of new keys.
+    fn tell(&self, keys: &KeySet) {
+        let name = self.name();
+        match keys.emptiness() {
+            Some(why) => {
+                log::error!("issuer {name} publishes no key that can be used; none of its tokens is taken: {why}")
+            }
+            None => log::info!("issuer {name}: {} keys", keys.len()),
+        }
+        keys.weak().iter().for_each(|why| log::warn!("issuer {name}: {why}"));
     }
 
     fn note_failure(&self, why: String, is_first: bool) {
@@ -344,22 +324,27 @@ impl Provider {
         };
         let answer = self.get(url, key_set::LONGEST).await?;
         let keys = KeySet::read(&answer.body)?;
-        let fresh = self.settings.refresh.unwrap_or_else(|| fresh_for(&answer.headers));
-        let fresh = fresh.clamp(*self.pace.fresh.start(), *self.pace.fresh.end());
+        let fresh = self.settings.refresh.unwrap_or_else(|| self.fresh_for(&answer.headers, keys.is_empty()));
         let digest = ring::digest::digest(&ring::digest::SHA256, &answer.body);
         Ok((keys, digest.as_ref().try_into().unwrap_or_default(), fresh))
     }
 
     async fn discover(&self, issuer: &str) -> Result<Url, String> {
         let url = configuration_of(issuer).ok_or("the issuer is no address")?;
-        let answer = self.get(url, LONGEST_CONFIGURATION).await?;
+        let answer = self.get(url.clone(), LONGEST_CONFIGURATION).await?;
         let configuration = json::object(&answer.body).ok_or("the OpenID configuration is no JSON object")?;
         let text = |name| configuration.get(name).and_then(serde_json::Value::as_str);
         if text("issuer") != Some(issuer) {
             return Err("the OpenID configuration is of another issuer".into());
         }
         let keys = text("jwks_uri").ok_or("the OpenID configuration has no jwks_uri")?;
-        address(keys, self.settings.allow_http).ok_or_else(|| "its jwks_uri is not https".into())
+        address_by(&url, keys, self.settings.allow_http).map_err(|why| format!("its jwks_uri {why}"))
+    }
+
+    /// How long keys are fresh. Who has withdrawn all is looked at again soon.
+    fn fresh_for(&self, headers: &HeaderMap, is_empty: bool) -> Duration {
+        let (shortest, longest) = (*self.pace.fresh.start(), *self.pace.fresh.end());
+        if is_empty { shortest } else { fresh_for(headers).clamp(shortest, longest) }
     }
 
     async fn get(&self, url: Url, longest: usize) -> Result<Answer, String> {

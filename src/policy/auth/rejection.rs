@@ -17,8 +17,8 @@ pub enum Rejection {
     Key,
     /// The signature is not the issuer's.
     Signature,
-    /// It can't be judged now: the issuer's keys are not known, or whether a key is new could not be found out. No
-    /// statement about the token: the request is refused with 503, not 401.
+    /// It can't be judged now: the issuer's keys were never fetched. No statement about the token: the request is refused
+    /// with 503, not 401.
     Unavailable,
     /// A claim it must have is missing or is not what it must be.
     Claim,

@@ -56,9 +56,18 @@ impl Remote {
         self.client.request(method, self.url.clone()).header(VIA, via::ours(Version::HTTP_11))
     }
 
+    /// When a question has to be answered that comes up now.
+    pub fn deadline(&self) -> Instant {
+        Instant::now() + self.timeout
+    }
+
+    /// Until when it is worth while to wait for a turn: a question that has less time left is not asked.
+    pub fn worth_while(&self, deadline: Instant) -> Instant {
+        deadline.checked_sub(self.timeout / 4).unwrap_or(deadline)
+    }
+
     /// Asks. An answer of 500 or more is none.
-    pub async fn ask(&self, question: RequestBuilder) -> Result<Answer, Unavailable> {
-        let deadline = Instant::now() + self.timeout;
+    pub async fn ask(&self, question: RequestBuilder, deadline: Instant) -> Result<Answer, Unavailable> {
         self.breaker.look(Instant::now()).map_err(|_| left_alone())?;
         let late = |_| Unavailable(format!("no answer within {:?}", self.timeout));
         let turn = timeout_at(deadline.into(), self.turns.acquire()).await.map_err(late)?;

@@ -34,8 +34,10 @@ pub struct Room {
     pub max: AtomicUsize,
     /// So many have.
     pub taken: AtomicUsize,
-    /// Requests that were counted in sketches.
+    /// Requests of subjects there was no room for.
     pub overflowed: AtomicU64,
+    /// They are counted in sketches.
+    pub sketches: bool,
     /// Counters of a row of a shard's sketch.
     counters: usize,
 }
@@ -44,7 +46,7 @@ impl Room {
     /// For so many subjects, in so many shards.
     pub fn new(max: usize, shards: usize) -> Self {
         let (max, taken, overflowed) = (AtomicUsize::new(max), AtomicUsize::new(0), AtomicU64::new(0));
-        Room { max, taken, overflowed, counters: COUNTERS / shards }
+        Room { max, taken, overflowed, sketches: true, counters: COUNTERS / shards }
     }
 
     fn is_full(&self) -> bool {
@@ -85,8 +87,10 @@ impl Shard {
             self.accounts.insert_unique(key, (key, Account::new(quota, now)), |(key, _)| *key);
         } else {
             room.overflowed.fetch_add(1, Relaxed);
-            let sketch = self.sketch.get_or_insert_with(|| Box::new(Sketch::new(room.counters, now)));
-            sketch.commit(key, quota, now);
+            if room.sketches {
+                let sketch = self.sketch.get_or_insert_with(|| Box::new(Sketch::new(room.counters, now)));
+                sketch.commit(key, quota, now);
+            }
         }
         Standing { admitted: true, ..self.look(key, quota, now).0 }
     }

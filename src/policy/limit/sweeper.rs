@@ -1,4 +1,4 @@
-//! Gives back the memory of limits whose subjects no longer come: their tables look at themselves only when they grow.
+//! Gives back the memory of limits, and of the budget of failures, whose subjects no longer come: their tables look at themselves only when they grow.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,7 +23,9 @@ impl Sweeper {
 
     fn sweep(&self) {
         let plan = self.0.live.plan();
-        plan.edge.rates.all.iter().for_each(|limit| limit.rule.counts.sweep(Instant::now()));
+        let failures = plan.edge.auth.iter().map(|auth| auth.failures.counts());
+        let limits = plan.edge.rates.all.iter().map(|limit| &*limit.rule.counts);
+        limits.chain(failures).for_each(|counts| counts.sweep(Instant::now()));
     }
 }
 

@@ -46,6 +46,12 @@ impl Table {
         Table { number: TABLES.fetch_add(1, Relaxed), start, quota, room, shards }
     }
 
+    /// Subjects that there is no room for are not counted, and pass.
+    pub fn without_sketches(mut self) -> Self {
+        self.room.sketches = false;
+        self
+    }
+
     /// Whether what it counted holds for this quota too: the numbers may differ.
     pub fn holds_for(&self, quota: &Quota) -> bool {
         let same_algorithm = std::mem::discriminant(&self.quota.algorithm) == std::mem::discriminant(&quota.algorithm);

@@ -99,7 +99,8 @@ impl Server {
 const MS: Duration = Duration::from_millis(1);
 
 fn fast() -> Pace {
-    Pace { timeout: 2000 * MS, demand: 30_000 * MS, fresh: 10_000 * MS..=10_000 * MS, again: 5 * MS..=20 * MS }
+    let (fresh, again) = (10_000 * MS..=10_000 * MS, 5 * MS..=20 * MS);
+    Pace { timeout: 2000 * MS, bucket: 1, demand: 30_000 * MS, fresh, again }
 }
 
 fn provider(source: Source, pace: Pace) -> Arc<Provider> {
@@ -137,8 +138,13 @@ fn token(signer: &Signer) -> String {
     signer.token(&json!({"sub": "u", "exp": 2000, "jti": fastrand::u64(..)}))
 }
 
+/// As long as a request waits.
+fn soon() -> std::time::Instant {
+    std::time::Instant::now() + Duration::from_secs(5)
+}
+
 async fn settle(issuers: &Issuers, token: &str) -> Result<(), Rejection> {
-    match issuers.settle(token, UNIX_EPOCH + Duration::from_secs(1000)).await {
+    match issuers.settle(token, UNIX_EPOCH + Duration::from_secs(1000), soon()).await {
         Verdict::Accepted(_) => Ok(()),
         Verdict::Rejected(why) => Err(why),
         other => panic!("{other:?}"),
@@ -210,8 +216,7 @@ async fn bad_answers_leave_the_last_good_keys() {
     let location = format!("http://{}/elsewhere", server.address);
     let bad = [
         (good("<html>".into()), "it is no JSON object"),
-        (good(r#"{"keys":[]}"#.into()), "it holds no key"),
-        (good(r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#.into()), "it is a secret"),
+        (good(r#"{"keys":{}}"#.into()), "it has no list of keys"),
         (good(format!("{}{}", key_set(&[&other]), " ".repeat(600_000))), "the answer is longer than 524288 bytes"),
         (Reply { status: 500, ..good(key_set(&[&other])) }, "the answer has status 500"),
         (
@@ -254,13 +259,82 @@ async fn unknown_keys_cause_one_fetch() {
     assert_eq!(settle(&issuers, &token(&missing)).await, Err(Rejection::Key));
     assert_eq!(server.fetches(), 2);
     for number in 0..1000 {
-        // It was looked for, these were not and can't be now.
+        // It was looked for, these were not and can't be now: the last good keys lack them all the same.
         assert_eq!(settle(&issuers, &token(&missing)).await, Err(Rejection::Key));
         let other = Signer::ed25519(&number.to_string());
-        assert_eq!(settle(&issuers, &token(&other)).await, Err(Rejection::Unavailable));
+        assert_eq!(settle(&issuers, &token(&other)).await, Err(Rejection::Key));
     }
     assert_eq!(settle(&issuers, &token(&Signer::ed25519("known"))).await, Err(Rejection::Signature));
     assert_eq!(server.fetches(), 2);
+}
+
+#[tokio::test]
+async fn unknown_keys_have_a_few_fetches_made_and_then_one_now_and_then() {
+    let known = Signer::ed25519("known");
+    let server = Server::start(good(key_set(&[&known]))).await;
+    let (issuers, _task) = issuers(Source::Keys(server.url()), Pace { bucket: 5, demand: 500 * MS, ..fast() });
+    assert_eq!(settle(&issuers, &token(&known)).await, Ok(()));
+    let invent = async |number: usize| {
+        let invented = Signer::ed25519(&format!("invented-{number}"));
+        assert_eq!(settle(&issuers, &token(&invented)).await, Err(Rejection::Key));
+    };
+    let began = Instant::now();
+    for number in 0..20 {
+        invent(number).await;
+    }
+    let gained = |since: Instant| (since.elapsed().as_millis() / 500) as usize;
+    assert!((6..=6 + gained(began)).contains(&server.fetches()), "{} fetches", server.fetches());
+    // A key that is new is found with the next one.
+    let (before, new) = (server.fetches(), Signer::ed25519("new"));
+    server.say(good(key_set(&[&known, &new])));
+    until(|| issuers.providers()[0].want(issuers.providers()[0].doubt("new")) == Want::Fetch).await;
+    assert_eq!(settle(&issuers, &token(&new)).await, Ok(()));
+    assert_eq!(server.fetches(), before + 1);
+}
+
+#[tokio::test]
+async fn a_word_of_a_client_makes_no_provider_fail() {
+    let known = Signer::ed25519("known");
+    let server = Server::start(good(key_set(&[&known]))).await;
+    let pace = Pace { bucket: 5, timeout: 100 * MS, again: 10_000 * MS..=10_000 * MS, ..fast() };
+    let (issuers, _task) = issuers(Source::Keys(server.url()), pace);
+    assert_eq!(settle(&issuers, &token(&known)).await, Ok(()));
+    for reply in [Reply { status: 500, ..good(String::new()) }, Reply { delay: 5000 * MS, ..good(String::new()) }] {
+        server.say(reply);
+        let fetches = server.fetches();
+        let began = Instant::now();
+        assert_eq!(settle(&issuers, &token(&Signer::ed25519(&fetches.to_string()))).await, Err(Rejection::Key));
+        assert!(began.elapsed() < 2000 * MS && server.fetches() == fetches + 1, "one question, one fetch");
+        assert_eq!(settle(&issuers, &token(&known)).await, Ok(()));
+    }
+    // Nor does it have to wait longer than it may.
+    let now = UNIX_EPOCH + Duration::from_secs(1000);
+    server.say(Reply { delay: 80 * MS, ..good(String::new()) });
+    let other = token(&Signer::ed25519("other"));
+    let verdict = issuers.settle(&other, now, std::time::Instant::now() + MS).await;
+    assert!(matches!(verdict, Verdict::Rejected(Rejection::Key)), "{verdict:?}");
+}
+
+#[tokio::test]
+async fn a_set_without_usable_keys_withdraws_all() {
+    let signer = Signer::ed25519("1");
+    let server = Server::start(good(key_set(&[&signer]))).await;
+    let (issuers, _task) = issuers(Source::Keys(server.url()), Pace { fresh: 20 * MS..=20 * MS, ..fast() });
+    let provider = &issuers.providers()[0];
+    let mut weak = signer.jwk.clone();
+    weak["x"] = json!("A".repeat(43));
+    for empty in [json!([]), json!([{"kty": "oct", "k": "AAAA", "kid": "1"}]), json!([weak])] {
+        let remembered = token(&signer);
+        assert_eq!(settle(&issuers, &remembered).await, Ok(()));
+        server.say(good(json!({"keys": empty}).to_string()));
+        until(|| provider.standing().keys == 0).await;
+        for token in [remembered, token(&signer)] {
+            assert_eq!(settle(&issuers, &token).await, Err(Rejection::Key), "{empty}");
+        }
+        assert!(provider.standing().empty > 0 && provider.standing().bad == 0);
+        server.say(good(key_set(&[&signer])));
+        until(|| provider.standing().keys == 1).await;
+    }
 }
 
 #[tokio::test]
@@ -291,9 +365,9 @@ async fn a_fetch_that_began_before_the_question_settles_nothing() {
     let fetches = server.fetches();
     until(|| server.fetches() > fetches + 1).await;
     server.say(good(key_set(&[&old, &new])));
-    // No fetch may be made for it now: it waits for the one under way, and is not called wrong.
+    // No fetch may be made for it now: it waits for the one under way, in vain, which is nothing to be remembered.
     let verdict = settle(&issuers, &token(&new)).await;
-    assert_eq!(verdict, Err(Rejection::Unavailable));
+    assert_eq!(verdict, Err(Rejection::Key));
     until(|| issuers.providers()[0].generation() == 2).await;
     assert_eq!(settle(&issuers, &token(&new)).await, Ok(()));
 }
@@ -382,9 +456,8 @@ async fn keys_are_found_through_the_issuers_configuration() {
     assert_eq!(provider.standing().keys, 1);
 }
 
-#[tokio::test]
-async fn an_authority_of_ones_own_is_believed() {
-    let signer = Signer::ed25519("1");
+/// A server with TLS at localhost; its port, and the authority that certified it.
+async fn with_tls(answer: impl Fn(u16, &str) -> String + Clone + Send + 'static) -> (u16, Authorities) {
     let made = rcgen::generate_simple_self_signed(["localhost".into()]).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
     let ring = Arc::new(rustls::crypto::ring::default_provider());
@@ -392,22 +465,29 @@ async fn an_authority_of_ones_own_is_believed() {
     let tls = tls.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap();
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = Url::parse(&format!("https://localhost:{}/keys", listener.local_addr().unwrap().port())).unwrap();
-    let body = key_set(&[&signer]);
+    let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
             let Ok(stream) = acceptor.accept(stream).await else { continue };
-            let body = body.clone();
-            let service = service_fn(move |_| {
-                std::future::ready(Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(body.clone()))))
+            let answer = answer.clone();
+            let service = service_fn(move |request: Request<Incoming>| {
+                let body = Full::<Bytes>::from(answer(port, request.uri().path()));
+                std::future::ready(Ok::<_, Infallible>(Response::new(body)))
             });
             tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
         }
     });
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), made.cert.pem()).unwrap();
-    let authorities = Authorities::read(file.path().to_str().unwrap()).unwrap();
+    (port, Authorities::read(file.path().to_str().unwrap()).unwrap())
+}
+
+#[tokio::test]
+async fn an_authority_of_ones_own_is_believed() {
+    let body = key_set(&[&Signer::ed25519("1")]);
+    let (port, authorities) = with_tls(move |_, _| body.clone()).await;
+    let url = Url::parse(&format!("https://localhost:{port}/keys")).unwrap();
     for authorities in [None, Some(authorities)] {
         let client = Client::new(authorities.as_ref()).unwrap();
         let is_believed = authorities.is_some();
@@ -419,23 +499,48 @@ async fn an_authority_of_ones_own_is_believed() {
 }
 
 #[tokio::test]
+async fn an_issuer_with_tls_leads_nowhere_without() {
+    let signer = Signer::ed25519("1");
+    let plain = Server::start(good(key_set(&[&signer]))).await;
+    let (elsewhere, keys) = (plain.url(), key_set(&[&signer]));
+    let (port, authorities) = with_tls(move |port, path| {
+        let issuer = format!("https://localhost:{port}{}", path.split("/.well-known").next().unwrap());
+        let own = format!("https://localhost:{port}/keys");
+        let keys_at = if issuer.ends_with("/plain") { elsewhere.as_str() } else { own.as_str() };
+        if path == "/keys" { keys.clone() } else { json!({"issuer": issuer, "jwks_uri": keys_at}).to_string() }
+    })
+    .await;
+    for (path, is_good) in [("/plain", false), ("/own", true)] {
+        let client = Client::new(Some(&authorities)).unwrap();
+        let source = Source::Issuer(format!("https://localhost:{port}{path}"));
+        let settings = Settings { source, refresh: None, allow_http: false, authorities: Some(authorities.clone()) };
+        let provider = Provider::paced(settings, client, fast());
+        provider.fetch_once(&mut 0).await;
+        let standing = provider.standing();
+        assert_eq!(provider.keys().is_some(), is_good, "{standing:?}");
+        assert!(is_good || standing.failed.unwrap().1.contains("is not https, as the address is that it came from"));
+    }
+    assert_eq!(plain.fetches(), 0);
+}
+
+#[tokio::test]
 async fn a_question_waits_for_a_fetch_that_can_answer_it() {
     let (pace, now) = (fast(), Instant::now());
     let ticket = |desk: Desk| desk.ticket(now, &pace).map(|ticket| (ticket.number, ticket.is_new_demand));
-    let long_ago = Some(now - pace.demand);
+    let full_at = Some(now + pace.demand);
     let cases = [
         // Before the first and while it is under way.
         (Desk { demanded: 1, ..Desk::default() }, Some((1, false))),
         (Desk { demanded: 1, begun: 1, ..Desk::default() }, Some((1, false))),
         // The first failed.
         (Desk { demanded: 1, begun: 1, ended: 1, ..Desk::default() }, Some((2, true))),
-        (Desk { demanded: 2, begun: 2, ended: 2, demanded_at: Some(now), ..Desk::default() }, None),
+        (Desk { demanded: 2, begun: 2, ended: 2, full_at, ..Desk::default() }, None),
         // A regular one is under way: the next answers.
         (Desk { demanded: 1, begun: 5, ended: 4, good: 4, ..Desk::default() }, Some((6, true))),
-        (Desk { demanded: 6, begun: 5, ended: 4, good: 4, demanded_at: Some(now) }, Some((6, false))),
-        (Desk { demanded: 6, begun: 6, ended: 5, good: 5, demanded_at: Some(now) }, Some((6, false))),
-        (Desk { demanded: 6, begun: 6, ended: 6, good: 6, demanded_at: Some(now) }, None),
-        (Desk { demanded: 6, begun: 6, ended: 6, good: 6, demanded_at: long_ago }, Some((7, true))),
+        (Desk { demanded: 6, begun: 5, ended: 4, good: 4, full_at }, Some((6, false))),
+        (Desk { demanded: 6, begun: 6, ended: 5, good: 5, full_at }, Some((6, false))),
+        (Desk { demanded: 6, begun: 6, ended: 6, good: 6, full_at }, None),
+        (Desk { demanded: 6, begun: 6, ended: 6, good: 6, full_at: Some(now) }, Some((7, true))),
     ];
     for (desk, expected) in cases {
         assert_eq!(ticket(desk), expected, "{desk:?}");
