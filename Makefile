@@ -81,6 +81,7 @@ install:
 	"$(BINARY)" completions zsh > "$(SHARE)/zsh/site-functions/_gatekeeper"
 	"$(BINARY)" completions fish > "$(SHARE)/fish/vendor_completions.d/gatekeeper.fish"
 	"$(BINARY)" man > "$(SHARE)/man/man1/gatekeeper.1"
+	$(INSTALL) conf/alerts.yaml "$(DOCUMENTS)/alerts.yaml"
 	$(INSTALL) conf/gatekeeper.schema.json "$(DESTDIR)/etc/gatekeeper/gatekeeper.schema.json"
 	@[ -e "$(DESTDIR)/etc/gatekeeper/gatekeeper.yaml" ] || $(INSTALL) conf/gatekeeper.yaml "$(DESTDIR)/etc/gatekeeper/gatekeeper.yaml"
 	@echo "then: systemd-sysusers && systemd-tmpfiles --create gatekeeper.conf && systemctl daemon-reload && systemctl enable --now gatekeeper"

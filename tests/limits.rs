@@ -375,3 +375,48 @@ async fn a_burst_that_could_never_be_spent_is_a_fault() {
         assert_eq!(check(max, burst).0, Some(0), "{max} {burst}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_table_is_seen_and_refuses_hardly_anybody() {
+    let origin = Origin::start().await;
+    let rule = "  - { rule_name: ip, limit_type: per_ip, max_requests: 2, window_seconds: 60, max_subjects: 1000 }";
+    let gateway = gateway(&origin, rule, "").await;
+    let mut client = gateway.h1().await;
+    let mut passed = 0;
+    for number in 0..1500 {
+        let address = format!("10.0.{}.{}", number / 250, number % 250);
+        passed += usize::from(client.ask(from(&address, "/x")).await.status == 200);
+    }
+    assert!(passed >= 1490, "{passed} of 1500 newcomers");
+    let overflowed = gateway.metric("gatekeeper_rate_limit_overflowed_total{rule=\"ip\"}").await;
+    assert!((490.0..=500.0).contains(&overflowed), "{overflowed}");
+    // Whoever is counted exactly is so still, and whoever is not gets no more than its limit.
+    for address in ["10.0.0.1", "10.0.5.200"] {
+        let mut more = 0;
+        while client.ask(from(address, "/x")).await.status == 200 {
+            more += 1;
+        }
+        assert!(more <= 1, "{more} more for {address}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn alerts_are_about_metrics_that_there_are() {
+    let origin = Origin::start().await;
+    let auth = "auth: { jwt: [{ jwks_url: \"http://127.0.0.1:9/\" }] }\n";
+    let rule = "  - { rule_name: ip, limit_type: per_ip, max_requests: 2, window_seconds: 60 }";
+    let gateway = Gateway::start(&(config(&origin, rule, "") + auth)).await;
+    let metrics = gateway.metrics().await;
+    let alerts: Value = serde_yaml::from_str(include_str!("../conf/alerts.yaml")).unwrap();
+    let rules = alerts["groups"][0]["rules"].as_array().unwrap();
+    assert!(!rules.is_empty());
+    for rule in rules {
+        let expr = rule["expr"].as_str().unwrap();
+        let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
+        let name = expr.split(|c| !is_name(c)).find(|word| word.starts_with("gatekeeper_")).unwrap();
+        assert!(metrics.contains(&format!("\n# TYPE {name} ")), "{name}");
+        for text in ["summary", "description"] {
+            assert!(rule["annotations"][text].is_string(), "{expr}");
+        }
+    }
+}
