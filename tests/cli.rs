@@ -205,6 +205,15 @@ routes:
 }
 
 #[test]
+fn check_warns_of_names_that_services_never_see() {
+    let route =
+        "  - { name: tenant, path_pattern: /t, target_service: next, headers: { X_Tenant: a } }\n  - { name: off,";
+    let call = Place::new(&GOOD.replace("  - { name: off,", route)).call(&["check"]);
+    let text = "warning: gatekeeper.yaml: routes[5].headers.X_Tenant: X_Tenant is deleted on its way to the service";
+    assert!(call.err.starts_with(text) && call.err.lines().count() == 1, "{}", call.err);
+}
+
+#[test]
 fn check_warns_of_addresses_that_are_our_own() {
     let place = Place::new(
         "version: 1

@@ -172,6 +172,9 @@ fn believed_identity(config: &Config, plan: &Plan, faults: &mut Faults) {
         if plan.edge.identity.contains(&name.to_ascii_lowercase()) {
             let text = format!("{name} says who the user is: what clients send under this name is not to be believed");
             faults.warn(Fault::saying(place, text).with_hint("use another header, or a claim"));
+        } else if name.contains('_') {
+            let text = format!("{name} is deleted on its way to the service: some take `_` for `-`");
+            faults.warn(Fault::saying(place, text).with_hint("write the name with `-`"));
         }
     }
 }
