@@ -29,7 +29,9 @@ pub fn check(visitor: &Visitor) -> Result<(), Refusal> {
 fn is_ours(origin: &HeaderValue, visitor: &Visitor) -> bool {
     let Some((scheme, authority)) = text(origin).and_then(|origin| origin.split_once("://")) else { return false };
     let Parts { headers, uri, .. } = visitor.request;
-    let said = |name: &str| headers.get(name).filter(|_| visitor.trusted).and_then(text);
+    // Of several in a row, the first is the one that the client's own peer said.
+    let first = |list| text(list)?.split(',').next().map(str::trim_ascii);
+    let said = |name: &str| headers.get(name).filter(|_| visitor.trusted).and_then(first);
     let host = said("x-forwarded-host").or_else(|| headers.get(HOST).and_then(text));
     let host = host.or_else(|| uri.authority().map(|authority| authority.as_str()));
     let (own, usual_port) = match said("x-forwarded-proto").unwrap_or(if visitor.tls { "https" } else { "http" }) {
@@ -98,7 +100,8 @@ mod tests {
 
     #[test]
     fn behind_a_trusted_peer_ours_is_what_that_says() {
-        let said = [("x-forwarded-proto", "https"), ("x-forwarded-host", "a.org")];
+        let said = [("x-forwarded-proto", "https, http"), ("x-forwarded-host", "a.org , b.org")];
+        assert!(!admitted("https://b.org", "internal:8000", false, &said));
         assert!(admitted("https://a.org", "internal:8000", false, &said));
         assert!(!admitted("http://a.org", "internal:8000", false, &said));
         assert!(!admitted("http://internal:8000", "internal:8000", false, &said));
