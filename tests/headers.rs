@@ -432,3 +432,32 @@ async fn a_coding_that_nobody_can_take_off_is_no_answer() {
         assert_eq!(answer.problem()["status"], 502, "{:?}", answer.version);
     }
 }
+
+/// RFC 9110, 6.6.1: a response's date is its origin's. Until when it may be kept is counted from it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_response_keeps_its_date() {
+    let (date, expires) = ("Sun, 06 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:59:37 GMT");
+    for padding in [1, 3000] {
+        let said = format!(
+            "HTTP/1.1 200 OK\r\nX-Padding: {}\r\nDate: {date}\r\nExpires: {expires}\r\nContent-Length: 2\r\n\r\nok",
+            "x".repeat(padding)
+        );
+        let gateway = Gateway::to_url(&RawOrigin::answering(said).await.url()).await;
+        let mut raw = gateway.raw().await;
+        for (path, kept) in [("/a", true), ("/b", true), ("/health", false), ("/c", true)] {
+            raw.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+            let heard = raw.response().await;
+            let told = [heard.header("date"), heard.header("expires").filter(|_| kept)];
+            assert_eq!(told == [Some(date), Some(expires)], kept, "{path}: {heard:?}");
+        }
+        // HTTP/2 tells the present, and what is counted from the date comes to the same.
+        let answer = gateway.h2c().await.ask(Request::get("/")).await;
+        let moment = |name: &str| {
+            let text = answer.header(name).unwrap();
+            jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).unwrap().as_second()
+        };
+        let (sent, age) = (784_111_777, answer.header("age").unwrap().parse::<i64>().unwrap());
+        assert!((moment("date") - sent - age).abs() <= 2, "{:?}", answer.headers);
+        assert!((moment("expires") - sent - 600 - age).abs() <= 2, "{:?}", answer.headers);
+    }
+}

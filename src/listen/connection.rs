@@ -36,6 +36,9 @@ pub struct Connection {
     settled: AtomicU64,
     upgraded: AtomicBool,
     fault: OnceLock<Fault>,
+    /// The date of the response whose head is written next, if it is not the present; and whether there is one.
+    date: Mutex<Option<HeaderValue>>,
+    dated: AtomicBool,
 }
 
 /// A client's certificate, as services are told of it.
@@ -67,6 +70,8 @@ impl Connection {
             settled: AtomicU64::new(0),
             upgraded: AtomicBool::new(false),
             fault: OnceLock::new(),
+            date: Mutex::new(None),
+            dated: AtomicBool::new(false),
         }
     }
 
@@ -135,6 +140,23 @@ impl Connection {
     /// Whether another protocol is spoken.
     pub fn is_upgraded(&self) -> bool {
         self.upgraded.load(Ordering::Acquire)
+    }
+
+    /// The response whose head is written next has this date, or the present.
+    pub fn date_next(&self, date: Option<HeaderValue>) {
+        if date.is_some() || self.dated.load(Ordering::Relaxed) {
+            self.dated.store(date.is_some(), Ordering::Relaxed);
+            *self.date.lock() = date;
+        }
+    }
+
+    /// The date of the head that is written now, if it is not the present.
+    pub fn take_date(&self) -> Option<HeaderValue> {
+        if !self.dated.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.dated.store(false, Ordering::Relaxed);
+        self.date.lock().take()
     }
 
     /// The body of the request under way breaks a rule: its connection reads no further.

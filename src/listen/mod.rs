@@ -12,6 +12,7 @@ pub mod inherited;
 pub mod limits;
 mod patience;
 pub mod proxy_protocol;
+mod redate;
 pub mod refuse;
 pub mod socket;
 mod tap;

@@ -8,6 +8,7 @@
 //! * A response's head is buffered by the framework until its first body bytes come; a client of a stream would wait for
 //!   its head as long as for its first event. So what is buffered is sent when the request's task turns to reading,
 //!   which is when it waits.
+//! * A response's head leaves with the date of its origin (`redate`).
 //! * HTTP/2: a client that sends too much of what costs it nothing (`frames`), or leaves a header block incomplete, is cut
 //!   off.
 //! * When the time of the request under way is over, reading fails, which is how its exchange learns of it.
@@ -34,6 +35,7 @@ use super::connection::Connection;
 use super::frames::{Excess, Frames, TooMuch};
 use super::limits::Limits;
 use super::patience::{Patience, Waiting};
+use super::redate::Redated;
 use super::refuse::refuse;
 use super::transport::Transport;
 use super::wire::{self, Fault, HeadFault, Inspector, Phase, Step};
@@ -70,6 +72,8 @@ pub struct Tap {
     ended: bool,
     /// Something was written and may still be buffered.
     unflushed: bool,
+    /// A head that is being written with another date.
+    redated: Option<Redated>,
     patience: Patience,
 }
 
@@ -130,6 +134,7 @@ impl Tap {
             released: 0,
             ended: false,
             unflushed: false,
+            redated: None,
             patience: Patience::default(),
         }
     }
@@ -303,6 +308,20 @@ impl Tap {
         Poll::Pending
     }
 
+    /// Writes some bytes; the head of a response with the date of its origin.
+    fn poll_dated(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.redated.is_none() {
+            self.redated = self.connection.take_date().and_then(|date| Redated::new(buf, &date));
+        }
+        let Some(redated) = &mut self.redated else { return Pin::new(&mut self.stream).poll_write(cx, buf) };
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, redated.rest()))?;
+        redated.wrote(written);
+        if redated.rest().is_empty() {
+            self.redated = None;
+        }
+        Poll::Ready(Ok(written))
+    }
+
     /// What the client is sent lets it send more.
     fn count(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let (Speech::Two(frames), Poll::Ready(Ok(bytes))) = (&mut self.speech, &written) {
@@ -362,7 +381,7 @@ impl AsyncRead for Tap {
 impl AsyncWrite for Tap {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.unflushed = true;
-        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        let written = self.poll_dated(cx, buf);
         self.count(written)
     }
 

@@ -33,6 +33,7 @@ mod admit;
 pub mod attempt;
 mod body;
 pub mod ctx;
+mod date;
 pub mod deadline;
 mod entrance;
 mod fault;

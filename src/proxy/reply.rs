@@ -11,7 +11,7 @@ use pingora_proxy::Session;
 
 use super::ctx::Ctx;
 use super::response::{self, OWN_FIELDS};
-use super::{body, deadline};
+use super::{body, date, deadline};
 use crate::plan::route::Respond;
 use crate::policy::auth::fetch;
 use crate::policy::problem;
@@ -150,6 +150,7 @@ async fn send(session: &mut Session, answer: Answer, ctx: &mut Ctx) -> Result<()
         head.headers.append(name, value);
     }
     response::complete(session, &mut head.headers, answer.is_preflight, ctx);
+    date::keep(session, &mut head.headers, ctx);
     let bodyless = answer.status == StatusCode::NO_CONTENT || answer.status == StatusCode::NOT_MODIFIED;
     if !bodyless {
         head.headers.insert(CONTENT_LENGTH, HeaderValue::from(answer.body.len()));

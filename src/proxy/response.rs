@@ -10,6 +10,7 @@ use pingora_proxy::Session;
 use smallvec::SmallVec;
 
 use super::ctx::Ctx;
+use super::date;
 use super::request_id::{REQUEST_ID, X_REQUEST_ID};
 use crate::listen::connection::Connection;
 use crate::policy::auth::credential::{SUBPROTOCOL, TokenFrom, asks_for_subprotocol};
@@ -41,6 +42,7 @@ pub fn to_client(session: &mut Session, response: &mut ResponseHeader, ctx: &mut
             session.set_keepalive(None);
         }
         complete(session, &mut parts.headers, false, ctx);
+        date::keep(session, &mut parts.headers, ctx);
     }
     *response = parts.into();
     Ok(())
