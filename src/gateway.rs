@@ -109,7 +109,7 @@ impl Shared {
         self.accepting.send_replace(true);
         self.succession.take_over().await;
         if let Err(error) = remember_admin_address(&self.state_dir, &self.admin_address) {
-            log::error!("can't write to {}: {error}", self.state_dir.display());
+            log::error!("{error}");
         }
     }
 

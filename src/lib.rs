@@ -33,6 +33,7 @@ pub mod cli;
 pub mod compress;
 pub mod config;
 pub mod drain;
+mod files;
 pub mod gateway;
 pub mod listen;
 pub mod plan;

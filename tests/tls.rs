@@ -491,6 +491,26 @@ async fn challenges_are_answered_from_the_webroot_and_nothing_else_is() {
             assert_eq!(get(listener, missing).await.problem()["status"], 404, "{missing}");
         }
     }
+    std::os::unix::fs::symlink(webroot.path().join("secret"), folder.join("link")).unwrap();
+    nix::unistd::mkfifo(&folder.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for refused in ["link", "fifo"] {
+        assert_eq!(get(1, refused).await.problem()["status"], 404, "{refused}");
+    }
+    let asked = async |method: &str| {
+        let request = Request::builder().method(method).uri("/.well-known/acme-challenge/tok_en-1");
+        Client::h1(gateway.listener(1)).await.ask(request).await
+    };
+    assert_eq!(asked("HEAD").await.status, 200);
+    for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
+        let answer = asked(method).await;
+        assert_eq!((answer.status.as_u16(), answer.header("allow")), (405, Some("GET, HEAD")), "{method}");
+    }
+    let real = webroot.path().join("real");
+    std::fs::rename(&folder, &real).unwrap();
+    std::os::unix::fs::symlink(&real, &folder).unwrap();
+    assert_eq!(get(1, "tok_en-1").await.problem()["status"], 404, "nor is a folder reached by a link");
+    std::fs::remove_file(&folder).unwrap();
+    std::fs::rename(&real, &folder).unwrap();
     // What is no challenge's name goes the way of every request.
     for name in ["", ".hidden", "a.b", "..%2F..%2Fsecret", "../../secret", "%2e%2e/%2e%2e/secret", "folder/x", "a%00b"]
     {

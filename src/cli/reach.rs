@@ -40,7 +40,7 @@ fn ask(
     let config = load_for_administration(options)?;
     let directory = state_dir(&config);
     let file = token_file(&directory);
-    let token = std::fs::read_to_string(&file).map_err(|error| {
+    let token = crate::files::read_to_string(&file).map_err(|error| {
         Failure::Unreachable(format!("the administration token {} can't be read: {error}", file.display()))
     })?;
     let address = &admin_address(&directory).unwrap_or(config.admin.address);

@@ -5,7 +5,6 @@
 //! the most; `$$` is a `$`, a lone `$` stays. What came out is not looked at again. All that is put into one tree is at most 64 MiB. What came from a file, or from a
 //! variable that is called something with SECRET, PASSWORD, TOKEN or KEY, is secret.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -186,7 +185,7 @@ fn is_secret(reference: &str) -> bool {
 fn read(path: &Path, written: &str) -> Result<String, Unfilled> {
     let refuse = |why: String| Unfilled::new(format!("the file {} {why}", quoted(written)), "", "");
     let mut bytes = Vec::new();
-    let opened = File::open(path).and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes));
+    let opened = crate::files::open(path).and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes));
     opened.map_err(|error| refuse(format!("cannot be read: {}", super::load::cause(&error))))?;
     if bytes.len() as u64 > LARGEST_FILE {
         return Err(refuse("is over 1 MiB".into()));

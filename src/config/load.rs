@@ -22,6 +22,7 @@ use super::origin::Origins;
 use super::place::{File, Place};
 use super::repair::decode;
 use super::yaml;
+use crate::files;
 
 const LARGEST_FILE: u64 = 64 << 20;
 const VERSION: &str = "version";
@@ -169,7 +170,7 @@ impl<'e> Loader<'e> {
 
 fn read(path: &Path) -> Result<String, String> {
     let mut bytes = Vec::new();
-    let opened = fs::File::open(path).and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes));
+    let opened = files::open(path).and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes));
     opened.map_err(|error| cause(&error))?;
     if bytes.len() as u64 > LARGEST_FILE {
         return Err("the file is over 64 MiB".into());

@@ -143,7 +143,7 @@ fn read_certificates(file: &str) -> Result<Vec<CertificateDer<'static>>, String>
 }
 
 fn read(file: &str) -> Result<Vec<u8>, String> {
-    std::fs::read(file).map_err(|error| format!("{file} can't be read: {error}"))
+    crate::files::read(file).map_err(|error| format!("{file} can't be read: {error}"))
 }
 
 /// Chooses among certificates that may be replaced at any time.

@@ -1,10 +1,13 @@
 //! What some entrances answer themselves, before routes: an ACME client's challenges, and the way to https.
 
-use std::path::{Path, PathBuf};
+use std::io::{self, Read};
+use std::path::Path;
 
-use http::{HeaderValue, StatusCode};
+use http::header::ALLOW;
+use http::{HeaderValue, Method, StatusCode};
 
 use super::reply::Answer;
+use crate::files::Folder;
 use crate::plan::walk::Asked;
 use crate::policy::refusal::{Kind, Refusal};
 
@@ -13,23 +16,41 @@ const CHALLENGES: &str = "/.well-known/acme-challenge/";
 /// The longest key authorization there is has some 90 bytes.
 const LONGEST_CHALLENGE: u64 = 4096;
 
-/// The file of a challenge. Its name is a token of RFC 8555, so it leads nowhere else.
-pub fn challenge(webroot: &Path, asked: &Asked) -> Option<PathBuf> {
+/// The token of a challenge that is asked for (RFC 8555); it leads nowhere else.
+pub fn challenge<'a>(asked: &'a Asked<'_>) -> Option<&'a str> {
     let token = asked.path.strip_prefix(CHALLENGES)?;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    let valid = (1..=128).contains(&token.len()) && token.bytes().all(plain);
-    valid.then(|| webroot.join(CHALLENGES.trim_start_matches('/')).join(token))
+    ((1..=128).contains(&token.len()) && token.bytes().all(plain)).then_some(token)
+}
+
+/// A challenge is read, and nothing else is done with it.
+pub fn check_method(method: &Method) -> Result<(), Refusal> {
+    if *method == Method::GET || *method == Method::HEAD {
+        return Ok(());
+    }
+    let refusal = Refusal::new(Kind::METHOD_NOT_ALLOWED, "allowed here: GET, HEAD");
+    Err(refusal.with_header(ALLOW, HeaderValue::from_static("GET, HEAD")))
 }
 
 /// Answers a challenge with what the ACME client wrote.
-pub async fn answer_challenge(file: &Path) -> Result<Answer, Refusal> {
-    let missing = || Refusal::new(Kind::NO_ROUTE, "there is no such challenge");
-    let found = tokio::fs::metadata(file).await.map_err(|_| missing())?;
-    if !found.is_file() || found.len() > LONGEST_CHALLENGE {
-        return Err(missing());
+pub async fn answer_challenge(webroot: &Path, token: String) -> Result<Answer, Refusal> {
+    let webroot = webroot.to_owned();
+    let read = tokio::task::spawn_blocking(move || read_challenge(&webroot, &token)).await;
+    match read {
+        Ok(Ok(text)) => Ok(Answer::text(text.into())),
+        _ => Err(Refusal::new(Kind::NO_ROUTE, "there is no such challenge")),
     }
-    let text = tokio::fs::read(file).await.map_err(|_| missing())?;
-    Ok(Answer::text(text.into()))
+}
+
+/// Reads a regular file below the webroot; whoever may write there can't lead us anywhere else by links.
+fn read_challenge(webroot: &Path, token: &str) -> io::Result<Vec<u8>> {
+    let file = Folder::open(webroot)?.folder(".well-known")?.folder("acme-challenge")?.file(token)?;
+    let mut text = Vec::new();
+    file.take(LONGEST_CHALLENGE + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > LONGEST_CHALLENGE {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(text)
 }
 
 /// The same place under https.

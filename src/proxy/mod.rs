@@ -95,8 +95,11 @@ impl Proxy {
         }
         let own_path = plan.edge.own_path(asked);
         walk::shield_front(&plan.edge, own_path, request, ctx)?;
-        if let Some(file) = plan.edge.acme_webroot.as_ref().and_then(|root| entrance::challenge(root, asked)) {
-            return Ok(Next::Challenge(file).into());
+        if let Some(webroot) = &plan.edge.acme_webroot
+            && let Some(token) = entrance::challenge(asked)
+        {
+            entrance::check_method(&request.method)?;
+            return Ok(Next::Challenge(webroot.clone(), token.to_owned()).into());
         }
         let to_https = ctx.connection.as_ref().and_then(|connection| connection.entrance.redirect_https);
         if let Some(port) = to_https.filter(|_| own_path.is_none()) {
@@ -145,8 +148,8 @@ enum Next {
     Forward,
     /// The gateway answers.
     Answer(Answer),
-    /// The gateway answers with the file of a challenge.
-    Challenge(PathBuf),
+    /// The gateway answers with the file in this webroot for this token.
+    Challenge(PathBuf, String),
 }
 
 /// Links a request to its connection, whose last one it may be.
@@ -200,7 +203,7 @@ impl ProxyHttp for Proxy {
                 Err(refusal) => Err(refusal),
             },
             Ok(Next::Answer(answer)) => Ok(answer),
-            Ok(Next::Challenge(file)) => entrance::answer_challenge(&file).await,
+            Ok(Next::Challenge(webroot, token)) => entrance::answer_challenge(&webroot, token).await,
             Err(refusal) => Err(refusal),
         };
         // Boxed, so that a request that goes on does not carry the room for an answer of ours.

@@ -4,7 +4,6 @@
 //! not a failed request. Connections are shared only between peers of the same TLS settings: `group_key` is a hash of
 //! all that was read, because the framework's own key leaves the authorities out.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use pingora::tls::{CertificateDer, PrivateKeyDer, RootCertStore};
@@ -114,7 +113,7 @@ fn read_pair(certificate: &str, key: &str, seen: &mut Vec<u8>) -> Result<Arc<Cer
 }
 
 fn read(path: &str) -> Result<Vec<u8>, String> {
-    std::fs::read(Path::new(path)).map_err(|error| format!("{path} can't be read: {error}"))
+    crate::files::read(path).map_err(|error| format!("{path} can't be read: {error}"))
 }
 
 fn wrap(der: CertificateDer<'static>) -> WrappedX509 {

@@ -247,7 +247,7 @@ fn public_key(text: &str) -> Result<(Key, Option<String>), Placeless> {
     if is_key(text.trim()) {
         return parse_key(text.trim()).map(|key| (key, None)).map_err(|why| wrong(why.into()));
     }
-    let held = std::fs::read_to_string(text).map_err(|error| wrong(format!("{} ({error})", quoted(text))))?;
+    let held = crate::files::read_to_string(text).map_err(|error| wrong(format!("{} ({error})", quoted(text))))?;
     match parse_key(held.trim()) {
         Ok(key) => Ok((key, Some(held))),
         Err(why) => Err(wrong(format!("{} ({why})", quoted(text)))),
@@ -266,7 +266,7 @@ fn key_file(path: &str) -> Result<(KeySet, Option<String>), Placeless> {
         let found = format!("{} ({why})", quoted(path));
         Box::new(move |at| Fault::new(at.key("jwks_file"), found, "a file with a JSON Web Key Set"))
     };
-    let held = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let held = crate::files::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
     let keys = KeySet::read(held.as_bytes()).and_then(|keys| keys.emptiness().map_or(Ok(keys), Err));
     Ok((keys.map_err(wrong)?, Some(held)))
 }

@@ -74,7 +74,7 @@ pub struct Authorities(Arc<[CertificateDer<'static>]>);
 impl Authorities {
     /// Reads a PEM file.
     pub fn read(path: &str) -> Result<Self, String> {
-        let pem = std::fs::read(path).map_err(|error| format!("{path} can't be read: {error}"))?;
+        let pem = crate::files::read(path).map_err(|error| format!("{path} can't be read: {error}"))?;
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
         let certificates = certificates.map_err(|error| format!("{path} is not PEM: {error}"))?;
         if certificates.is_empty() {

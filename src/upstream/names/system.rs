@@ -32,7 +32,7 @@ impl Manner {
     /// As a `resolv.conf` says. Where there is none, or no server in it, one on this machine is asked, as by the C
     /// library; the same holds for a file that cannot be read, with the reason.
     pub fn of_system(file: &Path) -> (Self, Option<String>) {
-        let (text, why) = match std::fs::read(file) {
+        let (text, why) = match crate::files::read(file) {
             Ok(text) => (text, None),
             Err(why) if why.kind() == ErrorKind::NotFound => (Vec::new(), None),
             Err(why) => (Vec::new(), Some(format!("{} cannot be read: {why}", file.display()))),
