@@ -29,6 +29,7 @@ use crate::listen::inherited::Inherited;
 use crate::listen::socket::Socket;
 use crate::plan::live::{Live, Report};
 use crate::policy::auth::keeper::KeyKeeper;
+use crate::policy::auth::failures::Failures;
 use crate::policy::limit::sweeper::Sweeper;
 use crate::proxy::deadline::Guarded;
 use crate::proxy::{Proxy, attempt};
@@ -55,6 +56,8 @@ pub struct Shared {
     pub admin_token: String,
     /// Where clients connect, as it came to be.
     pub listeners: Vec<String>,
+    /// How many wrong ones an address may show.
+    pub wrong_tokens: Failures,
     /// When the process started.
     pub started: Instant,
     /// How it succeeds another, and is succeeded.
@@ -191,6 +194,7 @@ impl Gateway {
             state_dir,
             entrances,
             stopping: AtomicBool::new(false),
+            wrong_tokens: admin::guard::budget(),
             accepting,
         };
         Ok(Gateway { shared: Arc::new(shared), sockets, admin, heard, config })

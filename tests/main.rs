@@ -6,6 +6,7 @@
 
 mod support;
 
+mod admin;
 mod answers;
 mod auth;
 mod auth_abuse;

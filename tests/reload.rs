@@ -162,7 +162,7 @@ async fn what_needs_a_restart_is_named() {
     edit(&gateway, |text| text.replace("admin.sock", "other.sock").replace("/state", "/other"));
     let report = reload_by_request(&gateway).await;
     let named = |name: &str| report["needs_restart"].as_array().unwrap().contains(&name.into());
-    assert!(named("admin") && named("state_dir"), "{report}");
+    assert!(named("admin.address") && named("state_dir"), "{report}");
     gateway.reload(&routes).unwrap();
     let report: Value = serde_json::from_slice(&gateway.command("reload", &["--json"]).stdout).unwrap();
     assert_eq!(report["needs_restart"], serde_json::json!([]));

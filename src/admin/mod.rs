@@ -1,18 +1,17 @@
 //! The administration listener: health, readiness, metrics, status, services, reload, upgrade.
 //!
-//! It runs on a runtime of its own, so that it answers while the data plane is busy. What changes or tells more than
-//! that the process is alive needs the token from the state directory.
+//! It runs on a runtime of its own, so that it answers while the data plane is busy. Its connections are few (`listener`)
+//! and strictly read (`stream`); who may ask what is said in `guard`.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, StatusCode};
-use axum::middleware::{self, Next};
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use parking_lot::Mutex;
@@ -26,16 +25,20 @@ use crate::upstream::gauges::gauges;
 
 mod config;
 pub mod explain;
+pub mod guard;
 pub mod health;
 mod input;
 pub mod limits;
+mod listener;
 mod problem;
 mod registration;
 mod services;
 pub mod status;
+mod stream;
 pub mod upgrade;
 mod why;
 
+use listener::{Caller, Listener};
 use problem::Problem;
 
 /// The base of the administration API.
@@ -61,10 +64,9 @@ impl Service {
 impl BackgroundService for Service {
     async fn start(&self, mut shutdown: ShutdownWatch) {
         let Some((socket, leave)) = self.bound.lock().take() else { return };
-        let router = router(self.shared.clone());
         let serve = async {
             self.shared.opening().await;
-            if let Err(error) = serve(socket, router, leave).await {
+            if let Err(error) = serve(socket, self.shared.clone(), leave).await {
                 log::error!("administration ended: {error}");
             }
         };
@@ -75,19 +77,15 @@ impl BackgroundService for Service {
     }
 }
 
-async fn serve(socket: Socket, router: Router, mut leave: ShutdownWatch) -> std::io::Result<()> {
-    let fd: OwnedFd = socket.fd;
+async fn serve(socket: Socket, shared: Arc<Shared>, mut leave: ShutdownWatch) -> std::io::Result<()> {
     let left = async move {
         if leave.wait_for(|leave| *leave).await.is_err() {
             std::future::pending().await
         }
     };
-    if socket.address.starts_with("unix:") {
-        let listener = std::os::unix::net::UnixListener::from(fd);
-        return axum::serve(tokio::net::UnixListener::from_std(listener)?, router).with_graceful_shutdown(left).await;
-    }
-    let listener = std::net::TcpListener::from(fd);
-    axum::serve(tokio::net::TcpListener::from_std(listener)?, router).with_graceful_shutdown(left).await
+    let listener = Listener::new(socket.fd, socket.address.starts_with("unix:"), shared.clone())?;
+    let app = router(shared).into_make_service_with_connect_info::<Caller>();
+    axum::serve(listener, app).with_graceful_shutdown(left).await
 }
 
 fn router(shared: Arc<Shared>) -> Router {
@@ -106,7 +104,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/services/{name}/drain", post(services::drain))
         .route("/services/{name}/undrain", post(services::undrain))
         .route("/services/{name}/heartbeat", post(registration::heartbeat))
-        .route_layer(middleware::from_fn_with_state(shared.clone(), require_token));
+        .route_layer(middleware::from_fn_with_state(shared.clone(), guard::require_token));
     Router::new()
         .nest(BASE, guarded.route("/health", get(services::health)))
         .route("/health", get(|| async { good() }))
@@ -117,6 +115,7 @@ fn router(shared: Arc<Shared>) -> Router {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this resource has no such method")
         })
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .layer(middleware::from_fn_with_state(shared.clone(), guard::receive))
         .with_state(shared)
 }
 
@@ -140,45 +139,5 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
         Err(error) => {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", error.to_string()).into_response()
         }
-    }
-}
-
-async fn require_token(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
-    if has_token(&shared, request.headers()) {
-        return next.run(request).await;
-    }
-    let problem =
-        Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "the administration token is missing or wrong");
-    ([(WWW_AUTHENTICATE, "Bearer realm=\"gatekeeper administration\"")], problem).into_response()
-}
-
-fn has_token(shared: &Shared, headers: &HeaderMap) -> bool {
-    bearer(headers).is_some_and(|token| is_same(token, shared.admin_token.as_bytes()))
-}
-
-fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
-    let (scheme, token) = headers.get(AUTHORIZATION)?.as_bytes().split_at_checked(7)?;
-    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
-}
-
-/// Takes the same time wherever the first difference is.
-fn is_same(given: &[u8], wanted: &[u8]) -> bool {
-    given.len() == wanted.len() && given.iter().zip(wanted).fold(0, |differing, (a, b)| differing | (a ^ b)) == 0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_is_compared_whole() {
-        assert!(is_same(b"secret", b"secret"));
-        assert!(!is_same(b"secre", b"secret") && !is_same(b"secreT", b"secret") && !is_same(b"", b"secret"));
-        let mut headers = HeaderMap::new();
-        assert_eq!(bearer(&headers), None);
-        headers.insert(AUTHORIZATION, "bearer abc".parse().unwrap());
-        assert_eq!(bearer(&headers), Some(&b"abc"[..]));
-        headers.insert(AUTHORIZATION, "Basic abc".parse().unwrap());
-        assert_eq!(bearer(&headers), None);
     }
 }

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use serde::Deserialize;
 
-use super::has_token;
+use super::guard::has_token;
 use super::health::{AggregatedHealth, Clock, ServiceHealth};
 use super::input::{Body, Parameters};
+use super::listener::Caller;
 use super::problem::Problem;
 use crate::config::{Faults, Place, did_you_mean, quoted};
 use crate::gateway::Shared;
@@ -131,12 +132,13 @@ fn set_drained(
 pub async fn health(
     State(shared): State<Arc<Shared>>,
     Parameters(query): Parameters<HashMap<String, String>>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
     headers: HeaderMap,
 ) -> (StatusCode, Json<AggregatedHealth>) {
     let clock = Clock::now();
     let services = all(&shared).iter().map(|service| ServiceHealth::of(service, clock)).collect();
     let mut health = AggregatedHealth::of(&shared, services);
-    if !has_token(&shared, &headers) {
+    if !has_token(&shared, &caller, &headers).is_ok_and(|shown| shown) {
         health.hide_addresses();
     }
     let strict = query.get("strict").is_some_and(|value| value != "false");

@@ -27,7 +27,7 @@ use super::transport::Socket;
 use crate::drain::Stages;
 
 /// How long accepting pauses when it can't go on, and for how long it goes on when it is to end.
-const PAUSE: Duration = Duration::from_millis(20);
+pub(crate) const PAUSE: Duration = Duration::from_millis(20);
 
 /// The service that accepts connections.
 pub struct Listeners {
@@ -39,7 +39,7 @@ pub struct Listeners {
 }
 
 /// A listening socket.
-enum Listener {
+pub(crate) enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
@@ -148,7 +148,7 @@ async fn next(listener: &Listener, door: &Door) -> (Socket, Ends) {
 }
 
 impl Listener {
-    fn new(fd: OwnedFd, is_unix: bool) -> io::Result<Self> {
+    pub(crate) fn new(fd: OwnedFd, is_unix: bool) -> io::Result<Self> {
         // The standard library's backlog is 128: too few for a burst, or while another process takes over.
         nix::sys::socket::listen(&fd, Backlog::MAXCONN)?;
         match is_unix {
@@ -157,7 +157,7 @@ impl Listener {
         }
     }
 
-    async fn accept(&self) -> io::Result<(Socket, Ends)> {
+    pub(crate) async fn accept(&self) -> io::Result<(Socket, Ends)> {
         match self {
             Listener::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;

@@ -14,6 +14,10 @@ pub enum Waiting {
     Begin,
     /// The rest of its head.
     Head,
+    /// The rest of a request's body.
+    Body,
+    /// The client to take an answer.
+    Answer,
     /// The client to hear the last words.
     Farewell,
     /// The rest of this header block of HTTP/2.

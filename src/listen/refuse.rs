@@ -7,18 +7,27 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, Method, Version};
 
 use super::connection::Connection;
-use super::wire::Fault;
+use super::wire::{Fault, HeadFault};
 use crate::gateway::Shared;
 use crate::policy::problem;
 use crate::policy::refusal::{Kind, Refusal};
 use crate::proxy::request_id;
 use crate::record::{Event, Facts};
 
+/// A head did not arrive in time.
+pub const HEAD_TIMEOUT: Fault =
+    &HeadFault { status: 408, code: "head_timeout", text: "the request's head took too long to arrive" };
+
 /// Refuses what has arrived on a connection; the bytes are the whole answer.
 pub fn refuse(shared: &Shared, connection: &Connection, fault: Fault, began: SystemTime) -> Vec<u8> {
     let id = request_id::new(began);
     let id = id.to_str().unwrap_or_default();
     record(shared, connection, fault, id, began);
+    answer(fault, id)
+}
+
+/// The bytes of the answer to a fault.
+pub fn answer(fault: Fault, id: &str) -> Vec<u8> {
     let body = problem::document(&refusal(fault), None, id);
     let reason = http::StatusCode::from_u16(fault.status).ok().and_then(|status| status.canonical_reason());
     let mut answer = format!(

@@ -20,7 +20,7 @@ use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use async_trait::async_trait;
 use pingora::protocols::raw_connect::ProxyDigest;
@@ -32,26 +32,19 @@ use pingora::protocols::{
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
 
 use super::connection::Connection;
+use super::farewell::{FAREWELL, Farewell};
 use super::frames::{Excess, Frames, TooMuch};
 use super::limits::Limits;
 use super::patience::{Patience, Waiting};
 use super::redate::Redated;
-use super::refuse::refuse;
+use super::refuse::{HEAD_TIMEOUT, refuse};
 use super::transport::Transport;
-use super::wire::{self, Fault, HeadFault, Inspector, Phase, Step};
+use super::wire::{self, Fault, Inspector, Phase, Step};
 use crate::gateway::Shared;
 use crate::proxy::deadline::{self, Watch};
 
 /// A response's head and a small body leave in one segment.
 const WRITE_BUFFER: usize = 1460;
-/// For the last words on a connection, and for the client to hear them.
-const FAREWELL: Duration = Duration::from_secs(2);
-/// What is read, and forgotten, after the last words.
-const LINGERED_BYTES: usize = 256 * 1024;
-
-/// A head did not arrive in time.
-const HEAD_TIMEOUT: Fault =
-    &HeadFault { status: 408, code: "head_timeout", text: "the request's head took too long to arrive" };
 
 /// A header block of HTTP/2 did not arrive in time.
 const BLOCK_TIMEOUT: Excess = &TooMuch { code: "h2_head_timeout", text: "a header block took too long to arrive" };
@@ -87,13 +80,6 @@ enum Speech {
     Two(Box<Frames>),
     /// The answer to what was refused, then nothing any more.
     Farewell(Farewell),
-}
-
-enum Farewell {
-    Saying(Vec<u8>, usize),
-    Closing,
-    /// What the client still sends is read, or the connection's reset might overtake the answer.
-    Lingering(usize),
 }
 
 /// What the next bytes of an HTTP/1 client are.
@@ -243,7 +229,7 @@ impl Tap {
     fn farewell(&mut self, fault: Fault) -> Farewell {
         let began = SystemTime::now() - self.patience.waited();
         self.patience.end();
-        Farewell::Saying(refuse(&self.shared, &self.connection, fault, began), 0)
+        Farewell::new(refuse(&self.shared, &self.connection, fault, began))
     }
 
     /// Says the last words; ready, with nothing read, when the connection may end.
@@ -255,31 +241,9 @@ impl Tap {
     }
 
     fn poll_last_words(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Speech::Farewell(farewell) = &mut self.speech else { return Poll::Ready(Ok(())) };
-        let mut stream = Pin::new(&mut self.stream);
-        loop {
-            match farewell {
-                Farewell::Saying(words, said) if *said < words.len() => {
-                    *said += ready!(stream.as_mut().poll_write(cx, words.get(*said..).unwrap_or_default()))?;
-                }
-                Farewell::Saying(..) => {
-                    ready!(stream.as_mut().poll_flush(cx))?;
-                    *farewell = Farewell::Closing;
-                }
-                Farewell::Closing => {
-                    ready!(stream.as_mut().poll_shutdown(cx))?;
-                    *farewell = Farewell::Lingering(0);
-                }
-                Farewell::Lingering(read) => {
-                    let mut forgotten = [0; 1024];
-                    let mut piece = ReadBuf::new(&mut forgotten);
-                    ready!(stream.as_mut().poll_read(cx, &mut piece))?;
-                    *read += piece.filled().len();
-                    if piece.filled().is_empty() || *read > LINGERED_BYTES {
-                        return Poll::Ready(Ok(()));
-                    }
-                }
-            }
+        match &mut self.speech {
+            Speech::Farewell(farewell) => farewell.poll(Pin::new(&mut self.stream), cx),
+            _ => Poll::Ready(Ok(())),
         }
     }
 

@@ -51,6 +51,7 @@ fn compile_edge(config: &Config, context: &BuildContext, faults: &mut Faults) ->
     check_listeners(config, faults);
     check_numbers(config, faults);
     let own_paths = compile_own_paths(config, faults);
+    let admin_hosts = compile_admin_hosts(config, faults);
     let logged_headers = compile_logged_headers(config, faults);
     let trusted = Networks::parse(&config.trusted_proxies);
     wrong_items(
@@ -83,6 +84,7 @@ fn compile_edge(config: &Config, context: &BuildContext, faults: &mut Faults) ->
     Some(Edge {
         merge_slashes: config.paths.merge_slashes.0,
         own_paths,
+        admin_hosts,
         shields: shields?,
         shielded: metrics.policy("shields", ""),
         trusted: trusted.ok()?,
@@ -189,6 +191,15 @@ fn compile_own_paths(config: &Config, faults: &mut Faults) -> Vec<(String, OwnPa
         faults.add(Fault::saying(Place::new("own_paths").key("ready"), "the same path as own_paths.health"));
     }
     if own.public.0 { paths } else { Vec::new() }
+}
+
+fn compile_admin_hosts(config: &Config, faults: &mut Faults) -> Box<[HostPattern]> {
+    let place = Place::new("admin").key("hosts");
+    let hosts = config.admin.hosts.iter().enumerate();
+    let parse = |(index, host): (usize, &String)| {
+        HostPattern::parse(host).map_err(|fault| faults.add(Fault::saying(place.index(index), fault))).ok()
+    };
+    hosts.filter_map(parse).collect()
 }
 
 fn compile_logged_headers(config: &Config, faults: &mut Faults) -> Box<[http::HeaderName]> {

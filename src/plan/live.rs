@@ -144,7 +144,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
             ("listen", serde_json::json!(config.listen.iter().map(|listen| &listen.address).collect::<Vec<_>>())),
             ("http2.concurrent_streams", serde_json::json!(config.http2.concurrent_streams)),
             ("http2.header_list_bytes", serde_json::json!(config.http2.header_list_bytes)),
-            ("admin", serde_json::json!(config.admin)),
+            ("admin.address", serde_json::json!(config.admin.address)),
             ("threads", serde_json::json!(config.threads)),
             ("state_dir", serde_json::json!(config.state_dir)),
             ("drain", serde_json::json!(config.drain)),

@@ -18,7 +18,7 @@ use crate::policy::limit::Ledger;
 use crate::policy::security_headers::SecurityHeaders;
 use crate::policy::shield::Front;
 use crate::record::PolicyMetrics;
-use crate::route::Table;
+use crate::route::{HostPattern, Table};
 use crate::upstream::names::Names;
 use crate::upstream::service::Service;
 
@@ -67,6 +67,8 @@ pub struct Edge {
     pub merge_slashes: bool,
     /// The gateway's own paths on the public listeners; empty if they are only on the administration listener.
     pub own_paths: Vec<(String, OwnPath)>,
+    /// The names by which the administration listener may be asked.
+    pub admin_hosts: Box<[HostPattern]>,
     /// Whom and what is turned away before a route is chosen.
     pub shields: Front,
     /// What shields refused, those of routes included.

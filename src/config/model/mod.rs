@@ -141,6 +141,10 @@ pub struct Admin {
     /// `127.0.0.1:8001` or `unix:/run/gatekeeper/admin.sock`.
     #[serde(default = "default_admin")]
     pub address: String,
+    /// Names by which it may be asked, such as `gateway.internal` or `*.internal`, besides `localhost` and every IP address.
+    /// Requests for others are refused: a web page can give its own name this address. Not needed on a unix socket.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
 }
 
 /// What the gateway says of itself on standard error.
@@ -207,7 +211,7 @@ pub struct UpstreamPool {
 
 impl Default for Admin {
     fn default() -> Self {
-        Admin { address: default_admin() }
+        Admin { address: default_admin(), hosts: Vec::new() }
     }
 }
 

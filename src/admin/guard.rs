@@ -1,0 +1,128 @@
+//! Who may ask administration, and by which name.
+//!
+//! A web page can give its own name the address of this listener, and then read what is there with the browser of
+//! somebody who can reach it. So requests must name an IP address, `localhost` or a name of `admin.hosts`; on a unix socket,
+//! which no browser reaches, any name will do.
+//!
+//! What changes or tells more than that the process is alive needs the token. An address that showed too many wrong ones
+//! has to wait, with the right one, too: else the budget would not slow guessing.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::header::{AUTHORIZATION, HOST, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::listener::Caller;
+use super::problem::Problem;
+use crate::gateway::Shared;
+use crate::policy::auth::failures::Failures;
+use crate::policy::refusal::Refusal;
+use crate::route::canonical_host;
+
+/// Wrong tokens of an address in a minute.
+const WRONG_TOKENS: u32 = 20;
+
+/// The budget of wrong tokens.
+pub fn budget() -> Failures {
+    Failures::new(WRONG_TOKENS, Duration::from_secs(60))
+}
+
+/// Every request passes here: it is counted on its connection, and must name this listener.
+pub async fn receive(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(Caller(connection)): ConnectInfo<Caller>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let _answering = connection.answering();
+    if connection.peer.is_some() && !is_named(&shared, &request) {
+        let text = "no request for this host is answered here: use an IP address or localhost, or list the name in admin.hosts";
+        return Problem::new(StatusCode::MISDIRECTED_REQUEST, "unknown_host", text).into_response();
+    }
+    next.run(request).await
+}
+
+/// Whether the request names us. One without a host (HTTP/1.0) comes from no browser.
+fn is_named(shared: &Shared, request: &Request) -> bool {
+    let host = request.headers().get(HOST).map(|host| host.as_bytes());
+    let Some(host) = host.or(request.uri().authority().map(|authority| authority.as_str().as_bytes())) else {
+        return true;
+    };
+    let Some(host) = std::str::from_utf8(host).ok().and_then(|host| canonical_host(host).ok()) else { return false };
+    host == "localhost"
+        || host.starts_with('[')
+        || host.parse::<std::net::Ipv4Addr>().is_ok()
+        || shared.live.plan().edge.admin_hosts.iter().any(|pattern| pattern.matches(&host))
+}
+
+/// Lets only those pass that show the token.
+pub async fn require_token(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match has_token(&shared, &caller, request.headers()) {
+        Ok(true) => next.run(request).await,
+        Ok(false) => {
+            let text = "the administration token is missing or wrong";
+            let problem = Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", text);
+            ([(WWW_AUTHENTICATE, "Bearer realm=\"gatekeeper administration\"")], problem).into_response()
+        }
+        Err(refusal) => {
+            let text = "too many wrong administration tokens came from this address";
+            let mut response =
+                Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_wrong_tokens", text).into_response();
+            response.headers_mut().extend(refusal.headers.clone());
+            response
+        }
+    }
+}
+
+/// Whether the token is shown; an error if its address has to wait.
+pub fn has_token(shared: &Shared, Caller(connection): &Caller, headers: &HeaderMap) -> Result<bool, Refusal> {
+    let Some(token) = bearer(headers) else { return Ok(false) };
+    let now = Instant::now();
+    shared.wrong_tokens.admit(connection.peer, now)?;
+    let is_right = is_same(token, shared.admin_token.as_bytes());
+    if !is_right {
+        shared.wrong_tokens.note(connection.peer, now);
+        log::warn!("administration: a wrong token came from {}", shown(connection.peer));
+    }
+    Ok(is_right)
+}
+
+fn shown(peer: Option<std::net::IpAddr>) -> String {
+    peer.map_or_else(|| "the unix socket".into(), |peer| peer.to_string())
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.as_bytes().split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
+}
+
+/// Takes the same time wherever the first difference is.
+fn is_same(given: &[u8], wanted: &[u8]) -> bool {
+    given.len() == wanted.len() && given.iter().zip(wanted).fold(0, |differing, (a, b)| differing | (a ^ b)) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_compared_whole() {
+        assert!(is_same(b"secret", b"secret"));
+        assert!(!is_same(b"secre", b"secret") && !is_same(b"secreT", b"secret") && !is_same(b"", b"secret"));
+        let mut headers = HeaderMap::new();
+        assert_eq!(bearer(&headers), None);
+        headers.insert(AUTHORIZATION, "bearer abc".parse().unwrap());
+        assert_eq!(bearer(&headers), Some(&b"abc"[..]));
+        headers.insert(AUTHORIZATION, "Basic abc".parse().unwrap());
+        assert_eq!(bearer(&headers), None);
+    }
+}
