@@ -8,7 +8,7 @@ use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
 use crate::config::{Faults, understand};
@@ -58,9 +58,9 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    let bad = |why: String| Problem::new(StatusCode::BAD_REQUEST, "bad_request", format!("the body is no JSON: {why}"));
-    serde_json::from_slice::<IgnoredAny>(bytes).map_err(|error| bad(error.to_string()))?;
-    let text = std::str::from_utf8(bytes).map_err(|error| bad(error.to_string()))?;
     let mut faults = Faults::default();
-    understand(text, &mut faults).ok_or_else(|| Problem::invalid(&faults))
+    let understood = understand(bytes, &mut faults).map_err(|error| {
+        Problem::new(StatusCode::BAD_REQUEST, "bad_request", format!("the body is no JSON: {error}"))
+    })?;
+    understood.ok_or_else(|| Problem::invalid(&faults))
 }

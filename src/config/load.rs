@@ -68,13 +68,6 @@ pub fn parse_with(text: &str, env: Env<'_>) -> (Option<Loaded>, Faults) {
     loader.finish()
 }
 
-/// Understands a text that is no part of a configuration (a request's body) as one of its parts would be, without
-/// variables. JSON is YAML.
-pub fn understand<T: DeserializeOwned>(text: &str, faults: &mut Faults) -> Option<T> {
-    let mut node = yaml::read(text, &Place::default(), faults)?;
-    decode(&mut node, &Place::default(), faults).filter(|_| faults.is_empty())
-}
-
 /// The cause of an input error, without the number of the operating system.
 pub(super) fn cause(error: &io::Error) -> String {
     match error.kind() {

@@ -2,7 +2,7 @@
 //!
 //! `load` reads the files (`yaml`), fills in `${…}` (`interpolate`), joins the parts (`merge`), and turns the tree
 //! (`node`) into the typed `model` (`decode`, `repair`). Whatever is wrong on the way goes into one collector (`fault`), each
-//! with the file and the path it came from (`origin`).
+//! with the file and the path it came from (`origin`). Bodies of requests take the same way from JSON (`json`).
 
 pub mod fault;
 pub mod load;
@@ -15,14 +15,17 @@ pub mod value;
 mod decode;
 mod interpolate;
 mod merge;
+mod json;
 mod node;
 mod origin;
 mod place;
 mod repair;
 mod yaml;
+mod tree;
 
 pub use fault::{Fault, Faults, Lint, did_you_mean, quoted};
-pub use load::{Env, Loaded, load, load_with, parse, parse_with, understand};
+pub use json::understand;
+pub use load::{Env, Loaded, load, load_with, parse, parse_with};
 pub use model::Config;
 pub use origin::Origins;
 pub use place::{File, Place, Step};

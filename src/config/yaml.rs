@@ -4,34 +4,21 @@
 //! aliases may not blow a file up to more than about twice its size; nesting ends at 128 levels (the library's limit).
 //! A syntax error is one fault with line and column, and ends the reading of that file.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
-use std::fmt;
-
-use serde::de::{DeserializeSeed, EnumAccess, Error as _, MapAccess, SeqAccess, Visitor};
-
 use super::fault::{Fault, Faults};
 use super::node::Node;
 use super::place::Place;
+use super::tree::{self, REPETITION, TAG};
 
-/// What aliases may add to a small file, in bytes of text and values.
-const SLACK: usize = 1 << 20;
 const TOO_MUCH: &str = "its aliases (`*name`) blow it up beyond all measure";
 /// What ends a line, and so a comment, for the library.
 const BREAKS: [char; 5] = ['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}'];
-const TAG: &str = "a tag (`!name`) means nothing here";
 
 /// The tree of `text`, faults placed at `file`. `None` after a syntax error; `Null` when nothing is written.
 pub fn read(text: &str, file: &Place<'_>, faults: &mut Faults) -> Option<Node> {
-    let state = RefCell::new(State { budget: text.len().saturating_mul(2) + SLACK, duplicates: Vec::new() });
     let read = match text.split(BREAKS).all(is_blank) {
         true => Ok(Node::Null),
-        false => Seed { place: file, state: &state }.deserialize(serde_yaml::Deserializer::from_str(text)),
+        false => tree::read(serde_yaml::Deserializer::from_str(text), text.len(), file, faults),
     };
-    for place in state.into_inner().duplicates {
-        faults.add(Fault::saying(place, "this key is written twice in the same map").with_hint("keep one of them"));
-    }
     read.map_err(|error| faults.add(syntax(&error, text, file))).ok()
 }
 
@@ -66,7 +53,7 @@ fn sentence(message: &str) -> String {
         (TAG, TAG),
         ("more than one document", "the file holds several YAML documents (a line `---`), allowed is one"),
         ("recursion limit", "it nests more than 128 levels deep"),
-        ("repetition limit", TOO_MUCH),
+        (REPETITION, TOO_MUCH),
         ("EOF while parsing", "the file is empty"),
     ];
     if let Some((_, known)) = KNOWN.iter().find(|(part, _)| message.contains(part)) {
@@ -93,108 +80,6 @@ fn advice(message: &str, line: &str) -> &'static str {
         }
         _ if message.contains("cannot start any token") => "a text that begins with this character needs quotes",
         _ => "",
-    }
-}
-
-struct State {
-    budget: usize,
-    duplicates: Vec<Place<'static>>,
-}
-
-#[derive(Clone, Copy)]
-struct Seed<'s, 'p> {
-    place: &'s Place<'p>,
-    state: &'s RefCell<State>,
-}
-
-impl Seed<'_, '_> {
-    fn spend<E: serde::de::Error>(&self, cost: usize) -> Result<(), E> {
-        let mut state = self.state.borrow_mut();
-        state.budget = state.budget.checked_sub(cost + 1).ok_or_else(|| E::custom("repetition limit"))?;
-        Ok(())
-    }
-
-    fn value<E: serde::de::Error>(&self, node: Node) -> Result<Node, E> {
-        self.spend(0).map(|()| node)
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Seed<'_, '_> {
-    type Value = Node;
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Seed<'_, '_> {
-    type Value = Node;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_unit<E: serde::de::Error>(self) -> Result<Node, E> {
-        self.value(Node::Null)
-    }
-
-    fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<Node, E> {
-        self.value(Node::Bool(value))
-    }
-
-    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Node, E> {
-        self.value(Node::Unsigned(value))
-    }
-
-    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Node, E> {
-        self.value(Node::Signed(value))
-    }
-
-    fn visit_u128<E: serde::de::Error>(self, value: u128) -> Result<Node, E> {
-        self.value(Node::Float(value as f64))
-    }
-
-    fn visit_i128<E: serde::de::Error>(self, value: i128) -> Result<Node, E> {
-        self.value(Node::Float(value as f64))
-    }
-
-    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Node, E> {
-        self.value(Node::Float(value))
-    }
-
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Node, E> {
-        self.spend(text.len())?;
-        Ok(Node::text(text))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Node, A::Error> {
-        self.spend(0)?;
-        let mut list = Vec::new();
-        while let Some(node) =
-            entries.next_element_seed(Seed { place: &self.place.index(list.len()), state: self.state })?
-        {
-            list.push(node);
-        }
-        Ok(Node::List(list))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Node, A::Error> {
-        let mut map = BTreeMap::new();
-        while let Some(key) = entries.next_key::<String>()? {
-            self.spend(key.len())?;
-            let place = self.place.key(&key);
-            let node = entries.next_value_seed(Seed { place: &place, state: self.state })?;
-            let place = map.contains_key(&key).then(|| place.into_owned());
-            self.state.borrow_mut().duplicates.extend(place);
-            if let Entry::Vacant(free) = map.entry(key) {
-                free.insert(node);
-            }
-        }
-        Ok(Node::Map(map))
-    }
-
-    fn visit_enum<A: EnumAccess<'de>>(self, _: A) -> Result<Node, A::Error> {
-        Err(A::Error::custom(TAG))
     }
 }
 
