@@ -114,6 +114,10 @@ impl Signals {
         Signals { heard: heard.into(), shared, stages, drain }
     }
 
+        if !self.shared.succession.may_reload() {
+            log::error!("the configuration is not read again: an upgrade is under way");
+            return;
+        }
     fn reload(&self) {
         let shared = self.shared.clone();
         tokio::task::spawn_blocking(move || shared.reload().is_ok());

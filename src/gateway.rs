@@ -36,7 +36,7 @@ use crate::proxy::{Proxy, attempt};
 use crate::record::metrics::Metrics;
 use crate::record::{AccessLog, Refusals, RouteMetrics};
 use crate::state::{State, remember_admin_address};
-use crate::succession::Succession;
+use crate::succession::{Estate, Succession};
 use crate::supervision::{self, Supervisor};
 use crate::upstream::keeper::Keeper;
 
@@ -110,9 +110,10 @@ impl Shared {
     /// The request path answers: from now on this is the gateway, also for the command line.
     pub async fn take_over(&self) {
         self.accepting.send_replace(true);
-        self.succession.take_over().await;
         if let Err(error) = remember_admin_address(&self.state_dir, &self.admin_address) {
             log::error!("{error}");
+        let inherit = |estate: Estate| estate.settle(&self.live.plan(), Instant::now());
+        self.succession.take_over(inherit).await;
         }
     }
 

@@ -5,21 +5,26 @@
 //! Until then nothing changes for this gateway; a successor that ends, or says nothing in time, is killed, and what it
 //! said on standard error is the reason that is told. There are no two upgrades at a time.
 //!
+//! What was done by hand at run time and who registered (`estate`) goes to the successor on the line, once it is ready and
+//! before it accepts anything. From that moment on this gateway takes no more changes. A reload is refused as long as an
+//! upgrade is under way: the successor may have read its configuration already.
+//!
 //! Three descriptors of a successor differ from ours until it serves: its standard error leads to us (we pass it on), its
 //! standard input is our standard error (which it takes for its own then), and the last one handed over is the line.
 //! The line is answered when systemd knows the new main process, which may speak to systemd only from then on.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use command_fds::{CommandFdExt, FdMapping};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStderr};
 use tokio::sync::Notify;
@@ -27,12 +32,18 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::config::value::Period;
-use crate::listen::inherited::SUCCESSOR;
+use crate::listen::inherited::{ESTATE, SUCCESSOR};
 use crate::listen::socket::Socket;
-use crate::supervision;
+use crate::plan::Plan;
+use crate::systemd::Systemd;
+use crate::upstream::memory::bequest::Bequest;
 
 /// What is said on the line, both ways.
 const READY: u8 = b'+';
+/// What a successor says that is ready, and takes an estate.
+const HEIR: u8 = b'*';
+/// The largest estate that is taken.
+const LARGEST_ESTATE: u32 = 256 << 20;
 /// Descriptors are handed over from this one on (systemd's convention).
 const FIRST_FD: i32 = 3;
 /// Lines of a successor's standard error that are told as its reason.
@@ -46,8 +57,44 @@ pub struct Succession {
     sockets: tokio::sync::Mutex<Vec<OwnedFd>>,
     abandoned: Notify,
     succeeded: Notify,
-    line: Mutex<Option<UnixStream>>,
+    line: Mutex<Option<Line>>,
+    systemd: Systemd,
+    /// The estate is the successor's.
+    handed_over: RwLock<bool>,
 }
+
+/// What a gateway knows that no file says, by service.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Estate(BTreeMap<String, Bequest>);
+
+impl Estate {
+    /// What is known by a plan's services.
+    pub fn of(plan: &Plan, now: Instant) -> Estate {
+        let bequests = plan.services.values().map(|service| (service.name.to_string(), service.memory.bequest(now)));
+        Estate(bequests.filter(|(_, bequest)| !bequest.is_empty()).collect())
+    }
+
+    /// Passes it on to a plan's services; what is of others is lost.
+    pub fn settle(self, plan: &Plan, now: Instant) {
+        for (name, bequest) in self.0 {
+            match plan.services.get(&*name) {
+                Some(service) => service.inherit(bequest, now),
+                None => log::warn!("the service {name} is gone, and with it what was drained or registered there"),
+            }
+        }
+    }
+}
+
+/// The line to the gateway before.
+pub struct Line {
+    /// Its stream.
+    pub stream: UnixStream,
+    /// It hands an estate over.
+    pub has_estate: bool,
+}
+
+/// As long as this lives, what was changed is a part of the estate.
+pub struct Change<'s>(#[allow(dead_code)] RwLockReadGuard<'s, bool>);
 
 /// Why there was no upgrade.
 #[derive(Debug)]
@@ -62,18 +109,24 @@ pub enum Refusal {
 
 impl Succession {
     /// A gateway with these sockets, and the line to the one before it.
-    pub fn new<'a>(sockets: impl IntoIterator<Item = &'a Socket>, line: Option<UnixStream>) -> io::Result<Succession> {
+    pub fn new<'a>(
+        sockets: impl IntoIterator<Item = &'a Socket>,
+        line: Option<Line>,
+        systemd: Systemd,
+    ) -> io::Result<Succession> {
         let sockets = sockets.into_iter().map(|socket| socket.fd.try_clone()).collect::<io::Result<Vec<_>>>()?;
         Ok(Succession {
             sockets: sockets.into(),
             abandoned: Notify::new(),
             succeeded: Notify::new(),
             line: line.into(),
+            systemd,
+            handed_over: RwLock::new(false),
         })
     }
 
     /// Starts a successor; its process id once it serves. This gateway has to leave then.
-    pub async fn upgrade(&self, patience: Duration) -> Result<u32, Refusal> {
+    pub async fn upgrade(&self, patience: Duration, estate: impl Fn() -> Estate) -> Result<u32, Refusal> {
         let mut sockets = self.sockets.try_lock().map_err(|_| Refusal::Busy)?;
         if sockets.is_empty() {
             return Err(Refusal::Impossible);
@@ -81,20 +134,48 @@ impl Succession {
         let mut successor =
             Successor::start(&sockets).map_err(|error| Refusal::Failed(format!("it can't be started: {error}")))?;
         let ready = tokio::select! {
-            ready = successor.ready(patience) => ready,
+            ready = self.hand_over(&mut successor, patience, estate) => ready,
             () = self.abandoned.notified() => Err("this gateway was told to stop".into()),
         };
         if let Err(reason) = ready {
+            *self.handed_over.write() = false;
             let reason = successor.end(reason).await;
             log::error!("the upgrade failed, this process serves on: {reason}");
             return Err(Refusal::Failed(reason));
         }
         sockets.clear();
         log::info!("process {} serves from now on", successor.pid);
-        supervision::succeeded_by(successor.pid);
+        self.systemd.succeeded_by(successor.pid).await;
         let _ = timeout(REPLY, successor.line.write_u8(READY)).await;
         self.succeeded.notify_one();
         Ok(successor.pid)
+    }
+
+    /// Waits until a successor is ready, and has what this gateway knows.
+    async fn hand_over(
+        &self,
+        successor: &mut Successor,
+        patience: Duration,
+        estate: impl Fn() -> Estate,
+    ) -> Result<(), String> {
+        let takes_estate = successor.ready(patience).await?;
+        let estate = {
+            let mut handed_over = self.handed_over.write();
+            *handed_over = true;
+            estate()
+        };
+        if takes_estate { successor.take_estate(&estate).await } else { Ok(()) }
+    }
+
+    /// Begins a change that the successor must hear of; none once it has been told.
+    pub fn change(&self) -> Option<Change<'_>> {
+        let handed_over = self.handed_over.read();
+        (!*handed_over).then_some(Change(handed_over))
+    }
+
+    /// Whether the configuration may be read again: not while an upgrade is under way, nor after one.
+    pub fn may_reload(&self) -> bool {
+        self.sockets.try_lock().is_ok() && !*self.handed_over.read()
     }
 
     /// Waits until a successor serves.
@@ -119,9 +200,10 @@ impl Succession {
     }
 
     /// Tells the gateway before this one, if there is one, that this one serves, and waits until systemd knows it, too.
-    pub async fn take_over(&self) {
+    /// What that one knows goes to `inherit`.
+    pub async fn take_over(&self, inherit: impl FnOnce(Estate)) {
         let Some(line) = self.line.lock().take() else { return };
-        let replied = timeout(REPLY, call(line)).await;
+        let replied = timeout(REPLY, call(line, inherit)).await;
         // What follows must not depend on a gateway that leaves, whatever it said.
         if let Err(error) = own_standard_error() {
             log::error!("standard error can't be taken over: {error}");
@@ -132,11 +214,18 @@ impl Succession {
     }
 }
 
-async fn call(line: UnixStream) -> io::Result<()> {
-    line.set_nonblocking(true)?;
-    let mut line = tokio::net::UnixStream::from_std(line)?;
-    line.write_u8(READY).await?;
-    line.read_u8().await.map(drop)
+async fn call(line: Line, inherit: impl FnOnce(Estate)) -> io::Result<()> {
+    line.stream.set_nonblocking(true)?;
+    let mut stream = tokio::net::UnixStream::from_std(line.stream)?;
+    if line.has_estate {
+        stream.write_u8(HEIR).await?;
+        let length = stream.read_u32().await?;
+        let mut estate = Vec::new();
+        (&mut stream).take(length.min(LARGEST_ESTATE).into()).read_to_end(&mut estate).await?;
+        inherit(serde_json::from_slice(&estate)?);
+    }
+    stream.write_u8(READY).await?;
+    stream.read_u8().await.map(drop)
 }
 
 /// Makes standard error what standard input was.
@@ -172,19 +261,36 @@ impl Successor {
         })
     }
 
-    async fn ready(&mut self, patience: Duration) -> Result<(), String> {
+    /// Waits until it is ready. Whether it takes an estate: older versions do not.
+    async fn ready(&mut self, patience: Duration) -> Result<bool, String> {
         let said = async {
             tokio::select! {
                 biased;
-                said = self.line.read_u8() => said.is_ok_and(|said| said == READY),
-                _ = self.child.wait() => false,
+                said = self.line.read_u8() => said.ok().filter(|said| [READY, HEIR].contains(said)),
+                _ = self.child.wait() => None,
             }
         };
         match timeout(patience, said).await {
             Err(_) => Err(format!("it was not ready within {}", Period(patience))),
-            Ok(false) => Err("it ended before it was ready".into()),
-            Ok(true) if matches!(self.child.try_wait(), Ok(None)) => Ok(()),
-            Ok(true) => Err("it ended as soon as it was ready".into()),
+            Ok(None) => Err("it ended before it was ready".into()),
+            Ok(Some(said)) if matches!(self.child.try_wait(), Ok(None)) => Ok(said == HEIR),
+            Ok(Some(_)) => Err("it ended as soon as it was ready".into()),
+        }
+    }
+
+    /// Gives it what this gateway knows, and waits until it has it.
+    async fn take_estate(&mut self, estate: &Estate) -> Result<(), String> {
+        let told = async {
+            let estate = serde_json::to_vec(estate)?;
+            let length = u32::try_from(estate.len()).ok().filter(|length| *length <= LARGEST_ESTATE);
+            self.line.write_u32(length.ok_or(io::ErrorKind::FileTooLarge)?).await?;
+            self.line.write_all(&estate).await?;
+            self.line.read_u8().await
+        };
+        match timeout(REPLY, told).await {
+            Ok(Ok(READY)) => Ok(()),
+            Ok(Err(error)) => Err(format!("it can't be told what this gateway knows: {error}")),
+            _ => Err("it did not take over what this gateway knows".into()),
         }
     }
 
@@ -209,7 +315,7 @@ impl Successor {
 fn command(handed: Vec<OwnedFd>) -> io::Result<Command> {
     let mut arguments = std::env::args_os();
     let mut command = Command::new(arguments.next().ok_or(io::ErrorKind::NotFound)?);
-    command.args(arguments).env("LISTEN_FDS", handed.len().to_string()).env(SUCCESSOR, "1");
+    command.args(arguments).env("LISTEN_FDS", handed.len().to_string()).env(SUCCESSOR, ESTATE);
     for of_this_process in ["LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_PID"] {
         command.env_remove(of_this_process);
     }
@@ -249,12 +355,12 @@ mod tests {
     #[tokio::test]
     async fn without_sockets_there_is_no_upgrade_and_none_after_giving_up() {
         let socket = crate::listen::socket::bind("127.0.0.1:0").unwrap();
-        let mut succession = Succession::new([&socket], None).unwrap();
+        let mut succession = Succession::new([&socket], None, Systemd::of_this_process().unwrap()).unwrap();
         drop(socket.fd);
         assert!(std::net::TcpListener::bind(&socket.address).is_err(), "it is kept for a successor");
         succession.give_up().await;
         assert!(std::net::TcpListener::bind(&socket.address).is_ok());
         succession.rule_out();
-        assert!(matches!(succession.upgrade(REPLY).await, Err(Refusal::Impossible)));
+        assert!(matches!(succession.upgrade(REPLY, Estate::default).await, Err(Refusal::Impossible)));
     }
 }

@@ -429,3 +429,57 @@ plain  unknown    closed   1/1      0          0\n";
     assert_eq!(run(&["reset", "live"]), refused("the service \"live\" has no circuit breaker"));
     assert_eq!((run(&[]).0, run(&["show"]).0), (2, 2));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drained_instance_that_registers_again_is_a_new_one() {
+    let scene = Scene::start().await;
+    assert_eq!(scene.register(None).await, 201);
+    scene.answered_by("live", &["third"]).await;
+    assert_eq!(scene.post("/services/live/drain", json!({"target": scene.third.url()})).await, 200);
+    assert_eq!(scene.register(None).await, 200, "renewed, it stays drained");
+    assert_eq!(scene.show("live").await["targets"][0]["drained"], true);
+    let gone = format!("/services/live?service_url={}", scene.third.url());
+    assert_eq!(scene.ask(Method::DELETE, &gone, Value::Null).await.status, 204);
+    assert_eq!(scene.register(None).await, 201);
+    assert_eq!(scene.show("live").await["targets"][0]["drained"], false);
+    scene.answered_by("live", &["third"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_hands_over_who_registered_and_what_was_drained() {
+    let mut scene = Scene::start().await;
+    assert_eq!(scene.register(Some(600)).await, 201);
+    let second = scene.second.url().to_owned();
+    assert_eq!(scene.post("/services/pair/drain", json!({"target": second})).await, 200);
+    // The new process takes its time, in which things go on changing.
+    let real = std::fs::canonicalize(scene.gateway.file("gatekeeper")).unwrap();
+    let started = scene.gateway.file("started");
+    let script = format!("#!/bin/sh\ntouch {}\nsleep 2\nexec {} \"$@\"\n", started.display(), real.display());
+    scene.gateway.install(&script, 0o755);
+    let mut upgrade = scene.gateway.spawn_command("upgrade", &[]);
+    eventually("it begins", async || started.exists().then_some(())).await;
+    assert_eq!(scene.post("/services/plain/drain", json!({})).await, 200);
+    let reload = scene.gateway.command("reload", &[]);
+    assert_eq!(reload.status.code(), Some(1), "it would be undone by what the new process has read");
+    assert!(String::from_utf8_lossy(&reload.stderr).contains("an upgrade is under way"));
+    let ended = eventually("it ends", async || upgrade.try_wait().unwrap()).await;
+    assert!(ended.success(), "{}", scene.gateway.said());
+    let upgraded = eventually("administration is the new process's", async || {
+        let status = scene.gateway.status().await;
+        (status["pid"] != scene.gateway.pid()).then_some(status)
+    })
+    .await;
+    scene.gateway.adopt(upgraded["pid"].as_u64().unwrap().try_into().unwrap());
+    for _ in 0..10 {
+        assert_eq!(scene.answering("live").await, BTreeSet::from(["third".to_owned()]), "from the first request on");
+    }
+    let live = scene.show("live").await;
+    let left = live["targets"][0]["expires_in"].as_f64().unwrap();
+    assert!(left > 500.0 && left < 599.0, "{live}");
+    let drained =
+        |service: &Value| service["targets"].as_array().unwrap().iter().filter(|t| t["drained"] == true).count();
+    assert_eq!(drained(&scene.show("pair").await), 1);
+    assert_eq!(scene.show("plain").await["draining"], true);
+    assert_eq!(scene.heartbeat().await, 204);
+    assert_eq!(scene.gateway.command("reload", &[]).status.code(), Some(0));
+}

@@ -32,6 +32,12 @@ impl Problem {
         }
     }
 
+    /// A change that would be lost.
+    pub fn handing_over() -> Self {
+        let text = "another process takes over at this moment: ask it again";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "handing_over", text)
+    }
+
     /// A configuration that was refused, with every fault.
     pub fn refused(faults: &Faults) -> Self {
         Problem::of_faults("invalid_configuration", faults)

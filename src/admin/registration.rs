@@ -2,7 +2,7 @@
 //!
 //! Only a service with `registered: true` takes them. An instance is known by its URL as it registered it. With
 //! `ttl_seconds` it goes unless it says within that time that it is there; without, it stays until it is taken back.
-//! A registration outlives a reload, but not the process.
+//! A registration outlives reloads and upgrades, but not a restart.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -44,6 +44,7 @@ pub async fn register(
     State(shared): State<Arc<Shared>>,
     Body(registration): Body<Registration>,
 ) -> Result<(StatusCode, Json<Registration>), Problem> {
+    let _change = shared.succession.change().ok_or_else(Problem::handing_over)?;
     let Registration { service_name: name, service_url: url, weight, ttl_seconds } = &registration;
     let plan = shared.live.plan();
     let taking = plan.services.values().filter(|service| service.takes_registrations());
@@ -77,6 +78,7 @@ pub async fn heartbeat(
     Path(name): Path<String>,
     Body(instance): Body<Instance>,
 ) -> Result<StatusCode, Problem> {
+    let _change = shared.succession.change().ok_or_else(Problem::handing_over)?;
     let service = find(&shared, &name)?;
     let known = service.memory.heartbeat(&instance.service_url, Instant::now());
     if known { Ok(StatusCode::NO_CONTENT) } else { Err(unknown_instance(&service, &instance)) }
@@ -88,6 +90,7 @@ pub async fn deregister(
     Path(name): Path<String>,
     Parameters(instance): Parameters<Instance>,
 ) -> Result<StatusCode, Problem> {
+    let _change = shared.succession.change().ok_or_else(Problem::handing_over)?;
     let service = find(&shared, &name)?;
     if !service.memory.deregister(&instance.service_url) {
         return Err(unknown_instance(&service, &instance));

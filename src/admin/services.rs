@@ -113,6 +113,7 @@ fn set_drained(
     target: Option<String>,
     drained: bool,
 ) -> Result<Json<ServiceHealth>, Problem> {
+    let _change = shared.succession.change().ok_or_else(Problem::handing_over)?;
     let service = find(shared, name)?;
     let act = if drained { "drained" } else { "undrained" };
     match target {
@@ -131,8 +132,8 @@ fn set_drained(
 /// How all services stand together; without the token no addresses are told.
 pub async fn health(
     State(shared): State<Arc<Shared>>,
-    Parameters(query): Parameters<HashMap<String, String>>,
     ConnectInfo(caller): ConnectInfo<Caller>,
+    Parameters(query): Parameters<HashMap<String, String>>,
     headers: HeaderMap,
 ) -> (StatusCode, Json<AggregatedHealth>) {
     let clock = Clock::now();

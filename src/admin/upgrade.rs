@@ -1,6 +1,7 @@
 //! Upgrade over the administration API.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Json;
 use axum::extract::{Query, State};
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::problem::Problem;
 use crate::config::value::Period;
 use crate::gateway::Shared;
-use crate::succession::Refusal;
+use crate::succession::{Estate, Refusal};
 
 /// How an upgrade is asked for.
 #[derive(Debug, Deserialize, Serialize)]
@@ -29,7 +30,10 @@ pub struct Upgraded {
 
 /// Starts the successor. The answer comes when it serves, or says why it does not. Who asked may go; it goes on.
 pub async fn upgrade(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>) -> Response {
-    let upgrade = tokio::spawn(async move { shared.succession.upgrade(asked.timeout.0).await });
+    let upgrade = tokio::spawn(async move {
+        let estate = || Estate::of(&shared.live.plan(), Instant::now());
+        shared.succession.upgrade(asked.timeout.0, estate).await
+    });
     let conflict = |text: &str| Problem::new(StatusCode::CONFLICT, "upgrade_refused", text).into_response();
     let failed = |text| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "upgrade_failed", text).into_response();
     match upgrade.await {

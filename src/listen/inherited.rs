@@ -13,25 +13,30 @@ use listenfd::ListenFd;
 use nix::sys::socket::{AddressFamily, SockType, getsockopt, sockopt};
 
 use super::socket::{self, Socket};
+use crate::succession::Line;
 
 /// Set for a gateway that succeeds another: the last descriptor is the line to that one.
 pub const SUCCESSOR: &str = "GATEKEEPER_SUCCESSOR";
+/// What it is set to by a gateway that hands over more than sockets.
+pub const ESTATE: &str = "2";
 
 /// What was handed over to this process.
 #[derive(Default)]
 pub struct Inherited {
     sockets: Vec<Socket>,
     /// The line to the gateway that this one succeeds.
-    pub line: Option<UnixStream>,
+    pub line: Option<Line>,
 }
 
 impl Inherited {
     /// Takes what was handed over, once. The variables are cleared, so this comes before there are other threads.
     pub fn take() -> Result<Inherited, String> {
-        let is_successor = std::env::var_os(SUCCESSOR).is_some();
+        let successor = std::env::var_os(SUCCESSOR);
         let mut handed = ListenFd::from_env();
         let count = handed.len();
-        let line = count.checked_sub(1).filter(|_| is_successor).map(|last| line(&mut handed, last)).transpose()?;
+        let last = count.checked_sub(1).filter(|_| successor.is_some());
+        let line = last.map(|last| line(&mut handed, last)).transpose()?;
+        let line = line.map(|stream| Line { stream, has_estate: successor.is_some_and(|said| said == ESTATE) });
         let listeners = count - usize::from(line.is_some());
         let sockets = (0..listeners).map(|index| listener(&mut handed, index)).collect::<Result<_, _>>()?;
         Ok(Inherited { sockets, line })

@@ -16,6 +16,8 @@ use super::names::Answer;
 use super::target::{ALLOWED, Target, Url};
 use crate::config::{Faults, Place, model, quoted};
 
+pub mod bequest;
+
 /// What a service knows whatever its settings are.
 #[derive(Default)]
 pub struct Memory {
@@ -184,7 +186,7 @@ impl Memory {
         self.known.lock().drained.contains(url)
     }
 
-    /// Adds a target, or renews it. Whether it is new.
+    /// Adds a target, or renews it. Whether it is new: then nothing that was said of another by its name counts.
     pub fn register(&self, Registering { target, ttl }: Registering, now: Instant) -> bool {
         let known = &mut *self.known.lock();
         let url = target.url.clone();
@@ -193,6 +195,10 @@ impl Memory {
         let is_new = previous.is_none();
         known.version +=
             u64::from(previous.is_none_or(|previous| previous.target.weight != registration.target.weight));
+        if is_new && known.drained.remove(&url) {
+            let standings = known.standings.iter().filter(|((of, _), _)| *of == url);
+            standings.for_each(|(_, standing)| standing.drain(false, now));
+        }
         known.registrations.insert(url, registration);
         self.tell_news();
         is_new

@@ -20,6 +20,7 @@ use super::endpoint::{Endpoint, Manner, Slot, Standing};
 use super::gate::Gate;
 use super::health::{Outcome, State, Thresholds, Transition};
 use super::memory::Memory;
+use super::memory::bequest::Bequest;
 use super::names::{Answer, Names};
 use super::pool::{Balancing, Choice, Pool};
 use super::retry::Budget;
@@ -208,6 +209,12 @@ impl Service {
             self.forget();
         }
         news
+    }
+
+    /// Takes over what another process knew.
+    pub fn inherit(&self, bequest: Bequest, now: Instant) {
+        self.memory.inherit(bequest, self.takes_registrations(), now);
+        self.follow_memory(now);
     }
 
     /// Told when the endpoints are made anew.

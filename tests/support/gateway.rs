@@ -211,6 +211,11 @@ impl Gateway {
         Ok(pid)
     }
 
+    /// A process took its place.
+    pub fn adopt(&mut self, successor: u32) {
+        self.successors.push(successor);
+    }
+
     /// Writes another configuration, which nobody is told of.
     pub fn write(&self, config: &str) {
         write_config(self.dir.path(), config);
