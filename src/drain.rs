@@ -23,7 +23,6 @@ use tokio::time::timeout;
 
 use crate::config::model;
 use crate::gateway::Shared;
-use crate::supervision;
 
 const POLL: Duration = Duration::from_millis(10);
 /// For the next request of a connection that was idle when accepting stopped.
@@ -114,13 +113,17 @@ impl Signals {
         Signals { heard: heard.into(), shared, stages, drain }
     }
 
+    fn reload(&self) {
         if !self.shared.succession.may_reload() {
             log::error!("the configuration is not read again: an upgrade is under way");
             return;
         }
-    fn reload(&self) {
         let shared = self.shared.clone();
-        tokio::task::spawn_blocking(move || shared.reload().is_ok());
+        // A thread of the runtime's would be waited for at the end, and reading may hang.
+        let reload = std::thread::Builder::new().name("reload".into()).spawn(move || shared.reload().is_ok());
+        if let Err(error) = reload {
+            log::error!("the configuration can't be read again: {error}");
+        }
     }
 
     async fn keep_reopening(&self, signal: &mut Signal) {
@@ -143,7 +146,7 @@ impl Signals {
         self.shared.stop_being_ready();
         let grace = match reason {
             Reason::Told => {
-                supervision::stopping();
+                self.shared.systemd.stopping().await;
                 self.shared.succession.give_up().await;
                 tokio::time::sleep(self.drain.lame_duck.map_or(Duration::ZERO, |delay| delay.0)).await;
                 self.drain.grace.0

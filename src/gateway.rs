@@ -22,14 +22,15 @@ use crate::admin;
 use crate::config::fault::Faults;
 use crate::config::model::{Config, Listen};
 use crate::drain::{Heard, Signals, Stages};
+use crate::last_resort;
 use crate::listen::accept::Listeners;
 use crate::listen::door::Door;
 use crate::listen::entrance::Entrance;
 use crate::listen::inherited::Inherited;
 use crate::listen::socket::Socket;
 use crate::plan::live::{Live, Report};
-use crate::policy::auth::keeper::KeyKeeper;
 use crate::policy::auth::failures::Failures;
+use crate::policy::auth::keeper::KeyKeeper;
 use crate::policy::limit::sweeper::Sweeper;
 use crate::proxy::deadline::Guarded;
 use crate::proxy::{Proxy, attempt};
@@ -38,6 +39,7 @@ use crate::record::{AccessLog, Refusals, RouteMetrics};
 use crate::state::{State, remember_admin_address};
 use crate::succession::{Estate, Succession};
 use crate::supervision::{self, Supervisor};
+use crate::systemd::Systemd;
 use crate::upstream::keeper::Keeper;
 
 /// What requests and administration share.
@@ -54,12 +56,14 @@ pub struct Shared {
     pub refusals: Refusals,
     /// What opens the administration API.
     pub admin_token: String,
-    /// Where clients connect, as it came to be.
-    pub listeners: Vec<String>,
     /// How many wrong ones an address may show.
     pub wrong_tokens: Failures,
+    /// Where clients connect, as it came to be.
+    pub listeners: Vec<String>,
     /// When the process started.
     pub started: Instant,
+    /// Who started the process, if it wants to be told.
+    pub systemd: Systemd,
     /// How it succeeds another, and is succeeded.
     pub succession: Succession,
     /// Where the administration is reached.
@@ -109,17 +113,17 @@ impl Shared {
 
     /// The request path answers: from now on this is the gateway, also for the command line.
     pub async fn take_over(&self) {
+        let inherit = |estate: Estate| estate.settle(&self.live.plan(), Instant::now());
+        self.succession.take_over(inherit).await;
         self.accepting.send_replace(true);
         if let Err(error) = remember_admin_address(&self.state_dir, &self.admin_address) {
             log::error!("{error}");
-        let inherit = |estate: Estate| estate.settle(&self.live.plan(), Instant::now());
-        self.succession.take_over(inherit).await;
         }
     }
 
     /// Reads the configuration again. Blocks.
     pub fn reload(&self) -> Result<Report, Faults> {
-        supervision::reloading();
+        self.systemd.reloading();
         let began = Instant::now();
         let result = self.live.reload(|config, plan| {
             self.log.reconfigure(&config.access_log).map_err(|error| format!("access_log.to: {error}"))?;
@@ -134,7 +138,7 @@ impl Shared {
             }
             Err(faults) => log::error!("the configuration was not applied, the last one serves on: {faults}"),
         }
-        supervision::reloaded(self);
+        self.systemd.ready(&supervision::serving(self));
         result
     }
 }
@@ -167,7 +171,8 @@ impl Gateway {
         let admin = inherited.bind(&config.admin.address).map_err(other)?;
         let bind = |listen: &Listen| inherited.bind(&listen.address);
         let sockets = config.listen.iter().map(bind).collect::<Result<Vec<_>, _>>().map_err(other)?;
-        let succession = Succession::new(sockets.iter().chain([&admin]), inherited.line.take());
+        let systemd = Systemd::of_this_process().map_err(|error| other(format!("systemd can't be told: {error}")))?;
+        let succession = Succession::new(sockets.iter().chain([&admin]), inherited.line.take(), systemd.clone());
         let succession = succession.map_err(|error| other(format!("a socket can't be kept: {error}")))?;
         inherited.close_rest();
         let accepting = watch::Sender::new(!succession.is_on_trial());
@@ -179,7 +184,8 @@ impl Gateway {
             .map_err(|error| other(format!("can't write the access log to {}: {error}", config.access_log.to)))?;
         let state_dir = state_dir(&config);
         let state = State::open(&state_dir).map_err(other)?;
-        let heard = Heard::from_now_on().map_err(|error| other(format!("signals can't be heard: {error}")))?;
+        let heard = Heard::from_now_on().and_then(|heard| last_resort::stand_by().map(|()| heard));
+        let heard = heard.map_err(|error| other(format!("signals can't be heard: {error}")))?;
         let listeners = sockets.iter().map(|socket| socket.address.clone()).collect();
         let shared = Shared {
             live,
@@ -188,14 +194,15 @@ impl Gateway {
             log,
             refusals: Refusals::default(),
             admin_token: state.admin_token,
+            wrong_tokens: admin::guard::budget(),
             listeners,
             started: Instant::now(),
+            systemd,
             succession,
             admin_address: admin.address.clone(),
             state_dir,
             entrances,
             stopping: AtomicBool::new(false),
-            wrong_tokens: admin::guard::budget(),
             accepting,
         };
         Ok(Gateway { shared: Arc::new(shared), sockets, admin, heard, config })

@@ -1,8 +1,8 @@
-//! The gateway under supervision: what systemd is told (sd_notify), and the probe that vouches for the request path.
+//! The gateway under supervision: the probe that vouches for the request path, and what systemd is told of it.
 //!
 //! READY is said when a probe has been answered for the first time, so the listeners accept and the plan serves. From then
 //! on the watchdog is fed only while probes are answered in time: a gateway whose requests hang is restarted even though
-//! its administration, on a runtime of its own, still answers. Without systemd nothing is told to anybody.
+//! its administration, on a runtime of its own, still answers.
 //!
 //! A probe is a connection of our own: it is accepted, read, judged and answered where clients' are, on the same threads, but
 //! belongs to no listener, so it needs no certificate and no PROXY header. It stands in no log and no count of requests.
@@ -14,7 +14,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
-use sd_notify::NotifyState;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
@@ -60,7 +59,7 @@ impl Supervisor {
         while self.shared.is_ready() {
             ticks.tick().await;
             match self.probe(every).await {
-                true => tell(&[NotifyState::Watchdog]),
+                true => self.shared.systemd.feed_watchdog(),
                 false => log::error!("the request path does not answer: the watchdog is not fed"),
             }
         }
@@ -75,41 +74,16 @@ impl BackgroundService for Supervisor {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         self.shared.take_over().await;
-        tell(&[NotifyState::Ready, NotifyState::Status(&serving(&self.shared))]);
-        if let Some(limit) = sd_notify::watchdog_enabled() {
+        self.shared.systemd.ready(&serving(&self.shared));
+        // No time at all is systemd's way to say that nobody watches.
+        if let Some(limit) = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()) {
             self.feed(limit / PROBES).await;
         }
     }
 }
 
-/// A reload begins.
-pub fn reloading() {
-    let now = NotifyState::monotonic_usec_now();
-    tell(&[NotifyState::Reloading].into_iter().chain(now).collect::<Vec<_>>());
-}
-
-/// A reload ended, well or not: this serves.
-pub fn reloaded(shared: &Shared) {
-    tell(&[NotifyState::Ready, NotifyState::Status(&serving(shared))]);
-}
-
-/// Another process serves from now on; only its word counts.
-pub fn succeeded_by(pid: u32) {
-    tell(&[NotifyState::MainPid(pid)]);
-}
-
-/// No new requests are wanted.
-pub fn stopping() {
-    tell(&[NotifyState::Stopping, NotifyState::Status("stopping: requests in flight finish")]);
-}
-
-fn serving(shared: &Shared) -> String {
+/// What serves, in a sentence.
+pub fn serving(shared: &Shared) -> String {
     let fault = if shared.live.last_fault().is_some() { "; the last change was refused" } else { "" };
     format!("revision {} serves on {}{fault}", shared.live.plan().revision, shared.listeners.join(", "))
-}
-
-fn tell(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        log::warn!("systemd can't be told: {error}");
-    }
 }

@@ -25,6 +25,7 @@ mod grpc;
 mod h2;
 mod h2_abuse;
 mod h2_upstream;
+mod hangs;
 mod headers;
 mod life;
 mod limits;

@@ -17,9 +17,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::access_log::Shared;
+use super::access_log::{PATIENCE, Shared};
 use super::format::Format;
 use crate::config::model::AccessLog;
 
@@ -62,8 +62,14 @@ fn stdout() -> io::Result<File> {
     Ok(io::stdout().as_fd().try_clone_to_owned()?.into())
 }
 
+/// Whoever reads a FIFO must not keep us waiting, and neither must there being nobody.
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o640).open(path)
+    let mut options = OpenOptions::new();
+    let options = options.append(true).create(true).mode(0o640).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    options.open(path).map_err(|error| match error.raw_os_error() {
+        Some(libc::ENXIO) => io::Error::other("nobody reads this FIFO (or it is a socket)"),
+        _ => error,
+    })
 }
 
 /// Lines on their way to the destination.
@@ -131,6 +137,8 @@ pub(super) struct Writer {
     batch: Batch,
     pause: Duration,
     reopen: bool,
+    /// The destination is a FIFO, and it is full.
+    is_full: bool,
     writing: Outage,
     reopening: Outage,
 }
@@ -143,6 +151,7 @@ impl Writer {
             batch: Batch::default(),
             pause: SHORTEST_PAUSE,
             reopen: false,
+            is_full: false,
             writing: Outage::default(),
             reopening: Outage::default(),
         }
@@ -200,6 +209,11 @@ impl Writer {
             return true;
         }
         if let Err(error) = self.batch.write_to(&mut sink.file) {
+            // A FIFO that is full for a moment is no outage; what does not fit the queue until it is read is counted.
+            self.is_full = error.kind() == io::ErrorKind::WouldBlock;
+            if self.is_full {
+                return false;
+            }
             self.writing.failed("written", &error);
             return false;
         }
@@ -246,9 +260,14 @@ impl Writer {
         }
     }
 
-    /// The last attempt; what it cannot write is lost and counted.
+    /// The last attempt, as long as a FIFO is only full; what it cannot write is lost and counted.
     fn finish(mut self) {
+        let deadline = Instant::now() + PATIENCE / 2;
         self.empty_queue();
+        while mem::take(&mut self.is_full) && Instant::now() < deadline {
+            thread::sleep(SHORTEST_PAUSE);
+            self.empty_queue();
+        }
         self.abandon();
         while self.shared.queue.pop().is_some() {
             self.shared.dropped.inc();
