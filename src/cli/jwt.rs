@@ -64,7 +64,7 @@ fn mint(config: &Config, args: &Args) -> Result<String, Failure> {
 /// A token for trying the gateway out: by the first secret there is.
 pub fn sample(config: &Config) -> Option<String> {
     let issuer = config.auth.as_ref()?.jwt.iter().find(|issuer| issuer.secret.is_some())?;
-    let key = EncodingKey::from_secret(issuer.secret.as_ref()?.as_bytes());
+    let key = EncodingKey::from_secret(issuer.secret.as_ref()?.reveal().as_bytes());
     let claims = standard_claims(issuer, "developer", 12 * 3600);
     let algorithm = issuer.algorithms.first().and_then(|name| name.parse().ok()).unwrap_or(Algorithm::HS256);
     encode(&Header::new(algorithm), &claims, &key).ok()
@@ -89,7 +89,7 @@ fn key(issuer: &Issuer, args: &Args, algorithm: Algorithm) -> Result<EncodingKey
     let Some(file) = &args.private_key else {
         let secret =
             issuer.secret.as_ref().ok_or_else(|| wrong("this issuer has no secret: give --private-key".into()))?;
-        return Ok(EncodingKey::from_secret(secret.as_bytes()));
+        return Ok(EncodingKey::from_secret(secret.reveal().as_bytes()));
     };
     let pem = std::fs::read(file).map_err(|error| wrong(format!("{} can't be read: {error}", file.display())))?;
     let key = match format!("{algorithm:?}").as_bytes() {

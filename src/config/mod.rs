@@ -8,20 +8,21 @@ pub mod fault;
 pub mod load;
 pub mod model;
 pub mod schema;
+pub mod secret;
 pub mod show;
 pub mod size;
 pub mod value;
 
 mod decode;
 mod interpolate;
-mod merge;
 mod json;
+mod merge;
 mod node;
 mod origin;
 mod place;
 mod repair;
-mod yaml;
 mod tree;
+mod yaml;
 
 pub use fault::{Fault, Faults, Lint, did_you_mean, quoted};
 pub use json::understand;

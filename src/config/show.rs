@@ -1,4 +1,4 @@
-//! The effective configuration: defaults filled in, secrets and the passwords of URLs masked.
+//! The effective configuration: defaults filled in, secrets masked. What is secret by its type (`secret`) never gets here.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use super::load::Loaded;
 use super::place::{Place, Step};
 use super::yaml;
 
-const MASK: &str = "***";
+pub(super) const MASK: &str = "***";
 
 /// The effective configuration as YAML.
 pub fn effective(loaded: &Loaded) -> String {
@@ -20,7 +20,6 @@ pub fn effective_json(loaded: &Loaded) -> Value {
     // The model has text keys only: turning it into JSON does not fail.
     let mut value = serde_json::to_value(&loaded.config).unwrap_or_default();
     mask_urls(&mut value);
-    mask_keys(&mut value);
     for place in loaded.origins.secrets() {
         if let Some(secret) = at(&mut value, place) {
             *secret = MASK.into();
@@ -46,20 +45,6 @@ fn mask_urls(value: &mut Value) {
         }
         Value::Array(list) => list.iter_mut().for_each(mask_urls),
         Value::Object(map) => map.values_mut().for_each(mask_urls),
-        _ => {}
-    }
-}
-
-/// Keys whose values are secrets wherever they were written.
-const SECRETS: [&str; 2] = ["secret", "client_secret"];
-
-fn mask_keys(value: &mut Value) {
-    match value {
-        Value::Array(list) => list.iter_mut().for_each(mask_keys),
-        Value::Object(map) => map.iter_mut().for_each(|(key, value)| match value {
-            Value::String(text) if SECRETS.contains(&key.as_str()) => *text = MASK.into(),
-            value => mask_keys(value),
-        }),
         _ => {}
     }
 }
@@ -118,6 +103,26 @@ mod tests {
         assert!(shown.contains("state_dir: '***'\n") && shown.contains("grace: 30s\n"), "{shown}");
         assert!(shown.contains("    - http://u:***@h\n    - '***'\n"), "{shown}");
         assert!(!shown.contains("hidden") && !shown.contains("pw"), "{shown}");
+    }
+
+    #[test]
+    fn what_is_secret_by_its_type_is_masked_wherever_it_was_written() {
+        let text = "
+version: 1
+services:
+  a: { targets: [\"http://h\"], health_check: { path: \"/h?key=hidden\", headers: { Authorization: Bearer hidden } } }
+auth:
+  jwt: [{ secret: hidden-hidden-hidden-hidden-hidden }, { issuer: i, jwks_url: \"https://i.test/keys?key=hidden\" }]
+  introspection: { url: \"https://u:hidden@i.test/?key=hidden\", client_id: c, client_secret: hidden }
+  forward: { url: \"https://f.test/?hidden\" }
+";
+        let (loaded, faults) = parse(text);
+        assert_eq!(faults.to_string(), "");
+        let loaded = loaded.unwrap();
+        let shown = effective(&loaded);
+        assert!(!shown.contains("hidden") && !format!("{:?}", loaded.config).contains("hidden"), "{shown}");
+        assert!(shown.contains("https://i.test/keys?key=***") && shown.contains("/h?key=***"), "{shown}");
+        assert_eq!(loaded.config.auth.unwrap().jwt[1].jwks_url.as_deref(), Some("https://i.test/keys?key=hidden"));
     }
 
     #[test]

@@ -190,7 +190,7 @@ impl Compiler<'_, '_> {
         let holds = self.bounded(raw.cache, LONGEST_CACHE, place.key("cache"));
         let url = self.url(&raw.url, raw.allow_http.0, place.key("url"));
         let credentials = match (&raw.client_id, &raw.client_secret) {
-            (Some(id), Some(secret)) => Some((id.clone(), secret.clone())),
+            (Some(id), Some(secret)) => Some((id.clone(), secret.reveal().to_owned())),
             (None, None) => None,
             _ => {
                 self.faults.add(Fault::saying(place.clone(), "client_id and client_secret go together"));

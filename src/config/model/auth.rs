@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::super::secret::{Link, Secret};
 use super::super::value::{Period, Setting};
 
 /// How clients show who they are. With one method or more, every route that is not public asks for a credential.
@@ -61,7 +62,7 @@ pub struct Issuer {
     pub algorithms: Vec<String>,
     /// A shared secret, at least as long as the algorithm's hash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret: Option<String>,
+    pub secret: Option<Secret>,
     /// A public key: PEM text, a JWK, or a file with one of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_key: Option<String>,
@@ -70,7 +71,7 @@ pub struct Issuer {
     pub jwks_file: Option<String>,
     /// Where the issuer publishes its keys: https, or http on loopback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub jwks_url: Option<String>,
+    pub jwks_url: Option<Link>,
     /// Also fetch keys without TLS from other machines.
     #[serde(default)]
     pub allow_http: Setting<false>,
@@ -96,7 +97,7 @@ pub struct Issuer {
 #[serde(deny_unknown_fields)]
 pub struct Introspection {
     /// Where.
-    pub url: String,
+    pub url: Link,
     /// How.
     #[serde(default)]
     pub style: IntrospectionStyle,
@@ -105,7 +106,7 @@ pub struct Introspection {
     pub client_id: Option<String>,
     /// And its secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client_secret: Option<String>,
+    pub client_secret: Option<Secret>,
     /// How long an answer may take (at most 60s).
     #[serde(default = "default_timeout")]
     pub timeout: Period,
@@ -193,7 +194,7 @@ pub struct CertificateSubject {
 #[serde(deny_unknown_fields)]
 pub struct ForwardAuth {
     /// Where.
-    pub url: String,
+    pub url: Link,
     /// How long an answer may take (at most 60s).
     #[serde(default = "default_timeout")]
     pub timeout: Period,

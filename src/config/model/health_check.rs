@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::super::secret::{Link, Secret};
 use super::super::value::{Period, Word};
 
 /// How the targets of a service are asked whether they are well.
@@ -14,7 +15,7 @@ pub struct HealthCheck {
     /// What is spoken.
     pub kind: CheckKind,
     /// What an `http` check asks for, its query included.
-    pub path: String,
+    pub path: Link,
     /// The method of an `http` check: GET or HEAD.
     pub method: String,
     /// The Host of an `http` or `grpc` check; the target's when absent.
@@ -22,7 +23,7 @@ pub struct HealthCheck {
     pub host: Option<String>,
     /// Further headers of an `http` or `grpc` check.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub headers: BTreeMap<String, String>,
+    pub headers: BTreeMap<String, Secret>,
     /// Statuses (200 to 599) of a good answer: single ones or ranges, such as `200-299`. Redirects are not followed.
     pub statuses: Vec<Word>,
     /// A text that must stand in the first 64 KiB of a good answer's body.

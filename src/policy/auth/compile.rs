@@ -95,7 +95,8 @@ impl Workshop<'_> {
             return None;
         }
         if let Some(secret) = &raw.secret {
-            return secret_key(secret, algorithms?, at, faults).map(|key| (Keys::Given(KeySet::one(key)), None));
+            return secret_key(secret.reveal(), algorithms?, at, faults)
+                .map(|key| (Keys::Given(KeySet::one(key)), None));
         }
         let (name, given, file) = match (&raw.public_key, &raw.jwks_file) {
             (Some(text), _) => public_key(text).map(|(key, file)| ("public_key", KeySet::one(key), file)),
@@ -111,8 +112,8 @@ impl Workshop<'_> {
 
     fn fetched(&mut self, raw: &Issuer, at: &Place, faults: &mut Faults) -> Option<Arc<Provider>> {
         let (key, text) = match &raw.jwks_url {
-            Some(url) => ("jwks_url", url),
-            None => ("issuer", raw.issuer.as_ref()?),
+            Some(url) => ("jwks_url", &**url),
+            None => ("issuer", raw.issuer.as_deref()?),
         };
         let is_issuer = raw.jwks_url.is_none();
         let url =
@@ -124,7 +125,7 @@ impl Workshop<'_> {
             }));
             return None;
         };
-        let source = if is_issuer { Source::Issuer(text.clone()) } else { Source::Keys(url) };
+        let source = if is_issuer { Source::Issuer(text.to_owned()) } else { Source::Keys(url) };
         let (refresh, allow_http) = (raw.jwks_refresh.map(|period| period.0), raw.allow_http.0);
         let settings = Settings { source, refresh, allow_http, authorities: self.authorities.cloned() };
         self.provider(settings, at, faults)
@@ -208,12 +209,12 @@ fn algorithms(raw: &Issuer, at: &Place, faults: &mut Faults) -> Option<Box<[Algo
 
 fn is_one_source(raw: &Issuer, at: &Place, faults: &mut Faults) -> bool {
     let sources = [
-        ("secret", &raw.secret),
-        ("public_key", &raw.public_key),
-        ("jwks_file", &raw.jwks_file),
-        ("jwks_url", &raw.jwks_url),
+        ("secret", raw.secret.is_some()),
+        ("public_key", raw.public_key.is_some()),
+        ("jwks_file", raw.jwks_file.is_some()),
+        ("jwks_url", raw.jwks_url.is_some()),
     ];
-    let written: Vec<_> = sources.iter().filter(|(_, value)| value.is_some()).map(|(name, _)| *name).collect();
+    let written: Vec<_> = sources.iter().filter(|(_, is_written)| *is_written).map(|(name, _)| *name).collect();
     match (written.as_slice(), &raw.issuer) {
         ([_], _) | ([], Some(_)) => return true,
         // A secret that is not set is told already.

@@ -111,7 +111,7 @@ impl Compiler<'_, '_> {
     }
 
     fn path(&mut self) -> Option<PathAndQuery> {
-        let path = self.raw.path.as_str();
+        let path = &*self.raw.path;
         // A fragment would be cut off silently.
         let is_plain = path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
         let parsed = path.parse().ok().filter(|_| is_plain);
@@ -125,7 +125,7 @@ impl Compiler<'_, '_> {
         let mut all_are_good = self.host(&mut headers);
         let place = self.at.key("headers");
         for (name, value) in &self.raw.headers {
-            match self.field(name, value) {
+            match self.field(name, value.reveal()) {
                 Ok((name, value)) => drop(headers.insert(name, value)),
                 Err(fault) => {
                     self.faults.add(Fault::saying(place.key(name), fault));
