@@ -23,6 +23,7 @@ use super::retry::part;
 use super::service::Service;
 use super::target::Target;
 use crate::gateway::Shared;
+use crate::persistence::persist;
 
 /// How long after a failed look-up of a name it is looked up again.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -62,7 +63,9 @@ impl Keeper {
         let new = |service: &&Arc<Service>| !stay.iter().any(|kept| is_same(kept, service));
         let begin = |service: &Arc<Service>| {
             let (service, names) = (service.clone(), plan.edge.names.clone());
-            let task = tasks.spawn(keep(service.clone(), names.clone(), self.dialler.clone()));
+            let what = format!("service {}: its keeper", service.name);
+            let (of, by, dialler) = (service.clone(), names.clone(), self.dialler.clone());
+            let task = tasks.spawn(persist(what, move || keep(of.clone(), by.clone(), dialler.clone())));
             Kept { service, names, task }
         };
         let begun: Vec<_> = plan.services.values().filter(new).map(begin).collect();
@@ -185,8 +188,10 @@ async fn check_all(service: &Arc<Service>, dialler: &Arc<Dialler>) {
             stays
         });
         for (id, endpoint) in endpoints {
-            let begin = || check_one(service.clone(), check.clone(), dialler.clone(), endpoint.clone());
-            running.entry(id).or_insert_with(|| tasks.spawn(begin()));
+            let what = || format!("service {}: the health check of {}", service.name, endpoint.peer._address);
+            let (of, check, dialler, endpoint) = (service.clone(), check.clone(), dialler.clone(), endpoint.clone());
+            let begin = move || check_one(of.clone(), check.clone(), dialler.clone(), endpoint.clone());
+            running.entry(id).or_insert_with(|| tasks.spawn(persist(what(), begin)));
         }
         tokio::select! {
             () = renewed => {}
@@ -196,7 +201,7 @@ async fn check_all(service: &Arc<Service>, dialler: &Arc<Dialler>) {
     }
 }
 
-/// A task ends when it is aborted, or else by a fault of ours: it is begun again.
+/// A task ends when it is aborted; what panics goes on by itself (`persistence`).
 fn note_end(ended: Result<(), JoinError>) {
     if let Err(error) = ended.as_ref()
         && error.is_panic()

@@ -9,6 +9,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::provider::Provider;
 use crate::gateway::Shared;
+use crate::persistence::persist;
 
 /// Looks after the providers of keys.
 pub struct KeyKeeper(Arc<Shared>);
@@ -35,7 +36,9 @@ impl KeyKeeper {
         gone.iter().for_each(|kept| kept.task.abort());
         for provider in providers {
             if !stay.iter().any(|kept| Arc::ptr_eq(&kept.provider, &provider)) {
-                let task = tasks.spawn(provider.clone().keep());
+                let what = format!("issuer {}: the keeper of its keys", provider.name());
+                let of = provider.clone();
+                let task = tasks.spawn(persist(what, move || of.clone().keep()));
                 stay.push(Kept { provider, task });
             }
         }
@@ -54,7 +57,6 @@ impl BackgroundService for KeyKeeper {
             kept = self.follow(&mut tasks, kept);
             tokio::select! {
                 _ = revisions.changed() => {}
-                // One that panicked begins anew.
                 Some(_) = tasks.join_next() => {}
                 _ = shutdown.changed() => return,
             }

@@ -9,6 +9,7 @@ use pingora::services::background::BackgroundService;
 use tokio::time::sleep;
 
 use crate::gateway::Shared;
+use crate::persistence::persist;
 
 const EVERY: Duration = Duration::from_secs(60);
 
@@ -19,6 +20,13 @@ impl Sweeper {
     /// Sweeps this gateway's.
     pub fn new(shared: Arc<Shared>) -> Self {
         Sweeper(shared)
+    }
+
+    async fn keep(&self) {
+        loop {
+            sleep(EVERY).await;
+            self.sweep();
+        }
     }
 
     fn sweep(&self) {
@@ -32,11 +40,9 @@ impl Sweeper {
 #[async_trait]
 impl BackgroundService for Sweeper {
     async fn start(&self, mut shutdown: ShutdownWatch) {
-        loop {
-            tokio::select! {
-                () = sleep(EVERY) => self.sweep(),
-                _ = shutdown.changed() => return,
-            }
+        tokio::select! {
+            () = persist("the sweeper of limits", || self.keep()) => {}
+            _ = shutdown.changed() => {}
         }
     }
 }
