@@ -299,3 +299,22 @@ fn expect_each_once(mut paths: Vec<String>, count: usize) {
     wanted.sort_unstable();
     assert!(paths == wanted, "{} lines, {} requests", paths.len(), count);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_series_of_a_policy_go_with_it() {
+    let routes = format!("routes:\n{}", respond("a", "/a", "one"));
+    let limit = |name: &str| {
+        format!(
+            "rate_limits: [{{ rule_name: {name}, limit_type: global, max_requests: 5, window_seconds: 60 }}]\n{routes}"
+        )
+    };
+    let gateway = Gateway::start(&limit("first")).await;
+    let shown = async |name: &str| gateway.metrics().await.contains(&format!("policy=\"rate_limit\",rule=\"{name}\""));
+    assert!(shown("first").await);
+    gateway.reload(&limit("second")).unwrap();
+    assert!(!shown("first").await && shown("second").await);
+    gateway.reload(&(limit("third") + "nonsense: 1\n")).unwrap_err();
+    assert!(!shown("third").await, "what never served is not counted");
+    gateway.reload(&routes).unwrap();
+    assert!(!shown("second").await);
+}

@@ -19,7 +19,7 @@ use prometheus::proto::{self, MetricFamily, MetricType};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
 use super::event::Event;
-use super::policies::{self, PolicyMetrics};
+use super::policies::{self, Policies, PolicyMetrics};
 use super::process::Process;
 use super::tally::{Durations, Tally, describe};
 pub(crate) use super::tally::{family, sample};
@@ -44,7 +44,7 @@ pub struct Metrics {
     cut: IntCounterVec,
     plan_revision: IntGauge,
     reloads: IntCounterVec,
-    policies: IntCounterVec,
+    policies: Policies,
     request_bytes: IntCounter,
     response_bytes: IntCounter,
     /// Records the access log has dropped; the log counts here.
@@ -154,7 +154,7 @@ impl Metrics {
                 &registry,
                 IntCounterVec::new(Opts::new("gatekeeper_reloads_total", "Attempts to reload."), &["outcome"])?,
             )?,
-            policies: registered(&registry, policies::family()?)?,
+            policies: Policies::new(registered(&registry, policies::family()?)?),
             registry: registry.clone(),
         };
         let build = Opts::new("gatekeeper_build_info", "The program.").const_label("version", version);
@@ -175,7 +175,7 @@ impl Metrics {
 
     /// The counts of a policy; of one of its rules, if it has several.
     pub fn policy(&self, policy: &str, rule: &str) -> PolicyMetrics {
-        PolicyMetrics::of(&self.policies, policy, rule)
+        self.policies.of(policy, rule)
     }
 
     /// The times of a service, new or as they are.
@@ -268,6 +268,7 @@ impl Metrics {
 
     /// All metrics, and those of others, in Prometheus' text format.
     pub fn render(&self, others: Vec<MetricFamily>) -> prometheus::Result<String> {
+        self.policies.sweep();
         let mut families = self.registry.gather();
         families.extend(others);
         TextEncoder::new().encode_to_string(&families)
