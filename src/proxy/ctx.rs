@@ -34,6 +34,8 @@ pub struct Ctx {
     pub now: Instant,
     /// Its id; empty until the walk begins.
     pub id: HeaderValue,
+    /// What was asked.
+    pub line: Option<Line>,
     /// The connection it came on.
     pub connection: Option<Arc<Connection>>,
     /// Where it came from.
@@ -105,11 +107,15 @@ pub struct Forward {
     pub judged: bool,
     /// The endpoint of the attempt under way declared that it did not process it.
     pub refused: bool,
-    /// What was asked: the method, for the log, should the request be lost.
+}
+
+/// What a request's head begins with, for the log, should the request be lost.
+pub struct Line {
+    /// The method.
     pub method: Method,
-    /// The target, likewise.
+    /// The target.
     pub uri: Uri,
-    /// The version, likewise.
+    /// The version.
     pub version: Version,
 }
 
@@ -139,6 +145,7 @@ impl Ctx {
             began: Moment { instant: now, time: SystemTime::now() },
             now,
             id: HeaderValue::from_static(""),
+            line: None,
             connection: None,
             client: Client { address: None, peer: None, trusted: false },
             present: Present::default(),

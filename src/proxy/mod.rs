@@ -26,7 +26,7 @@ use crate::plan::route::Route;
 use crate::plan::walk::{Asked, Decision};
 use crate::plan::{OwnPath, Plan};
 use crate::policy::refusal::Refusal;
-use ctx::Ctx;
+use ctx::{Ctx, Line};
 use reply::Answer;
 
 mod admit;
@@ -69,6 +69,7 @@ impl Proxy {
         ctx.id = request_id::of(&session.req_header().headers, ctx.client.trusted, ctx.began.time);
         let has_body = !session.is_body_empty();
         let request: &Parts = session.downstream_session.req_header();
+        ctx.line = Some(Line { method: request.method.clone(), uri: request.uri.clone(), version: request.version });
         let asked = plan.inspect(request)?;
         ctx.present = asked.present;
         let reached = self.reach(&plan, &asked, request, ctx)?;

@@ -164,7 +164,10 @@ async fn send(session: &mut Session, answer: Answer, ctx: &mut Ctx) -> Result<()
         tasks.push(HttpTask::Body(Some(answer.body), true));
     }
     // Nothing else bounds a client that does not take what is not an upstream's.
-    let patience = ctx.shared.live.plan().edge.limits.keep_alive;
+    let patience = match &ctx.route {
+        Some(route) => route.edge.limits.keep_alive,
+        None => ctx.shared.live.plan().edge.limits.keep_alive,
+    };
     deadline::watch(|watch| watch.answering(patience));
     session.write_response_tasks(tasks).await.map(|_| ())
 }

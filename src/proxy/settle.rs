@@ -76,13 +76,13 @@ pub fn settle_lost(ctx: &mut Ctx) {
     let late = deadline::watch(Watch::late);
     let now = Instant::now();
     end(ctx, Some(late.map_or(Kind::INTERNAL, |late| late.kind)), now);
-    let forward = ctx.forward.as_ref();
+    let (line, forward) = (ctx.line.as_ref(), ctx.forward.as_ref());
     let event = Event {
         facts: Facts {
             started: ctx.began.time,
             duration: now.saturating_duration_since(ctx.began.instant),
             client: ctx.client.address,
-            version: forward.map_or(Version::HTTP_11, |forward| forward.version),
+            version: line.map_or(Version::HTTP_11, |line| line.version),
             status: forward.and_then(|forward| forward.status).map_or(0, |status| status.as_u16()),
             upstream_time: forward.and_then(|forward| forward.upstream_time),
             attempts: forward.map_or(0, |forward| forward.attempts),
@@ -92,9 +92,9 @@ pub fn settle_lost(ctx: &mut Ctx) {
             truncated: true,
         },
         request_id: ctx.id.to_str().unwrap_or_default(),
-        method: forward.map_or(&Method::GET, |forward| &forward.method),
-        path: ctx.canonical_path.as_deref().or(forward.map(|forward| forward.uri.path())).unwrap_or_default(),
-        query: forward.and_then(|forward| forward.uri.query()),
+        method: line.map_or(&Method::GET, |line| &line.method),
+        path: ctx.canonical_path.as_deref().or(line.map(|line| line.uri.path())).unwrap_or_default(),
+        query: line.and_then(|line| line.uri.query()),
         host: "",
         route: ctx.route.as_ref().map(|route| &*route.name),
         service: forward.map(|forward| &*forward.service.name),

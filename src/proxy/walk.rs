@@ -93,9 +93,6 @@ fn forward(route: &Route, asked: &Asked, request: &Parts, ctx: &Ctx) -> Result<O
         failed: false,
         judged: false,
         refused: false,
-        method: request.method.clone(),
-        uri: request.uri.clone(),
-        version: request.version,
     }))
 }
 
