@@ -451,3 +451,41 @@ async fn a_key_counts_only_if_the_service_sees_it() {
         assert!(taken.iter().all(|taken| taken.headers.contains_key("idempotency-key")), "{fields:?}");
     }
 }
+
+/// Who waits for another attempt keeps nobody from having a first one.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_holds_no_place() {
+    const CLIENTS: usize = 24;
+    let caps = [
+        ("service", "max_in_flight: 3", ""),
+        ("target", "", ", max_in_flight: 3"),
+        ("both", "max_in_flight: 3", ", max_in_flight: 3"),
+    ];
+    for (name, of_service, of_target) in caps {
+        let fleet = Fleet::of(1).await;
+        let target = format!("{{ url: {}{of_target} }}", fleet.urls());
+        let settings = format!("{CALM}, queue: {{ length: 0 }}, {of_service}");
+        let gateway = Gateway::start(&config(&[("app", target, &settings)], &[("app", "app", "retry_count: 1")])).await;
+        let mut script = vec![Act::Later(503, "2"); CLIENTS];
+        script.push(Act::Status(200));
+        fleet.play(&script);
+        let began = Instant::now();
+        let asked = (0..CLIENTS).map(|number| {
+            let gateway = &gateway;
+            async move {
+                let mut client = gateway.h1().await;
+                tokio::time::sleep(Duration::from_millis(50 * number as u64)).await;
+                client.ask(Request::get("/app/")).await
+            }
+        });
+        let answers = futures::future::join_all(asked).await;
+        let busy = answers.iter().filter(|answer| answer.header("x-gatekeeper-error") == Some("service_busy")).count();
+        assert_eq!(busy, 0, "{name}: {busy} of {CLIENTS} are refused");
+        assert!(answers.iter().all(|answer| answer.status == 200), "{name}: {answers:?}");
+        assert!(began.elapsed() > Duration::from_secs(2), "{name}: nobody waited");
+        for held in ["gatekeeper_service_requests", "gatekeeper_requests_in_flight"] {
+            let series = if held.contains("service") { format!("{held}{{service=\"app\"}}") } else { held.to_owned() };
+            assert_eq!(gateway.metric(&series).await, 0.0, "{name}: {held}");
+        }
+    }
+}

@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use nix::sys::socket::Backlog;
 use pingora::apps::ServerApp;
 use pingora::server::{ListenFds, ShutdownWatch};
+use socket2::SockRef;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -28,6 +29,10 @@ use crate::drain::Stages;
 
 /// How long accepting pauses when it can't go on, and for how long it goes on when it is to end.
 pub(crate) const PAUSE: Duration = Duration::from_millis(20);
+
+/// How much the kernel holds of what is not sent yet. It would take megabytes of an answer at once, and then, from a slow
+/// client, nothing for a long time: nobody could tell that client from one that reads nothing.
+const MOST_UNSENT: u32 = 128 * 1024;
 
 /// The service that accepts connections.
 pub struct Listeners {
@@ -153,7 +158,11 @@ impl Listener {
         nix::sys::socket::listen(&fd, Backlog::MAXCONN)?;
         match is_unix {
             true => UnixListener::from_std(fd.into()).map(Listener::Unix),
-            false => TcpListener::from_std(fd.into()).map(Listener::Tcp),
+            false => {
+                // Connections have what their listener has. Where it can't be set, slow clients are seen to go on less often.
+                let _ = SockRef::from(&fd).set_tcp_notsent_lowat(MOST_UNSENT);
+                TcpListener::from_std(fd.into()).map(Listener::Tcp)
+            }
         }
     }
 

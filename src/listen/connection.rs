@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use http::HeaderValue;
 use parking_lot::Mutex;
 use pingora::http::{ResponseHeader, header_value_from_slice};
+use pingora::protocols::Digest;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora_proxy::Session;
 use smallvec::SmallVec;
@@ -35,6 +36,8 @@ pub struct Connection {
     begun: AtomicU64,
     settled: AtomicU64,
     upgraded: AtomicBool,
+    /// Bytes that an HTTP/2 client took.
+    taken: AtomicU64,
     fault: OnceLock<Fault>,
     /// The date of the response whose head is written next, if it is not the present; and whether there is one.
     date: Mutex<Option<HeaderValue>>,
@@ -69,6 +72,7 @@ impl Connection {
             begun: AtomicU64::new(0),
             settled: AtomicU64::new(0),
             upgraded: AtomicBool::new(false),
+            taken: AtomicU64::new(0),
             fault: OnceLock::new(),
             date: Mutex::new(None),
             dated: AtomicBool::new(false),
@@ -77,8 +81,12 @@ impl Connection {
 
     /// The connection a request came on.
     pub fn of(session: &Session) -> Option<&Arc<Connection>> {
-        let digest = session.digest()?.proxy_digest.as_ref()?;
-        digest.user_data.as_ref()?.downcast_ref()
+        Connection::of_digest(session.digest()?)
+    }
+
+    /// The connection that is carried so.
+    pub fn of_digest(digest: &Digest) -> Option<&Arc<Connection>> {
+        digest.proxy_digest.as_ref()?.user_data.as_ref()?.downcast_ref()
     }
 
     /// The form in which the framework carries a connection to its requests.
@@ -125,6 +133,16 @@ impl Connection {
     /// Requests settled so far.
     pub fn settled(&self) -> u64 {
         self.settled.load(Ordering::Acquire)
+    }
+
+    /// An HTTP/2 client took so many bytes.
+    pub fn took(&self, bytes: usize) {
+        self.taken.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// How many bytes an HTTP/2 client took so far.
+    pub fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
     }
 
     /// Whether no request is being served.

@@ -11,7 +11,8 @@
 //! * A response's head leaves with the date of its origin (`redate`).
 //! * HTTP/2: a client that sends too much of what costs it nothing (`frames`), or leaves a header block incomplete, is cut
 //!   off.
-//! * When the time of the request under way is over, reading fails, which is how its exchange learns of it.
+//! * When the time of the request under way is over, reading fails, which is how its exchange learns of it; and writing, if
+//!   the client did not take its answer.
 //! * The framework's search for HTTP/2's preface waits for all of its 24 bytes, and for ever. Here it ends at the first
 //!   byte that differs, or when a head's time is over.
 
@@ -41,6 +42,7 @@ use super::refuse::{HEAD_TIMEOUT, refuse};
 use super::transport::Transport;
 use super::wire::{self, Fault, Inspector, Phase, Step};
 use crate::gateway::Shared;
+use crate::policy::refusal::Kind;
 use crate::proxy::deadline::{self, Watch};
 
 /// A response's head and a small body leave in one segment.
@@ -67,6 +69,8 @@ pub struct Tap {
     unflushed: bool,
     /// A head that is being written with another date.
     redated: Option<Redated>,
+    /// The client did not take what was written last.
+    full: bool,
     patience: Patience,
 }
 
@@ -121,6 +125,7 @@ impl Tap {
             ended: false,
             unflushed: false,
             redated: None,
+            full: false,
             patience: Patience::default(),
         }
     }
@@ -206,7 +211,11 @@ impl Tap {
             Next::Begin if !first => (Waiting::Begin, self.limits.keep_alive),
             Next::Begin => (Waiting::Begin, self.limits.head_timeout),
             Next::Head => (Waiting::Head, self.limits.head_timeout),
-            Next::Later | Next::Body => return Poll::Pending,
+            Next::Body => {
+                deadline::watch(Watch::asks_client);
+                return Poll::Pending;
+            }
+            Next::Later => return Poll::Pending,
         };
         ready!(self.patience.poll(cx, waiting, limit));
         match next {
@@ -286,12 +295,32 @@ impl Tap {
         Poll::Ready(Ok(written))
     }
 
-    /// What the client is sent lets it send more.
+    /// What the client is sent lets it send more; while it takes nothing, it is what is waited for.
     fn count(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let (Speech::Two(frames), Poll::Ready(Ok(bytes))) = (&mut self.speech, &written) {
-            frames.sent(*bytes);
+        match (&mut self.speech, &written) {
+            (Speech::Two(frames), Poll::Ready(Ok(bytes))) => {
+                frames.sent(*bytes);
+                self.connection.took(*bytes);
+            }
+            (_, Poll::Pending) => self.fill(),
+            _ if self.full => {
+                self.full = false;
+                deadline::watch(Watch::client_takes);
+            }
+            _ => {}
         }
         written
+    }
+
+    /// The client does not take what it is sent.
+    fn fill(&mut self) {
+        self.full = true;
+        deadline::watch(Watch::fills_client);
+    }
+
+    /// Whether the request under way has ended because of that.
+    fn is_given_up() -> bool {
+        deadline::watch(Watch::late).is_some_and(|late| late.kind == Kind::CLIENT_GONE)
     }
 
     fn cut(&self, excess: Excess) -> io::Error {
@@ -344,6 +373,9 @@ impl AsyncRead for Tap {
 
 impl AsyncWrite for Tap {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if Tap::is_given_up() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         self.unflushed = true;
         let written = self.poll_dated(cx, buf);
         self.count(written)
@@ -354,6 +386,9 @@ impl AsyncWrite for Tap {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if Tap::is_given_up() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         self.unflushed = true;
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         self.count(written)
@@ -364,9 +399,20 @@ impl AsyncWrite for Tap {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = ready!(Pin::new(&mut self.stream).poll_flush(cx));
-        self.unflushed = false;
-        Poll::Ready(flushed)
+        if Tap::is_given_up() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        match flushed {
+            Poll::Ready(_) => {
+                self.unflushed = false;
+                if std::mem::take(&mut self.full) {
+                    deadline::watch(Watch::client_takes);
+                }
+            }
+            Poll::Pending => self.fill(),
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -11,7 +11,7 @@ use super::patience::wait;
 use super::{attempt, limit};
 use crate::plan::route::Route;
 use crate::policy::refusal::{Kind, Refusal};
-use crate::upstream::breaker::Open;
+use crate::upstream::breaker::{Asker, Open};
 use crate::upstream::gate::{Pass, Room};
 use crate::upstream::service::Service;
 
@@ -20,9 +20,11 @@ use crate::upstream::service::Service;
 ///
 /// An error is the client's, which went while it waited.
 pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> pingora::Result<Result<(), Refusal>> {
+    let uploads = attempt::uploads(session, ctx.present);
     let (Some(route), Some(forward)) = (&ctx.route, &mut ctx.forward) else { return Ok(Ok(())) };
+    let asker = Asker { route: route.endpoint().hash, uploads };
     let began = ctx.now;
-    if let Err(refusal) = look(route, &forward.service, began) {
+    if let Err(refusal) = look(route, &forward.service, asker, began) {
         return Ok(Err(refusal));
     }
     let (pass, now) = match forward.service.settings.room.map(|room| (room, forward.service.gate.try_enter(room))) {
@@ -42,7 +44,7 @@ pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> pingora::Result<Resu
         }
     };
     let (Some(route), Some(forward)) = (&ctx.route, &mut ctx.forward) else { return Ok(Ok(())) };
-    if let Err(refusal) = enter(route, forward, pass, now) {
+    if let Err(refusal) = enter(route, forward, pass, asker, now) {
         return Ok(Err(refusal));
     }
     let charged = match attempt::reserve(session, ctx, now).await? {
@@ -63,22 +65,38 @@ fn settle_in(ctx: &mut Ctx, charged: Result<(), Refusal>, now: Instant) -> pingo
     Ok(charged)
 }
 
-fn look(route: &Route, service: &Service, now: Instant) -> Result<(), Refusal> {
+fn look(route: &Route, service: &Service, asker: Asker, now: Instant) -> Result<(), Refusal> {
     if service.memory.is_drained() {
         return Err(Refusal::new(Kind::NO_TARGET, "the service takes no new requests"));
     }
     match service.breaker.as_ref().filter(|_| route.terms.breaks) {
-        Some(breaker) => breaker.look(now).map_err(circuit_open),
+        Some(breaker) => breaker.look(asker, now).map_err(circuit_open),
         None => Ok(()),
     }
 }
 
-fn enter(route: &Route, forward: &mut Forward, pass: Option<Pass>, now: Instant) -> Result<(), Refusal> {
+fn enter(route: &Route, forward: &mut Forward, pass: Option<Pass>, asker: Asker, now: Instant) -> Result<(), Refusal> {
     if let Some(breaker) = forward.service.breaker.as_ref().filter(|_| route.terms.breaks) {
-        forward.permit = Some(breaker.admit(now).map_err(circuit_open)?);
+        forward.permit = Some(breaker.admit(asker, now).map_err(circuit_open)?);
     }
     forward.pass = pass;
     Ok(())
+}
+
+/// Takes room in the service again, for a request that gave it back while it waited.
+pub async fn come_back(
+    session: &mut Session,
+    forward: &mut Forward,
+    end: Option<Instant>,
+) -> pingora::Result<Result<(), Refusal>> {
+    let Some(room) = forward.service.settings.room.filter(|_| forward.pass.is_none()) else { return Ok(Ok(())) };
+    if let Some(pass) = forward.service.gate.try_enter(room) {
+        forward.pass = Some(pass);
+        return Ok(Ok(()));
+    }
+    let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+    let entered = queue(session, &forward.service, Room { queue: room.queue.within(left), ..room }).await?;
+    Ok(entered.map(|pass| forward.pass = Some(pass)))
 }
 
 async fn queue(session: &mut Session, service: &Service, room: Room) -> pingora::Result<Result<Pass, Refusal>> {

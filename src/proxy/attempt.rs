@@ -14,12 +14,13 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::Session;
 use tokio::time::sleep;
 
-use super::admit::busy;
+use super::admit::{self, busy};
 use super::ctx::{Ctx, Forward, Next};
 use super::deadline::{self, Watch};
 use super::patience::wait;
 use super::{fault, headers, reply, response, retry, shared, verdict};
 use crate::plan::MOST_RETRIES;
+use crate::plan::present::Present;
 use crate::plan::route::Timeouts;
 use crate::policy::refusal::{Kind, Refusal};
 use crate::upstream::endpoint::Slot;
@@ -49,7 +50,7 @@ pub async fn reserve(
         }
         Choice::Nobody => return Ok(Err(Kind::NO_TARGET.into())),
     };
-    forward.next = Some(Next { slot, wait: Duration::ZERO });
+    forward.next = Some(Next { slot: Some(slot), wait: Duration::ZERO });
     Ok(Ok(now))
 }
 
@@ -83,7 +84,7 @@ pub async fn next_peer(session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpP
     peer.options.read_timeout = silence(&route.terms.timeouts, left, &peer.options.alpn, !session.is_body_empty());
     forward.attempts += 1;
     forward.tried.push(slot.endpoint.standing.id);
-    (forward.judged, forward.refused) = (false, false);
+    forward.noted = false;
     forward.attempt = Some(slot);
     deadline::watch(|watch| watch.connecting(end));
     Ok(peer)
@@ -95,11 +96,15 @@ async fn next_slot(
     forward: &mut Forward,
     end: Option<Instant>,
 ) -> Result<std::result::Result<Slot, Refusal>> {
-    let service = &forward.service;
-    if let Some(Next { slot, wait: time }) = forward.next.take() {
-        if !time.is_zero() {
-            Box::pin(wait(session, sleep(time))).await?;
+    let next = forward.next.take();
+    if let Some(time) = next.as_ref().map(|next| next.wait).filter(|wait| !wait.is_zero()) {
+        Box::pin(wait(session, sleep(time))).await?;
+        if let Err(refusal) = Box::pin(admit::come_back(session, forward, end)).await? {
+            return Ok(Err(refusal));
         }
+    }
+    let service = &forward.service;
+    if let Some(slot) = next.and_then(|next| next.slot) {
         if slot.endpoint.is_in_service() {
             return Ok(Ok(slot));
         }
@@ -153,13 +158,8 @@ pub fn after_failed_connect(session: &Session, ctx: &mut Ctx, peer: &HttpPeer, e
     let hurried = *error.etype() == ErrorType::ConnectTimedout && peer.options.total_connection_timeout < connect;
     let stale = shared::is_stale(&error);
     shared::note(&error, ctx.forward.as_mut());
-    match (stale, hurried) {
-        (true, _) => verdict::note_refusal(ctx),
-        // One that had less time than it needs is not to blame.
-        (_, true) => {}
-        _ => verdict::note_failure(ctx),
-    }
     let failure = if stale { Failure::Refused } else { Failure::Connect };
+    verdict::note_failed_connect(ctx, failure, hurried);
     let again = retry::prepare(session, ctx, failure, None);
     told(error, peer, again)
 }
@@ -168,13 +168,12 @@ pub fn after_failed_connect(session: &Session, ctx: &mut Ctx, peer: &HttpPeer, e
 pub fn after_failed_exchange(session: &Session, ctx: &mut Ctx, peer: &HttpPeer, error: Box<Error>) -> Box<Error> {
     let given_up = ctx.forward.as_ref().is_some_and(|forward| forward.next.is_some());
     let failure = if given_up { None } else { failure(&error) };
+    if let Some(failure) = failure {
+        verdict::note_failure(ctx, failure);
+    }
     deadline::watch(Watch::rest);
     shared::note(&error, ctx.forward.as_mut());
     let again = failure.is_some_and(|failure| {
-        match failure {
-            Failure::Refused => verdict::note_refusal(ctx),
-            _ => verdict::note_failure(ctx),
-        }
         let answered = ctx.forward.as_ref().is_some_and(|forward| forward.status.is_some());
         !answered && retry::prepare(session, ctx, failure, None)
     });
@@ -184,15 +183,15 @@ pub fn after_failed_exchange(session: &Session, ctx: &mut Ctx, peer: &HttpPeer, 
 /// How an attempt failed, if it was the upstream that did. When time is over the client's side may break off first, because
 /// it is no longer read then: whose fault that is says the watch, not the error.
 fn failure(error: &Error) -> Option<Failure> {
-    if let Some(late) = deadline::watch(Watch::late) {
-        return (late.kind == Kind::UPSTREAM_TIMEOUT).then_some(Failure::Timeout);
+    let by_upstream = *error.esource() == ErrorSource::Upstream;
+    if by_upstream && matches!(error.etype(), ErrorType::ReadTimedout | ErrorType::WriteTimedout) {
+        deadline::watch(Watch::notice);
     }
-    let failure = match error.etype() {
-        ErrorType::ReadTimedout | ErrorType::WriteTimedout => Failure::Timeout,
-        _ if shared::is_unprocessed(error) => Failure::Refused,
-        _ => Failure::Reset,
-    };
-    (*error.esource() == ErrorSource::Upstream).then_some(failure)
+    match deadline::watch(Watch::late) {
+        Some(late) => (late.kind == Kind::UPSTREAM_TIMEOUT).then_some(Failure::Timeout),
+        None if shared::is_unprocessed(error) => by_upstream.then_some(Failure::Refused),
+        None => by_upstream.then_some(Failure::Reset),
+    }
 }
 
 fn told(error: Box<Error>, peer: &HttpPeer, again: bool) -> Box<Error> {
@@ -211,12 +210,17 @@ pub fn note_connection(upstream: RawFd) -> Result<()> {
 /// Notes that the request's head is sent.
 pub fn note_request(session: &mut Session, upstream: &RequestHeader, ctx: &mut Ctx) {
     let Some(route) = &ctx.route else { return };
-    let uploading = !session.is_body_empty() && !headers::is_websocket(session.req_header(), ctx.present);
+    let uploading = uploads(session, ctx.present);
     let shared = upstream.version == Version::HTTP_2;
     deadline::watch(|watch| watch.asked(&route.terms.timeouts, shared, uploading));
     if let Some(slot) = ctx.forward.as_mut().and_then(|forward| forward.attempt.as_mut()) {
         slot.asked(shared);
     }
+}
+
+/// Whether a request has a body, which is still to come.
+pub fn uploads(session: &mut Session, present: Present) -> bool {
+    !session.is_body_empty() && !headers::is_websocket(session.req_header(), present)
 }
 
 /// Notes the response's head: how long it took from the request's, and what is waited for now.
@@ -238,7 +242,7 @@ pub fn note_response(session: &Session, response: &ResponseHeader, ctx: &mut Ctx
     if let Some(forward) = &mut ctx.forward {
         forward.upstream_time = Some(ctx.began.instant.elapsed());
         forward.status = Some(response.status);
-        verdict::note_head(response, forward);
+        verdict::note_head(session, response, forward);
     }
     if retry::prepare(session, ctx, Failure::Status(response.status), Some(&response.headers)) {
         return Err(Error::explain(ErrorType::HTTPStatus(response.status.as_u16()), "given up for a retry").into_up());
@@ -262,9 +266,12 @@ fn is_bodiless(response: &ResponseHeader) -> bool {
 }
 
 /// Notes a piece of the request's body. Framing without content is no progress.
-pub fn note_upload(body: Option<&Bytes>, last: bool, ctx: &Ctx) {
+pub fn note_upload(body: Option<&Bytes>, last: bool, ctx: &mut Ctx) {
     if let Some(route) = ctx.route.as_ref().filter(|_| last || has_content(body)) {
         deadline::watch(|watch| watch.uploaded(&route.terms.timeouts, last));
+    }
+    if let Some(permit) = ctx.forward.as_mut().filter(|_| last).and_then(|forward| forward.permit.as_mut()) {
+        permit.arrived(Instant::now);
     }
 }
 

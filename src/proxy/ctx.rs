@@ -87,6 +87,8 @@ pub struct Forward {
     pub key: Option<u64>,
     /// Attempts begun.
     pub attempts: u32,
+    /// When the attempt under way began, its wait included; the first one with the request.
+    pub began: Instant,
     /// The room at the endpoint of the attempt under way.
     pub attempt: Option<Slot>,
     /// The attempt that is to follow it.
@@ -103,10 +105,10 @@ pub struct Forward {
     pub status: Option<StatusCode>,
     /// It says that the service failed.
     pub failed: bool,
-    /// The endpoint of the attempt under way was told that it failed.
-    pub judged: bool,
-    /// The endpoint of the attempt under way declared that it did not process it.
-    pub refused: bool,
+    /// It was noted that the attempt under way came to nothing.
+    pub noted: bool,
+    /// An attempt came to nothing that speaks against the service.
+    pub blamed: bool,
 }
 
 /// What a request's head begins with, for the log, should the request be lost.
@@ -119,10 +121,11 @@ pub struct Line {
     pub version: Version,
 }
 
-/// An attempt that is to follow a failed one. All that it needs is at hand: nothing but the wait is left.
+/// An attempt that is to follow a failed one. All that it needs is at hand: nothing but the wait is left, and where room
+/// is scarce, room.
 pub struct Next {
-    /// The room at its endpoint.
-    pub slot: Slot,
+    /// The room at its endpoint; `None` if it was given back for the time of the wait.
+    pub slot: Option<Slot>,
     /// How long to wait before it.
     pub wait: Duration,
 }

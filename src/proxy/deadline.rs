@@ -9,6 +9,9 @@
 //! * Head: `first_byte` from the end of the upload. Bytes of a head and informational responses are no progress.
 //! * Body: `idle` from one piece of the body to the next. An upgraded connection counts both directions.
 //! * Rest: the upstream has ended its answer, the client has not yet taken it: `idle`.
+//! * In both, what the client takes is progress as well, as little as it may be. Of a client of HTTP/1 the stream tells (and
+//!   the kernel holds little of what was not sent, `listen::accept`, so that it tells soon). A stream of HTTP/2 goes on when
+//!   it is woken and its connection took bytes since it last was: it is woken for its client's credit, but not for others'.
 //! * An answer of the gateway's own: `limits.keep_alive` for the client to take it.
 //! * The end: the route's total, an upgraded connection's longest life, or the end of the credential by which the request
 //!   was let in, whatever happens.
@@ -23,9 +26,14 @@
 //! descriptor; the guard acts only between polls. Nor can it be one that is done and about to be pooled: it is forgotten
 //! as soon as the answer's end is seen. (A connection given up while its TLS says goodbye is still open, and ours.)
 //!
-//! Known inaccuracy: who was late is read from the upstream's socket. Where there is none to look at (HTTP/2, a unix
-//! socket) the upstream is blamed. For a silent HTTP/2 upstream the framework's timer makes a 504 where it can tell the
-//! limits apart (`attempt::silence`), and a client of HTTP/1 gets one in any case; otherwise the client's stream is reset.
+//! Who is waited for: whatever the upstream speaks, the stream of an HTTP/1 client knows whether its next bytes are wanted
+//! or what it is sent is not taken. A stream of HTTP/2 has no such sign. There the upstream's socket shows whether it
+//! takes what there is and has something to say; where that can't be known (HTTP/2, a unix socket) the client is taken to
+//! be slow as long as its request is not whole. What that says of the service is another question, which `fairness`
+//! answers: what is not sure speaks against nobody, and neither does silence within an answer to a client of HTTP/2.
+//!
+//! For a silent HTTP/2 upstream the framework's timer makes a 504 where it can tell the limits apart (`attempt::silence`),
+//! and a client of HTTP/1 gets one in any case; otherwise the client's stream is reset.
 
 use std::cell::Cell;
 use std::os::fd::RawFd;
@@ -43,14 +51,16 @@ use pingora::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
 
 use super::Proxy;
+use super::fairness::{Blame, Fairness};
 use crate::alarm::Alarm;
+use crate::listen::connection::Connection;
 use crate::plan::route::Timeouts;
 use crate::policy::refusal::Kind;
 
 /// How long the gentle way may take.
 const GRACE: Duration = Duration::from_millis(300);
 
-/// Lets the framework's timer for a client that takes nothing go first: it knows whom to blame.
+/// Lets the framework's timer for an HTTP/2 client that takes nothing go first: it knows whom to blame.
 const SLACK: Duration = Duration::from_millis(50);
 
 tokio::task_local! {
@@ -78,6 +88,31 @@ pub struct Watch {
     expiry: Cell<Option<Instant>>,
     upstream: Cell<Option<RawFd>>,
     late: Cell<Option<Late>>,
+    fairness: Fairness,
+    client: Client,
+}
+
+/// What the task waits for on its client's side.
+#[derive(Default)]
+struct Client {
+    /// It is one of several on a connection that others read and write.
+    is_shared: bool,
+    /// More of a body is wanted.
+    asked: Cell<bool>,
+    /// What was written is not taken.
+    full: Cell<bool>,
+    /// The stream's connection.
+    connection: Option<Arc<Connection>>,
+    /// What the connection's client had taken when the stream was last woken.
+    taken: Cell<u64>,
+}
+
+impl Client {
+    /// The stream was woken. Whether its client took something, as far as that can be known.
+    fn takes(&self) -> bool {
+        let taken = self.connection.as_ref().map_or(0, |connection| connection.taken());
+        taken > self.taken.replace(taken)
+    }
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -98,12 +133,18 @@ pub struct Late {
     pub kind: Kind,
     /// What the log is told.
     pub cause: &'static str,
+    /// When that was.
+    at: Instant,
+    /// If the upstream is told to be late, it is.
+    sure: bool,
 }
 
-const EXPIRED: Late =
-    Late { kind: Kind::CREDENTIALS_INVALID, cause: "the credential ended by which the request was let in" };
-
 impl Watch {
+    /// The watch of a stream of HTTP/2.
+    fn of_stream(connection: Option<Arc<Connection>>) -> Self {
+        Watch { client: Client { is_shared: true, connection, ..Client::default() }, ..Watch::default() }
+    }
+
     /// An attempt begins, which has to be over at that time.
     pub fn connecting(&self, end: Option<Instant>) {
         self.rest();
@@ -120,6 +161,7 @@ impl Watch {
         if shared {
             self.upstream.set(None);
         }
+        self.fairness.asked(timeouts.total, !uploading);
         match uploading {
             true => self.enter(Phase::Upload, timeouts.idle),
             false => self.enter(Phase::Head, timeouts.first_byte),
@@ -129,9 +171,22 @@ impl Watch {
     /// A piece of the request's body came, perhaps the last.
     pub fn uploaded(&self, timeouts: &Timeouts, last: bool) {
         self.touched.set(true);
+        if last {
+            self.fairness.whole();
+        }
         if last && self.phase.get() == Phase::Upload {
             self.enter(Phase::Head, timeouts.first_byte);
         }
+    }
+
+    /// A client of HTTP/1 is waited for: for more of a body.
+    pub fn asks_client(&self) {
+        self.client.asked.set(true);
+    }
+
+    /// A client of HTTP/1 is waited for: to take what was written.
+    pub fn fills_client(&self) {
+        self.client.full.set(true);
     }
 
     /// The response's head came, perhaps without a body to follow.
@@ -166,6 +221,20 @@ impl Watch {
         self.expiry.set(expiry);
     }
 
+    /// The task was woken, and not by its alarm.
+    fn woken(&self) {
+        if self.client.is_shared && self.is_taken() && self.client.takes() {
+            self.touched.set(true);
+        }
+    }
+
+    /// A client of HTTP/1 took some of what it did not take before.
+    pub fn client_takes(&self) {
+        if self.is_taken() {
+            self.touched.set(true);
+        }
+    }
+
     /// The attempt is over, its connection no longer ours.
     pub fn rest(&self) {
         self.phase.set(Phase::Nothing);
@@ -187,6 +256,7 @@ impl Watch {
         self.end.set(None);
         self.expiry.set(None);
         self.late.set(None);
+        self.fairness.forget();
     }
 
     /// Why time was over, if it was.
@@ -194,9 +264,28 @@ impl Watch {
         self.late.get()
     }
 
+    /// Against whom it speaks that time was over, or is now.
+    pub fn blame(&self) -> Blame {
+        match self.late.get() {
+            Some(late) if !late.sure => Blame::default(),
+            Some(late) => self.fairness.judge(late.at),
+            None => self.fairness.judge(Instant::now()),
+        }
+    }
+
+    /// The framework's timer for a silent upstream was the first to find that time is over.
+    pub fn notice(&self) {
+        if self.late.get().is_none() {
+            let now = Instant::now();
+            let is_end = self.end.get().is_some_and(|end| end <= now);
+            self.late.set(Some(Late { sure: true, ..self.why(is_end, now) }));
+        }
+    }
+
     fn enter(&self, phase: Phase, patience: Duration) {
         self.phase.set(phase);
         self.patience.set(Some(patience));
+        self.fairness.step(patience);
         self.touched.set(true);
     }
 
@@ -204,7 +293,9 @@ impl Watch {
     fn due(&self) -> Option<Instant> {
         let silence = self.patience.get().and_then(|patience| {
             if self.touched.take() {
-                self.last.set(Some(Instant::now()));
+                let now = Instant::now();
+                self.last.set(Some(now));
+                self.fairness.tick(now);
             }
             Some(self.last.get()? + patience + SLACK)
         });
@@ -218,7 +309,11 @@ impl Watch {
         }
         let now = Instant::now();
         let over = |time: &Cell<Option<Instant>>| time.get().is_some_and(|time| time <= now);
-        self.late.set(Some(if over(&self.expiry) { EXPIRED } else { self.blame(over(&self.end)) }));
+        self.late.set(Some(if over(&self.expiry) { expired(now) } else { self.why(over(&self.end), now) }));
+        if self.client.is_shared && self.late.get().is_some_and(|late| late.kind == Kind::CLIENT_GONE) {
+            // Nothing gentle frees a stream that is stuck.
+            return false;
+        }
         self.expiry.set(None);
         self.patience.set(None);
         self.end.set(Some(now + GRACE));
@@ -229,11 +324,11 @@ impl Watch {
         true
     }
 
-    fn blame(&self, is_end: bool) -> Late {
-        let upstream = self.upstream.get();
-        let (kind, cause) = match self.phase.get() {
-            Phase::Upload if upstream.is_some_and(has_all) => (Kind::REQUEST_TIMEOUT, "the client was slow to ask"),
-            Phase::Body if upstream.is_some_and(has_more) => (Kind::CLIENT_GONE, "the client did not take the answer"),
+    fn why(&self, is_end: bool, at: Instant) -> Late {
+        let phase = self.phase.get();
+        let (kind, cause) = match phase {
+            Phase::Upload if self.asks() => (Kind::REQUEST_TIMEOUT, "the client was slow to ask"),
+            Phase::Body if self.fills() => (Kind::CLIENT_GONE, "the client did not take the answer"),
             Phase::Rest => (Kind::CLIENT_GONE, "the client did not take the answer"),
             Phase::Upgraded if is_end => (Kind::UPSTREAM_TIMEOUT, "the websocket's life is over"),
             Phase::Upgraded => (Kind::UPSTREAM_TIMEOUT, "the websocket fell silent"),
@@ -242,13 +337,39 @@ impl Watch {
             Phase::Body => (Kind::UPSTREAM_TIMEOUT, "the upstream fell silent"),
             Phase::Head | Phase::Nothing => (Kind::UPSTREAM_TIMEOUT, "the upstream did not begin to answer"),
         };
-        Late { kind, cause }
+        Late { kind, cause, at, sure: phase != Phase::Body || !self.client.is_shared }
+    }
+
+    /// Whether an answer is on its way to the client.
+    fn is_taken(&self) -> bool {
+        matches!(self.phase.get(), Phase::Body | Phase::Rest)
+    }
+
+    /// Whether the client is waited for, which still has to send.
+    fn asks(&self) -> bool {
+        if self.client.is_shared { self.upstream.get().is_none_or(takes) } else { self.client.asked.get() }
+    }
+
+    /// Whether the client is waited for, which does not take what it is sent.
+    fn fills(&self) -> bool {
+        self.client.full.get() || self.upstream.get().is_some_and(has_more)
+    }
+
+    /// The task goes on; what it waits for shows when it waits again.
+    fn go_on(&self) {
+        self.client.asked.set(false);
+        self.client.full.set(false);
     }
 }
 
-/// Whether the peer has taken all that was written: then it is the client who is waited for.
-fn has_all(socket: RawFd) -> bool {
-    get_tcp_info(socket).is_ok_and(|info| info.tcpi_notsent_bytes == 0)
+fn expired(at: Instant) -> Late {
+    let cause = "the credential ended by which the request was let in";
+    Late { kind: Kind::CREDENTIALS_INVALID, cause, at, sure: true }
+}
+
+/// Whether the peer takes what is written, as far as that can be known: then it is the client who is waited for.
+fn takes(socket: RawFd) -> bool {
+    get_tcp_info(socket).map_or(true, |info| info.tcpi_notsent_bytes == 0)
 }
 
 /// Whether something of the peer waits to be read: then it is the client who is waited for.
@@ -261,7 +382,11 @@ type Work<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Enforces the deadlines of the requests that are served within; `None` if the work had to be dropped for one.
 pub fn guard<'a, T: 'a>(work: Work<'a, T>) -> impl Future<Output = Option<T>> + Send + 'a {
-    WATCH.scope(Watch::default(), Guard { work: Some(work), alarm: Alarm::default() })
+    guard_by(Watch::default(), work)
+}
+
+fn guard_by<'a, T: 'a>(watch: Watch, work: Work<'a, T>) -> impl Future<Output = Option<T>> + Send + 'a {
+    WATCH.scope(watch, Guard { work: Some(work), alarm: Alarm::default() })
 }
 
 struct Guard<'a, T> {
@@ -275,7 +400,11 @@ impl<T> Future for Guard<'_, T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
         let this = &mut *self;
+        if !this.alarm.rings() {
+            watch(Watch::woken);
+        }
         while let Some(work) = &mut this.work {
+            watch(Watch::go_on);
             if let Poll::Ready(done) = work.as_mut().poll(cx) {
                 return Poll::Ready(Some(done));
             }
@@ -305,8 +434,9 @@ impl HttpServerApp for Guarded {
         'b: 'c,
     {
         let is_http2 = session.is_http2();
+        let connection = session.digest().filter(|_| is_http2).and_then(Connection::of_digest).cloned();
         let work = self.0.process_new_http(session, shutdown);
-        if is_http2 { Box::pin(async { guard(work).await.flatten() }) } else { work }
+        if is_http2 { Box::pin(async { guard_by(Watch::of_stream(connection), work).await.flatten() }) } else { work }
     }
 
     fn http_cleanup<'a, 'c>(&'a self) -> Work<'c, ()>

@@ -36,6 +36,7 @@ pub mod ctx;
 mod date;
 pub mod deadline;
 mod entrance;
+mod fairness;
 mod fault;
 mod headers;
 mod identify;
@@ -165,8 +166,10 @@ fn enter(limits: &Limits, session: &mut Session, ctx: &mut Ctx) {
 
 /// Readies the session for a request that goes on.
 fn prepare(route: &Route, session: &mut Session, ctx: &Ctx) {
-    session.set_write_timeout(Some(route.terms.timeouts.idle));
-    // The watch bounds the silence of a client that sends (`deadline`).
+    // The watch bounds the silence of a client (`deadline`). The framework's timer for writing is for a piece of up to 64 KiB;
+    // it has its use where a stream can't be seen to be stuck.
+    let for_a_piece = session.is_http2().then_some(route.terms.timeouts.idle.max(LEAST_FOR_A_PIECE));
+    session.set_write_timeout(for_a_piece);
     session.set_read_timeout(None);
     // What a client of HTTP/1.0 can't understand must not reach it (RFC 9110 15.2).
     let knows_no_hints = session.req_header().version < Version::HTTP_11;
@@ -292,11 +295,11 @@ impl ProxyHttp for Proxy {
 
     fn upstream_response_trailer_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         trailers: &mut HeaderMap,
         ctx: &mut Box<Ctx>,
     ) -> Result<()> {
-        verdict::note_trailers(trailers, ctx);
+        verdict::note_trailers(session, trailers, ctx);
         Ok(())
     }
 
@@ -331,6 +334,9 @@ impl ProxyHttp for Proxy {
         true
     }
 }
+
+/// What an HTTP/2 client has at least to take a piece of an answer.
+const LEAST_FOR_A_PIECE: Duration = Duration::from_secs(2);
 
 /// How long the rest of a refused request's body is read before the connection is given up.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);

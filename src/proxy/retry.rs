@@ -9,6 +9,8 @@
 //! * While the service's breaker is not closed there are no retries, but for a probe: it is to find out whether the
 //!   service works, and that it may do without one of its targets.
 //! * `Retry-After` is the word of the target that said it: it is kept where the same one is asked again.
+//! * Who waits holds no place of a `max_in_flight`, neither the service's nor a target's. After the wait it asks for both like
+//!   a request that comes, and may be told that the service is busy.
 //! * No request waits longer than [`LONGEST_WAIT`], or than its total timeout.
 
 use std::time::{Duration, Instant};
@@ -45,10 +47,15 @@ pub fn prepare(session: &Session, ctx: &mut Ctx, failure: Failure, response: Opt
         return false;
     }
     let asked = response.and_then(|response| response.get(RETRY_AFTER));
-    let Some(next) = next(route, forward, failure, asked, left, now) else { return false };
+    let Some(mut next) = next(route, forward, failure, asked, left, now) else { return false };
     forward.service.metrics.count(What::Retry, failure.name());
-    forward.next = Some(next);
     forward.attempt = None;
+    if !next.wait.is_zero() {
+        give_back(forward, &mut next);
+    }
+    forward.next = Some(next);
+    forward.began = now;
+    forward.blamed |= forward.failed;
     (forward.status, forward.failed) = (None, false);
     deadline::watch(|watch| watch.forgive(end));
     true
@@ -93,5 +100,12 @@ fn next(
         forward.service.metrics.count(What::BudgetExhausted, "");
         return None;
     }
-    Some(Next { slot, wait })
+    Some(Next { slot: Some(slot), wait })
+}
+
+/// Gives back what is scarce for the time of a wait: others would be refused for a request that does nothing. It comes
+/// back like any other (`attempt::next_slot`).
+fn give_back(forward: &mut Forward, next: &mut Next) {
+    forward.pass = None;
+    drop(next.slot.take_if(|slot| slot.endpoint.is_capped()));
 }

@@ -1,7 +1,9 @@
 //! What an attempt says of its endpoint, and what a request came to says of its service (SEMANTICS 7.1).
 //!
 //! A failure is a connect or TLS error, a timeout, a reset, a malformed or truncated response, a status that the service
-//! counts as one, or a `grpc-status` that means one of those. The client's abort and our own refusals say nothing. An
+//! counts as one, or a `grpc-status` that means one of those. The client's abort and our own refusals say nothing, and a
+//! clock that ran out only what is fair (`fairness`). What an endpoint loses at one moment (its own death, that of a
+//! connection) is one failure of its service, and none while another endpoint answers: that is ejection's business. An
 //! endpoint is judged by each attempt, by a failure at once and by a success when its response is whole; the service by what
 //! its request came to after all attempts, at the end, or, if the request was a probe, as soon as the response's head is
 //! there.
@@ -10,28 +12,55 @@ use std::time::Instant;
 
 use http::{HeaderMap, StatusCode, Version};
 use pingora::http::ResponseHeader;
+use pingora_proxy::Session;
 
 use super::ctx::{Ctx, Forward};
+use super::deadline::{self, Watch};
+use super::fairness::Blame;
 use crate::policy::refusal::Kind;
 use crate::upstream::breaker::Verdict;
+use crate::upstream::endpoint::Slot;
+use crate::upstream::retry::Failure;
 
-/// Judges the endpoint of an attempt that came to nothing.
-pub fn note_failure(ctx: &mut Ctx) {
+/// Judges the endpoint of an attempt that found no connection. One that had less time than it needs is not to blame.
+pub fn note_failed_connect(ctx: &mut Ctx, failure: Failure, hurried: bool) {
     if let Some(forward) = &mut ctx.forward {
+        let blames = failure == Failure::Connect && !hurried;
+        note(forward, failure, Blame { target: blames, service: blames });
+    }
+}
+
+/// Judges the endpoint of an attempt that came to nothing on its connection.
+pub fn note_failure(ctx: &mut Ctx, failure: Failure) {
+    if let Some(forward) = &mut ctx.forward {
+        let blame = match failure {
+            // Nobody is to blame for what was not processed.
+            Failure::Refused => Blame::default(),
+            Failure::Timeout => deadline::watch(Watch::blame),
+            _ => Blame { target: true, service: true },
+        };
+        note(forward, failure, blame);
+    }
+}
+
+fn note(forward: &mut Forward, failure: Failure, blame: Blame) {
+    forward.noted = true;
+    forward.blamed |= blame.service && forward.attempt.as_ref().is_none_or(|slot| suffers(forward, slot, failure));
+    if blame.target {
         judge(forward, false);
     }
 }
 
-/// Takes note that an attempt came to nothing because the endpoint declared it unprocessed: nobody is to blame for that.
-pub fn note_refusal(ctx: &mut Ctx) {
-    if let Some(forward) = &mut ctx.forward {
-        forward.refused = true;
-    }
+/// Whether the service suffers from what its endpoint lost. Each clock that ran out is a loss of its own.
+fn suffers(forward: &Forward, slot: &Slot, failure: Failure) -> bool {
+    let now = Instant::now();
+    let is_news = failure == Failure::Timeout || slot.endpoint.standing.lose(forward.began, now);
+    is_news && forward.service.suffers(&slot.endpoint, now)
 }
 
 /// Judges an endpoint by its response's head.
-pub fn note_head(response: &ResponseHeader, forward: &mut Forward) {
-    let grpc = response.version == Version::HTTP_2 && says_failed(forward, &response.headers);
+pub fn note_head(session: &Session, response: &ResponseHeader, forward: &mut Forward) {
+    let grpc = response.version == Version::HTTP_2 && says_failed(session, forward, &response.headers);
     forward.failed = grpc || forward.service.settings.is_failure(response.status);
     match response.status {
         StatusCode::SWITCHING_PROTOCOLS => judge(forward, true),
@@ -50,8 +79,8 @@ pub fn tell_early(forward: &mut Forward) {
 }
 
 /// Judges an endpoint by what its response's trailers say.
-pub fn note_trailers(trailers: &HeaderMap, ctx: &mut Ctx) {
-    if let Some(forward) = ctx.forward.as_mut().filter(|forward| says_failed(forward, trailers)) {
+pub fn note_trailers(session: &Session, trailers: &HeaderMap, ctx: &mut Ctx) {
+    if let Some(forward) = ctx.forward.as_mut().filter(|forward| says_failed(session, forward, trailers)) {
         forward.failed = true;
         judge(forward, false);
     }
@@ -65,7 +94,9 @@ pub fn conclude(ctx: &mut Ctx, late: Option<Kind>, now: Instant) {
     match (kind, forward.status) {
         (None, Some(_)) if !forward.failed => judge(forward, true),
         // Where the framework could not be told that time was over, it did not tell of a failure either.
-        (Some(Kind::UPSTREAM_TIMEOUT), None) if !forward.judged => judge(forward, false),
+        (Some(Kind::UPSTREAM_TIMEOUT), None) if !forward.noted && forward.attempts > 0 => {
+            note(forward, Failure::Timeout, deadline::watch(Watch::blame));
+        }
         _ => {}
     }
     if let (None, Some(_), Some(slot)) = (kind, forward.status, &mut forward.attempt) {
@@ -81,27 +112,29 @@ fn verdict(kind: Option<Kind>, forward: &Forward) -> Verdict {
     match (kind, forward.status) {
         // However a websocket ends, it had begun.
         (_, Some(StatusCode::SWITCHING_PROTOCOLS)) => Verdict::Success,
-        _ if forward.attempts == 0 || forward.refused => Verdict::Neutral,
-        (Some(Kind::UPSTREAM_FAILED | Kind::UPSTREAM_UNREACHABLE | Kind::UPSTREAM_TIMEOUT), _) => Verdict::Failure,
+        (Some(Kind::UPSTREAM_FAILED | Kind::UPSTREAM_UNREACHABLE | Kind::UPSTREAM_TIMEOUT), _) if forward.blamed => {
+            Verdict::Failure
+        }
         (Some(_), _) | (None, None) => Verdict::Neutral,
         (None, Some(_)) if forward.failed => Verdict::Failure,
         (None, Some(_)) => Verdict::Success,
     }
 }
 
-fn judge(forward: &mut Forward, succeeded: bool) {
-    forward.judged = !succeeded;
+fn judge(forward: &Forward, succeeded: bool) {
     if let Some(slot) = &forward.attempt {
         forward.service.judge(&slot.endpoint, succeeded);
     }
 }
 
-/// Whether a `grpc-status` stands for an HTTP status that is a failure.
-fn says_failed(forward: &Forward, headers: &HeaderMap) -> bool {
+/// Whether a `grpc-status` stands for an HTTP status that is a failure. A deadline that the client itself has set says
+/// something only where it left a fair time.
+fn says_failed(session: &Session, forward: &Forward, headers: &HeaderMap) -> bool {
+    let fair = || !session.req_header().headers.contains_key("grpc-timeout") || deadline::watch(Watch::blame).service;
     let status = match headers.get("grpc-status").map(|value| value.as_bytes()) {
         // Unknown, internal, data loss.
         Some(b"2" | b"13" | b"15") => StatusCode::INTERNAL_SERVER_ERROR,
-        Some(b"4") => StatusCode::GATEWAY_TIMEOUT,
+        Some(b"4") if fair() => StatusCode::GATEWAY_TIMEOUT,
         Some(b"14") => StatusCode::SERVICE_UNAVAILABLE,
         _ => return false,
     };

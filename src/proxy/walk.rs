@@ -83,6 +83,7 @@ fn forward(route: &Route, asked: &Asked, request: &Parts, ctx: &Ctx) -> Result<O
         path: (*path != *request.uri.path()).then(|| (&*path).into()),
         key: service.key(request, client),
         attempts: 0,
+        began: ctx.began.instant,
         attempt: None,
         next: None,
         tried: SmallVec::new(),
@@ -91,8 +92,8 @@ fn forward(route: &Route, asked: &Asked, request: &Parts, ctx: &Ctx) -> Result<O
         upstream_time: None,
         status: None,
         failed: false,
-        judged: false,
-        refused: false,
+        noted: false,
+        blamed: false,
     }))
 }
 

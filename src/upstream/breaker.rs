@@ -17,6 +17,12 @@
 //!
 //! * Only a failure opens. In a row: any success begins the row anew. By ratio: at a failure, once the window holds
 //!   `min_requests` verdicts of which `rate` or more are failures. A neutral verdict counts nowhere.
+//! * A request whose body is still to come holds no slot, or a client that stalls would hold it: while no probe is on its
+//!   way, one in a tenth of a second is let pass, and becomes the probe when its body is whole or its answer is there. If
+//!   there is another one by then, it says nothing.
+//! * The first probes are requests of routes that did well since the breaker was last closed, if there are such: others
+//!   wait for as long as the breaker is open at first, at most ten seconds, so that it closes even if no request of
+//!   those routes comes. A failed probe takes its route's precedence away (`precedence`).
 //! * A probe keeps its slot until its verdict, or until it is dropped. Its verdict may be told early, at the head of the
 //!   response; if the request fails later all the same, that is one more failure, in whatever state its own verdict led
 //!   to.
@@ -29,6 +35,7 @@
 //! sixteenth that sees more than 262143 verdicts keeps their ratio, but not their number.
 
 mod machine;
+mod precedence;
 mod window;
 
 #[cfg(test)]
@@ -41,6 +48,9 @@ use std::time::Duration;
 
 pub use machine::{Breaker, Permit};
 use serde::{Deserialize, Serialize};
+
+/// How long routes that did well have precedence at most.
+const LONGEST_PRECEDENCE: Duration = Duration::from_secs(10);
 
 /// What a breaker reads and writes at once from several threads; a test puts others in their place.
 mod sync {
@@ -94,6 +104,15 @@ pub enum Verdict {
     Neutral,
 }
 
+/// A request that asks a breaker for leave.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asker {
+    /// The hash of its route's name.
+    pub route: u64,
+    /// Its body is still to come.
+    pub uploads: bool,
+}
+
 /// A request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Open {
@@ -142,6 +161,11 @@ impl Default for Policy {
 }
 
 impl Policy {
+    /// How long only those probe who have precedence.
+    fn precedence(&self) -> Duration {
+        self.timeout.min(LONGEST_PRECEDENCE)
+    }
+
     /// The wait after one that was not long enough.
     fn longer(&self, wait: Duration) -> Duration {
         wait.saturating_mul(2).min(self.max_timeout.max(self.timeout))

@@ -58,7 +58,12 @@ pub struct Standing {
     in_flight: AtomicU32,
     /// When it last came back, in milliseconds since its start; 0 if it has always been there.
     back: AtomicU64,
+    /// When it last lost requests and that was told, in microseconds since its start; 0 if it never did.
+    lost: AtomicU64,
 }
+
+/// What an endpoint loses in such a time, of what it had when it began, is one loss: its own death, or a connection's.
+const LOSS: Duration = Duration::from_secs(1);
 
 /// The smallest part of its share that an endpoint has which just came back.
 const LEAST_SHARE: f32 = 0.1;
@@ -74,6 +79,7 @@ impl Standing {
             drained: AtomicBool::new(false),
             in_flight: AtomicU32::new(0),
             back: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
         }
     }
 
@@ -97,6 +103,15 @@ impl Standing {
     pub(super) fn came_back(&self, now: Instant) {
         let millis = now.saturating_duration_since(self.start).as_millis() as u64;
         self.back.store(millis.max(1), Ordering::Relaxed);
+    }
+
+    /// An attempt that began then was lost. Whether that is news, or part of a loss that was told already.
+    pub fn lose(&self, began: Instant, now: Instant) -> bool {
+        let micros = |time: Instant| time.saturating_duration_since(self.start).as_micros() as u64 + 1;
+        let last = self.lost.load(Ordering::Relaxed);
+        let is_told = last != 0 && micros(began) <= last && micros(now).saturating_sub(last) < LOSS.as_micros() as u64;
+        // Who is overtaken here belongs to the same loss.
+        !is_told && self.lost.compare_exchange(last, micros(now), Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// How long it has been back; `None` if it never was away.
@@ -123,6 +138,11 @@ impl Endpoint {
     /// Whether it would take a request now.
     pub(super) fn has_room(&self, now: Instant) -> bool {
         self.available(now) && self.manner.most.is_none_or(|most| self.standing.in_flight() < most)
+    }
+
+    /// Whether it takes so many requests at once and no more.
+    pub fn is_capped(&self) -> bool {
+        self.manner.most.is_some()
     }
 
     /// Whether its checks, if there are any, find it well.
@@ -249,6 +269,19 @@ pub(super) mod tests {
         drop(first);
         assert!(told() && !told());
         assert!(endpoint.take().is_some());
+    }
+
+    #[test]
+    fn what_is_lost_at_one_moment_is_one_loss() {
+        let start = Instant::now();
+        let at = |millis: u64| start + Duration::from_millis(millis);
+        let standing = Standing::new(1, start);
+        assert!(standing.lose(at(10), at(100)));
+        assert!(![10, 50, 100].into_iter().any(|began| standing.lose(at(began), at(150))));
+        assert!(standing.lose(at(101), at(102)), "it began after the loss");
+        assert!(!standing.lose(at(20), at(1101)));
+        assert!(standing.lose(at(20), at(1102)), "that is another moment");
+        assert!(!standing.lose(at(20), at(1103)));
     }
 
     #[test]

@@ -14,7 +14,7 @@
 //! its own, so that both may eject one at the same moment. Times are kept in milliseconds.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -36,6 +36,13 @@ impl Default for Policy {
     }
 }
 
+impl Policy {
+    /// Whether a target is ever ejected.
+    pub fn is_on(&self) -> bool {
+        self.failures != u32::MAX
+    }
+}
+
 /// A target as its attempts have it.
 #[derive(Debug)]
 pub struct Conduct {
@@ -46,12 +53,20 @@ pub struct Conduct {
     until: AtomicU64,
     /// How many times `base` the latest ejection took. Written under the group's lock.
     times: AtomicU32,
+    /// Its last attempt succeeded.
+    answers: AtomicBool,
 }
 
 impl Conduct {
     /// A target of which nothing is known. Each of a service may have started at another time.
     pub fn new(start: Instant) -> Self {
-        Conduct { start, failures: AtomicU32::new(0), until: AtomicU64::new(0), times: AtomicU32::new(0) }
+        Conduct {
+            start,
+            failures: AtomicU32::new(0),
+            until: AtomicU64::new(0),
+            times: AtomicU32::new(0),
+            answers: AtomicBool::new(false),
+        }
     }
 
     /// Whether it gets no requests.
@@ -74,8 +89,16 @@ impl Conduct {
         }
     }
 
+    /// Whether its last attempt succeeded.
+    pub fn answers(&self) -> bool {
+        self.answers.load(Ordering::Relaxed)
+    }
+
     /// An attempt succeeded.
     pub fn succeeded(&self) {
+        if !self.answers() {
+            self.answers.store(true, Ordering::Relaxed);
+        }
         if self.failures.load(Ordering::Relaxed) != 0 {
             self.failures.store(0, Ordering::Relaxed);
         }
@@ -130,6 +153,7 @@ impl Group {
 
     /// An attempt at one of its targets failed. The time of its ejection, if that is the consequence.
     pub fn failed(&self, target: &Conduct, now: Instant) -> Option<Duration> {
+        target.answers.store(false, Ordering::Relaxed);
         if target.is_ejected(now) {
             return None;
         }
@@ -151,8 +175,6 @@ impl Group {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicBool;
-
     use super::*;
     use proptest::prelude::*;
 

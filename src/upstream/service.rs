@@ -176,6 +176,14 @@ impl Service {
         }
     }
 
+    /// Whether what an endpoint lost speaks against the whole service: while another one answers, it is ejection's business.
+    pub fn suffers(&self, endpoint: &Endpoint, now: Instant) -> bool {
+        let answers = |other: &Arc<Endpoint>| {
+            other.standing.id != endpoint.standing.id && other.standing.conduct.answers() && other.available(now)
+        };
+        !(self.settings.ejection.is_on() && self.pool.load().endpoints.iter().any(answers))
+    }
+
     /// A check of an endpoint came to this.
     pub(super) fn observe(
         &self,

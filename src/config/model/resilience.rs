@@ -30,7 +30,8 @@ pub struct CircuitBreaker {
     /// After how long a probe that says nothing is given up for another. Make it longer than a request takes.
     #[serde(default = "default_open")]
     pub probe_timeout: Period,
-    /// Statuses that count as failures: of the service, and of a target's ejection.
+    /// Statuses that count as failures: of the service, and of a target's ejection. 500 does not by default: it is what an
+    /// application answers to one request.
     #[serde(default = "default_failure_statuses")]
     pub failure_statuses: Vec<u16>,
 }
@@ -146,7 +147,7 @@ fn default_longest_open() -> Period {
 }
 
 fn default_failure_statuses() -> Vec<u16> {
-    vec![500, 502, 503, 504]
+    vec![502, 503, 504]
 }
 
 fn default_rate() -> f64 {

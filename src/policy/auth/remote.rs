@@ -12,7 +12,7 @@ use tokio::time::timeout_at;
 
 use super::fetch::{Answer, Client, Failure};
 use crate::policy::via;
-use crate::upstream::breaker::{Breaker, Failures, Policy, Transition, Verdict};
+use crate::upstream::breaker::{Asker, Breaker, Failures, Policy, Transition, Verdict};
 
 /// Questions under way at a time; more wait for their turn.
 const AT_ONCE: usize = 128;
@@ -68,12 +68,12 @@ impl Remote {
 
     /// Asks. An answer of 500 or more is none.
     pub async fn ask(&self, question: RequestBuilder, deadline: Instant) -> Result<Answer, Unavailable> {
-        self.breaker.look(Instant::now()).map_err(|_| left_alone())?;
+        self.breaker.look(Asker::default(), Instant::now()).map_err(|_| left_alone())?;
         let late = |_| Unavailable(format!("no answer within {:?}", self.timeout));
         let turn = timeout_at(deadline.into(), self.turns.acquire()).await.map_err(late)?;
         let _turn = turn.map_err(|error| Unavailable(error.to_string()))?;
         // A client that goes takes its question back: that says nothing about the service.
-        let permit = self.breaker.admit(Instant::now()).map_err(|_| left_alone())?;
+        let permit = self.breaker.admit(Asker::default(), Instant::now()).map_err(|_| left_alone())?;
         let left = deadline.saturating_duration_since(Instant::now());
         if left < self.timeout / 4 {
             return Err(Unavailable("too many questions at a time".into()));

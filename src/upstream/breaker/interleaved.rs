@@ -55,7 +55,7 @@ fn tripped() -> (Arc<machine::Breaker>, Arc<AtomicUsize>, Instant) {
 }
 
 fn admit(breaker: &Arc<machine::Breaker>, now: Instant) -> Option<machine::Permit> {
-    breaker.admit(now).ok()
+    breaker.admit(Asker::default(), now).ok()
 }
 
 fn at_once<const N: usize>(run: impl Fn(usize) + Send + Sync + 'static) {
@@ -111,7 +111,7 @@ fn a_probe_that_opens_again_lets_nobody_pass() {
             permit.settle(Verdict::Failure, now);
         });
         assert_eq!((probes.load(SeqCst), opened.load(SeqCst)), (1, 2));
-        assert_eq!(breaker.look(now), Err(Open { retry_after: 120 * SECOND }));
+        assert_eq!(breaker.look(Asker::default(), now), Err(Open { retry_after: 120 * SECOND }));
     });
 }
 
@@ -153,7 +153,7 @@ fn failures_at_once_open_once() {
             at_once::<3>(move |n| {
                 let permit = permits[n].lock().unwrap().take();
                 permit.unwrap().settle(Verdict::Failure, now);
-                let _ = shared.look(now);
+                let _ = shared.look(Asker::default(), now);
             });
             assert_eq!((opened.load(SeqCst), breaker.state(now)), (1, State::Open));
         }

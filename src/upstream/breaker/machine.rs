@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use super::precedence::Routes;
 use super::sync::{AtomicU64, Mutex};
 use super::window::Window;
-use super::{Failures, Open, Policy, State, Transition, Verdict};
+use super::{Asker, Failures, Open, Policy, State, Transition, Verdict};
 
 /// The circuit breaker of one service.
 pub struct Breaker {
@@ -20,6 +21,7 @@ pub struct Breaker {
     /// The verdicts of this while, if their ratio is what counts.
     window: Option<Window>,
     tripped: Mutex<Tripped>,
+    routes: Routes,
     observer: Box<dyn Fn(Transition) + Send + Sync>,
 }
 
@@ -28,6 +30,7 @@ pub struct Breaker {
 pub struct Permit {
     breaker: Arc<Breaker>,
     generation: u32,
+    route: u64,
     role: Role,
 }
 
@@ -37,6 +40,8 @@ enum Role {
     Ordinary,
     /// The probe of this number, without a verdict yet.
     Probe(u64),
+    /// One that has to be whole, or answered, before it can be a probe.
+    Upload,
     /// A probe whose verdict was counted and was no failure.
     Told,
     /// All is said.
@@ -59,14 +64,19 @@ struct Tripped {
     phase: Phase,
     /// The number of the last probe.
     probes: u64,
+    /// The generation in which it was last closed.
+    before: u32,
 }
 
 #[derive(Clone, Copy)]
 enum Phase {
     Closed,
     Open { since: Instant, wait: Duration },
-    HalfOpen { wait: Duration, successes: u32, probe: Option<Probe> },
+    HalfOpen { since: Instant, wait: Duration, successes: u32, probe: Option<Probe>, upload: Option<Instant> },
 }
+
+/// Between two uploads that a half-open breaker lets pass.
+const BETWEEN_UPLOADS: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Copy)]
 struct Probe {
@@ -82,21 +92,22 @@ impl Breaker {
             Failures::Consecutive(_) => None,
             Failures::Ratio { window, .. } => Some(Window::new(window, now)),
         };
-        let tripped = Mutex::new(Tripped { phase: Phase::Closed, probes: 0 });
-        Breaker { policy, word: AtomicU64::new(0), window, tripped, observer: Box::new(observer) }
+        let tripped = Mutex::new(Tripped { phase: Phase::Closed, probes: 0, before: 0 });
+        let routes = Routes::new();
+        Breaker { policy, word: AtomicU64::new(0), window, tripped, routes, observer: Box::new(observer) }
     }
 
     /// Whether a request would pass now.
-    pub fn look(&self, now: Instant) -> Result<(), Open> {
-        if self.word().is_closed() { Ok(()) } else { self.tripped.lock().phase.look(&self.policy, now) }
+    pub fn look(&self, asker: Asker, now: Instant) -> Result<(), Open> {
+        if self.word().is_closed() { Ok(()) } else { self.look_at(&self.tripped.lock(), asker, now) }
     }
 
     /// Lets a request pass, or not.
-    pub fn admit(self: &Arc<Self>, now: Instant) -> Result<Permit, Open> {
+    pub fn admit(self: &Arc<Self>, asker: Asker, now: Instant) -> Result<Permit, Open> {
         let word = self.word();
         let (generation, role) =
-            if word.is_closed() { (word.generation, Role::Ordinary) } else { self.admit_probe(now)? };
-        Ok(Permit { breaker: Arc::clone(self), generation, role })
+            if word.is_closed() { (word.generation, Role::Ordinary) } else { self.admit_probe(asker, now)? };
+        Ok(Permit { breaker: Arc::clone(self), generation, route: asker.route, role })
     }
 
     /// Where it stands.
@@ -113,43 +124,68 @@ impl Breaker {
         Word::unpack(self.word.load(Relaxed))
     }
 
-    fn admit_probe(&self, now: Instant) -> Result<(u32, Role), Open> {
+    fn look_at(&self, tripped: &Tripped, asker: Asker, now: Instant) -> Result<(), Open> {
+        let gives_way = || self.routes.gives_way(asker.route, tripped.before);
+        let busy = tripped.phase.busy(&self.policy, asker.uploads, now);
+        let retry_after = busy.or_else(|| tripped.phase.preceded(&self.policy, now).filter(|_| gives_way()));
+        retry_after.map_or(Ok(()), |retry_after| Err(Open { retry_after }))
+    }
+
+    fn admit_probe(&self, asker: Asker, now: Instant) -> Result<(u32, Role), Open> {
         let tripped = &mut *self.tripped.lock();
-        tripped.phase.look(&self.policy, now)?;
+        self.look_at(tripped, asker, now)?;
         let generation = self.word().generation;
-        let (wait, successes) = match tripped.phase {
+        match tripped.phase {
             Phase::Closed => return Ok((generation, Role::Ordinary)),
-            Phase::Open { wait, .. } => {
+            Phase::Open { since, wait } => {
                 (self.observer)(Transition::HalfOpened);
-                (wait, 0)
+                tripped.phase = Phase::HalfOpen { since, wait, successes: 0, probe: None, upload: None };
             }
-            Phase::HalfOpen { wait, successes, .. } => (wait, successes),
-        };
-        tripped.probes += 1;
-        let probe = Some(Probe { number: tripped.probes, since: now });
-        tripped.phase = Phase::HalfOpen { wait, successes, probe };
-        Ok((generation, Role::Probe(tripped.probes)))
+            Phase::HalfOpen { .. } => {}
+        }
+        Ok((generation, tripped.begin(asker.uploads, now)))
+    }
+
+    /// Makes a probe of an upload that is whole or has an answer, if there is no other.
+    fn claim(&self, generation: u32, now: Instant) -> Role {
+        let tripped = &mut *self.tripped.lock();
+        let is_half_open = matches!(tripped.phase, Phase::HalfOpen { .. }) && self.word().generation == generation;
+        if is_half_open && tripped.phase.busy(&self.policy, false, now).is_none() {
+            tripped.begin(false, now)
+        } else {
+            Role::Settled
+        }
     }
 
     /// Takes a probe's verdict and tells the generation that it led to; `None` if the probe was lost or is of an older
     /// generation.
-    fn settle_probe(&self, number: u64, verdict: Verdict, now: Instant) -> Option<u32> {
+    fn settle_probe(&self, number: u64, route: u64, verdict: Verdict, now: Instant) -> Option<u32> {
         let tripped = &mut *self.tripped.lock();
         let successes = tripped.phase.take_back(number)?;
         *successes += u32::from(verdict == Verdict::Success);
         let enough = *successes >= self.policy.success_threshold;
         match verdict {
-            Verdict::Success if enough => self.close(tripped, Transition::Closed),
-            Verdict::Failure => _ = self.open(tripped, self.word(), now),
-            Verdict::Success | Verdict::Neutral => {}
+            Verdict::Success if enough => {
+                self.close(tripped, Transition::Closed);
+                self.routes.succeeded(route, self.word().generation);
+            }
+            Verdict::Success => self.routes.succeeded(route, tripped.before),
+            Verdict::Failure => {
+                self.routes.failed(route);
+                self.open(tripped, self.word(), now);
+            }
+            Verdict::Neutral => {}
         }
         Some(self.word().generation)
     }
 
-    fn succeed(&self, generation: u32, now: Instant) {
+    fn succeed(&self, generation: u32, route: u64, now: Instant) {
+        if !self.word().counts(generation) {
+            return;
+        }
+        self.routes.succeeded(route, generation);
         match &self.window {
-            Some(window) if self.word().counts(generation) => window.count(generation, false, now),
-            Some(_) => {}
+            Some(window) => window.count(generation, false, now),
             None => {
                 let begin_anew = |word: Word| (word.counts(generation) && word.failures > 0).then(|| word.with(0));
                 let _ = self.word.fetch_update(Relaxed, Relaxed, |word| begin_anew(Word::unpack(word)).map(Word::pack));
@@ -195,7 +231,10 @@ impl Breaker {
         let opened = self.swap(word, word.next(TRIPPED));
         if opened {
             let wait = match tripped.phase {
-                Phase::Closed => self.policy.timeout,
+                Phase::Closed => {
+                    tripped.before = word.generation;
+                    self.policy.timeout
+                }
                 Phase::Open { wait, .. } | Phase::HalfOpen { wait, .. } => self.policy.longer(wait),
             };
             tripped.phase = Phase::Open { since: now, wait };
@@ -216,16 +255,24 @@ impl Breaker {
 }
 
 impl Permit {
-    /// Whether the request is a probe.
+    /// Whether the request is a probe, or may become one.
     pub fn is_probe(&self) -> bool {
-        matches!(self.role, Role::Probe(_) | Role::Told)
+        matches!(self.role, Role::Probe(_) | Role::Upload | Role::Told)
+    }
+
+    /// The request is whole.
+    pub fn arrived(&mut self, now: impl FnOnce() -> Instant) {
+        if self.role == Role::Upload {
+            self.role = self.breaker.claim(self.generation, now());
+        }
     }
 
     /// The verdict of a probe before its end, to give its slot to the next. Others have theirs at their end: this
     /// does nothing for them.
     pub fn tell_early(&mut self, verdict: Verdict, now: Instant) {
+        self.arrived(|| now);
         let Role::Probe(number) = self.role else { return };
-        let led_to = self.breaker.settle_probe(number, verdict, now);
+        let led_to = self.breaker.settle_probe(number, self.route, verdict, now);
         self.role = Role::Settled;
         if let Some(generation) = led_to.filter(|_| verdict != Verdict::Failure) {
             self.generation = generation;
@@ -235,11 +282,14 @@ impl Permit {
 
     /// What the request came to at its end. After an early verdict only a failure is news.
     pub fn settle(mut self, verdict: Verdict, now: Instant) {
+        if verdict != Verdict::Neutral {
+            self.arrived(|| now);
+        }
         match (std::mem::replace(&mut self.role, Role::Settled), verdict) {
-            (Role::Probe(number), _) => _ = self.breaker.settle_probe(number, verdict, now),
-            (Role::Ordinary, Verdict::Success) => self.breaker.succeed(self.generation, now),
+            (Role::Probe(number), _) => _ = self.breaker.settle_probe(number, self.route, verdict, now),
+            (Role::Ordinary, Verdict::Success) => self.breaker.succeed(self.generation, self.route, now),
             (Role::Ordinary | Role::Told, Verdict::Failure) => self.breaker.fail(self.generation, now),
-            (Role::Ordinary | Role::Told | Role::Settled, _) => {}
+            (Role::Ordinary | Role::Upload | Role::Told | Role::Settled, _) => {}
         }
     }
 }
@@ -279,16 +329,43 @@ impl Word {
     }
 }
 
+impl Tripped {
+    /// Lets a request begin that finds out how the service is; half-open.
+    fn begin(&mut self, uploads: bool, now: Instant) -> Role {
+        let Phase::HalfOpen { probe, upload, .. } = &mut self.phase else { return Role::Settled };
+        if uploads {
+            *upload = Some(now);
+            return Role::Upload;
+        }
+        self.probes += 1;
+        *probe = Some(Probe { number: self.probes, since: now });
+        Role::Probe(self.probes)
+    }
+}
+
 impl Phase {
-    fn look(&self, policy: &Policy, now: Instant) -> Result<(), Open> {
-        let retry_after = match self {
+    /// How long nobody passes; zero if a verdict may come at any moment.
+    fn busy(&self, policy: &Policy, uploads: bool, now: Instant) -> Option<Duration> {
+        match self {
+            Phase::Closed => None,
             Phase::Open { since, wait } => left(*since, *wait, now),
-            Phase::HalfOpen { probe: Some(probe), .. } => {
-                left(probe.since, policy.probe_timeout, now).map(|_| Duration::ZERO)
+            Phase::HalfOpen { probe: Some(probe), .. } if left(probe.since, policy.probe_timeout, now).is_some() => {
+                Some(Duration::ZERO)
             }
-            Phase::Closed | Phase::HalfOpen { probe: None, .. } => None,
-        };
-        retry_after.map_or(Ok(()), |retry_after| Err(Open { retry_after }))
+            Phase::HalfOpen { upload, .. } => {
+                upload.filter(|_| uploads).and_then(|upload| left(upload, BETWEEN_UPLOADS, now))
+            }
+        }
+    }
+
+    /// How long only those pass who have precedence.
+    fn preceded(&self, policy: &Policy, now: Instant) -> Option<Duration> {
+        match self {
+            Phase::Closed => None,
+            Phase::Open { since, wait } | Phase::HalfOpen { since, wait, .. } => {
+                left(*since, wait.saturating_add(policy.precedence()), now)
+            }
+        }
     }
 
     /// Frees the slot if it is this probe's, for its successes to be counted.

@@ -26,12 +26,12 @@ impl Bench {
     }
 
     fn admit(&self) -> Permit {
-        self.breaker.admit(self.now).unwrap_or_else(|open| panic!("refused: {open:?}"))
+        self.breaker.admit(Asker::default(), self.now).unwrap_or_else(|open| panic!("refused: {open:?}"))
     }
 
     fn refusal(&self) -> Duration {
-        let refused = self.breaker.admit(self.now).err().expect("refused");
-        assert_eq!(self.breaker.look(self.now), Err(refused));
+        let refused = self.breaker.admit(Asker::default(), self.now).err().expect("refused");
+        assert_eq!(self.breaker.look(Asker::default(), self.now), Err(refused));
         refused.retry_after
     }
 
@@ -69,7 +69,7 @@ fn the_way_around_by_default() {
     bench.pass(59 * SECOND);
     assert_eq!(bench.refusal(), SECOND);
     bench.pass(SECOND);
-    assert_eq!((bench.state(), bench.breaker.look(bench.now)), (State::HalfOpen, Ok(())));
+    assert_eq!((bench.state(), bench.breaker.look(Asker::default(), bench.now)), (State::HalfOpen, Ok(())));
     bench.request(Verdict::Success);
     assert_eq!(bench.state(), State::HalfOpen);
     bench.request(Verdict::Success);
@@ -112,6 +112,75 @@ fn one_probe_at_a_time_whose_slot_comes_back() {
     assert!(bench.admit().is_probe());
     drop(streaming);
     assert_eq!(bench.state(), State::HalfOpen);
+}
+
+const UPLOAD: Asker = Asker { route: 0, uploads: true };
+
+#[test]
+fn an_upload_holds_no_slot_and_is_the_probe_when_it_is_whole() {
+    let mut bench = Bench::new(Policy { success_threshold: 1, ..Policy::default() });
+    let upload = |bench: &Bench| bench.breaker.admit(UPLOAD, bench.now);
+    let half_open = |bench: &mut Bench| {
+        bench.fail(5);
+        bench.pass(60 * SECOND);
+    };
+    half_open(&mut bench);
+    let stalled = upload(&bench).unwrap();
+    assert_eq!(upload(&bench).err().map(|open| open.retry_after), Some(SECOND / 10));
+    bench.pass(SECOND / 10);
+    let mut whole = upload(&bench).unwrap();
+    whole.arrived(|| bench.now);
+    assert_eq!(bench.refusal(), Duration::ZERO);
+    assert!(upload(&bench).is_err());
+    whole.settle(Verdict::Success, bench.now);
+    assert_eq!(bench.state(), State::Closed);
+    stalled.settle(Verdict::Failure, bench.now);
+    assert_eq!(bench.state(), State::Closed);
+
+    half_open(&mut bench);
+    let (late, probe) = (upload(&bench).unwrap(), bench.admit());
+    late.settle(Verdict::Failure, bench.now);
+    assert_eq!(bench.state(), State::HalfOpen, "there is another probe");
+    drop(probe);
+    bench.pass(SECOND / 10);
+    upload(&bench).unwrap().settle(Verdict::Neutral, bench.now);
+    bench.pass(SECOND / 10);
+    let mut answered = upload(&bench).unwrap();
+    answered.tell_early(Verdict::Failure, bench.now);
+    assert_eq!(bench.state(), State::Open);
+}
+
+#[test]
+fn routes_that_did_well_probe_before_others() {
+    let of = |route| Asker { route, uploads: false };
+    let request =
+        |bench: &Bench, route, verdict| bench.breaker.admit(of(route), bench.now).unwrap().settle(verdict, bench.now);
+    let passes = |bench: &Bench| [1, 2, 3].map(|route| bench.breaker.look(of(route), bench.now).is_ok());
+    let mut bench = Bench::new(Policy { success_threshold: 2, ..Policy::default() });
+    request(&bench, 1, Verdict::Success);
+    request(&bench, 2, Verdict::Success);
+    (0..5).for_each(|_| request(&bench, 3, Verdict::Failure));
+    assert_eq!(passes(&bench), [false; 3]);
+    bench.pass(60 * SECOND);
+    assert_eq!(passes(&bench), [true, true, false]);
+    assert_eq!(bench.breaker.look(of(3), bench.now), Err(Open { retry_after: 10 * SECOND }));
+    bench.pass(10 * SECOND);
+    assert_eq!(passes(&bench), [true; 3], "after a while anybody may");
+    // Whose probe fails has to wait behind the others next time; where none is left, nobody has to.
+    request(&bench, 1, Verdict::Failure);
+    bench.pass(120 * SECOND);
+    assert_eq!(passes(&bench), [false, true, false]);
+    request(&bench, 2, Verdict::Failure);
+    bench.pass(240 * SECOND);
+    assert_eq!(passes(&bench), [true; 3]);
+    request(&bench, 3, Verdict::Success);
+    assert_eq!(passes(&bench), [false, false, true]);
+    request(&bench, 3, Verdict::Success);
+    assert_eq!(bench.state(), State::Closed);
+    // Another time, another row.
+    (0..5).for_each(|_| request(&bench, 1, Verdict::Failure));
+    bench.pass(60 * SECOND);
+    assert_eq!(passes(&bench), [false, false, true]);
 }
 
 #[test]
@@ -493,7 +562,7 @@ impl Pair {
     }
 
     fn admit(&mut self) {
-        let (permit, held) = (self.bench.breaker.admit(self.bench.now), self.model.admit());
+        let (permit, held) = (self.bench.breaker.admit(Asker::default(), self.bench.now), self.model.admit());
         match (permit, held) {
             (Ok(permit), Ok(held)) => {
                 assert_eq!(permit.is_probe(), matches!(held, Held::Probe { .. }));
@@ -537,7 +606,7 @@ impl Pair {
 
     fn compare(&self) {
         assert_eq!(self.bench.state(), self.model.state());
-        let look = self.bench.breaker.look(self.bench.now).map_err(|open| millis(open.retry_after));
+        let look = self.bench.breaker.look(Asker::default(), self.bench.now).map_err(|open| millis(open.retry_after));
         assert_eq!(look, self.model.look());
         assert_eq!(*self.bench.heard.lock().unwrap(), self.model.heard);
     }
