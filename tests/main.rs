@@ -28,6 +28,7 @@ mod h2_abuse;
 mod h2_upstream;
 mod hangs;
 mod headers;
+mod hops;
 mod life;
 mod limits;
 mod log;

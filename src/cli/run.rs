@@ -45,6 +45,8 @@ pub fn start_log(options: &Options) {
     let mut builder = env_logger::Builder::new();
     // Libraries write whole requests at debug level, credentials included: only their warnings are heard.
     builder.filter_level(log::LevelFilter::Warn).filter_module("gatekeeper", log::LevelFilter::Trace);
+    // What its exchanges warn of, a client can cause at will: a request with trailers, for one. The access log has it.
+    builder.filter_module("pingora_proxy", log::LevelFilter::Error);
     builder.write_style(style).format_timestamp_millis().format_target(false).init();
     log::set_max_level(level);
 }

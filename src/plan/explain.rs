@@ -8,6 +8,7 @@ use http::request::Parts;
 use serde::{Deserialize, Serialize};
 
 use super::Plan;
+use super::hops;
 use super::judged::{self, Judged};
 use super::route::{Action, HostSent, Route};
 use super::walk::{Asked, Decision, lookup};
@@ -133,6 +134,10 @@ impl Plan {
                 told.answer = Some(Answered { status: fixed.status.as_u16(), code: None, detail });
             }
             Action::Forward(_) | Action::Split(_) => {
+            Action::Forward(_) | Action::Split(_) if hops::left(request, asked.present)? == Some(0) => {
+                let detail = "Max-Forwards is used up, and the gateway answers".into();
+                told.answer = Some(Answered { status: 200, code: None, detail });
+            }
                 let user = user.as_ref().map(|user| &*user.identity);
                 told.sent =
                     self.sent(route, request, &asked, Who { address: client, user: user.and_then(Identity::name) })?;

@@ -30,6 +30,7 @@ pub mod compile;
 mod cors;
 pub mod explain;
 pub mod gauges;
+pub mod hops;
 pub mod judged;
 pub mod limits;
 pub mod lint;

@@ -12,6 +12,8 @@ pub struct Present {
     pub content_length: bool,
     /// Cookie.
     pub cookie: bool,
+    /// Max-Forwards.
+    pub max_forwards: bool,
     /// Origin.
     pub origin: bool,
     /// TE.
@@ -35,6 +37,7 @@ impl Present {
                 "connection" => present.connection = true,
                 "content-length" => present.content_length = true,
                 "cookie" => present.cookie = true,
+                "max-forwards" => present.max_forwards = true,
                 "origin" => present.origin = true,
                 "te" => present.te = true,
                 "traceparent" => present.traceparent = true,
@@ -60,6 +63,7 @@ mod tests {
             "Connection",
             "Content-Length",
             "Cookie",
+            "Max-Forwards",
             "Origin",
             "TE",
             "traceparent",
@@ -70,13 +74,23 @@ mod tests {
         let seen = |names: &[&str]| {
             let name = |name: &&str| HeaderName::from_bytes(name.as_bytes()).unwrap();
             let headers: HeaderMap = names.iter().map(|text| (name(text), HeaderValue::from_static("x"))).collect();
-            let Present { connection, content_length, cookie, origin, te, traceparent, .. } = Present::of(&headers);
-            let Present { transfer_encoding, upgrade, via, .. } = Present::of(&headers);
-            [connection, content_length, cookie, origin, te, traceparent, transfer_encoding, upgrade, via]
+            let Present {
+                connection,
+                content_length,
+                cookie,
+                max_forwards,
+                origin,
+                te,
+                traceparent,
+                transfer_encoding,
+                upgrade,
+                via,
+            } = Present::of(&headers);
+            [connection, content_length, cookie, max_forwards, origin, te, traceparent, transfer_encoding, upgrade, via]
         };
         for (place, name) in all.iter().enumerate() {
             assert_eq!(seen(&["host", name, "x-via"]), std::array::from_fn(|other| other == place), "{name}");
         }
-        assert_eq!(seen(&["host", "accept"]), [false; 9]);
+        assert_eq!(seen(&["host", "accept"]), [false; 10]);
     }
 }

@@ -6,9 +6,10 @@
 
 use std::collections::HashSet;
 
-use http::header::{AUTHORIZATION, CONNECTION, COOKIE, HOST, TE, UPGRADE, VIA};
+use http::header::{AUTHORIZATION, CONNECTION, COOKIE, HOST, MAX_FORWARDS, TE, UPGRADE, VIA};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
+use pingora::http::authority::{RawTargetAuthority, raw_target_authority};
 use pingora::http::{RequestHeader, header_value_from_slice};
 use pingora::{ErrorType, OrErr, Result};
 use pingora_proxy::Session;
@@ -18,10 +19,10 @@ use super::ctx::Ctx;
 use super::request_id::REQUEST_ID;
 use super::trace;
 use crate::listen::connection::{Connection, address_value};
-use crate::plan::Edge;
 use crate::plan::address::{Client, is_origin};
 use crate::plan::present::Present;
 use crate::plan::route::HostSent;
+use crate::plan::{Edge, hops};
 use crate::policy::auth::credential::{TokenFrom, is_bearer, remove_cookie, remove_subprotocol};
 use crate::policy::auth::{Method, RouteAuth};
 use crate::policy::via;
@@ -30,6 +31,22 @@ use crate::policy::via;
 pub fn client(edge: &Edge, connection: Option<&Connection>, session: &Session) -> Client {
     let peer = connection.and_then(|connection| connection.source).map(|source| source.ip());
     edge.trusted.client(peer, &session.req_header().headers)
+}
+
+/// Takes the host of a request of HTTP/1.0 without a Host from its target, if that has one: the framework keeps it in the
+/// target's bytes alone (RFC 9112 3.2.2).
+pub fn name_host(session: &mut Session) -> Result<()> {
+    let request = session.req_header();
+    if request.version != Version::HTTP_10 || request.headers.contains_key(HOST) {
+        return Ok(());
+    }
+    match raw_target_authority(request.raw_path()) {
+        RawTargetAuthority::Absolute { authority, .. } => {
+            let host = header_value_from_slice(authority);
+            session.req_header_mut().insert_header(HOST, host)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Makes the upstream's copy of a request what the upstream may see.
@@ -65,6 +82,11 @@ pub fn to_upstream(session: &Session, upstream: &mut RequestHeader, ctx: &Ctx) -
     }
     if parts.version == Version::HTTP_2 && present.te && wants_trailers(&request.headers) {
         parts.headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    if present.max_forwards
+        && let Ok(Some(left)) = hops::left(request, present)
+    {
+        parts.headers.insert(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
     }
     append(&mut parts.headers, &VIA, via::ours(request.version));
     introduce(&mut parts.headers, ctx);

@@ -214,6 +214,7 @@ impl ProxyHttp for Proxy {
         Box::pin(reply::answer(session, answer, ctx)).await.map(|()| true)
     }
 
+        headers::name_host(session)?;
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Box<Ctx>) -> Result<Box<HttpPeer>> {
         attempt::next_peer(session, ctx).await
     }

@@ -3,8 +3,9 @@
 //! The one place where a refusal becomes a response.
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, LOCATION};
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, LOCATION, MAX_FORWARDS, VIA};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 use pingora::Result;
 use pingora::protocols::http::HttpTask;
 use pingora_proxy::Session;
@@ -52,8 +53,25 @@ impl Answer {
         Answer::new(fixed.status, fixed.headers.clone(), fixed.body.clone())
     }
 
-    /// The answer of someone whom we asked.
-    pub fn of_others(reply: fetch::Answer) -> Self {
+    /// The answer to a request that may be forwarded no further (RFC 9110 9.3.7, 9.3.8). What of a TRACE is sent back is what
+    /// shows its way, and nothing that may be a secret.
+    pub fn last_hop(request: &Parts) -> Self {
+        if request.method != Method::TRACE {
+            return Answer::new(StatusCode::OK, Vec::new(), Bytes::new());
+        }
+        let mut received = format!("TRACE {} {:?}\r\n", request.uri.path(), request.version).into_bytes();
+        for name in [HOST, VIA, MAX_FORWARDS] {
+            for value in request.headers.get_all(&name) {
+                received.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+            }
+        }
+        let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("message/http"))];
+        Answer::new(StatusCode::OK, headers, received.into())
+    }
+
+    /// The answer of someone whom we asked, like an upstream's: without what belongs to the connection to it.
+    pub fn of_others(mut reply: fetch::Answer) -> Self {
+        response::strip(&mut reply.headers);
         let headers = reply.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
         Answer::new(reply.status, headers, reply.body.into())
     }

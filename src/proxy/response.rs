@@ -170,6 +170,12 @@ fn remove(response: &mut HeaderMap, unwanted: &Unwanted) {
     }
 }
 
+/// Deletes the same of an answer that is sent anew: what it said of its body goes too.
+pub(super) fn strip(response: &mut HeaderMap) {
+    let unwanted = unwanted(response, StatusCode::NO_CONTENT, false);
+    remove(response, &unwanted);
+}
+
 /// Fields that say where a message ends: no `Connection` removes them.
 const FRAMING: [HeaderName; 2] = [TRANSFER_ENCODING, CONTENT_LENGTH];
 

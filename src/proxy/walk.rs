@@ -11,7 +11,7 @@ use super::reply::Answer;
 use super::{Next, identify, limit};
 use crate::plan::route::{Action, Route};
 use crate::plan::walk::Asked;
-use crate::plan::{Edge, OwnPath};
+use crate::plan::{Edge, OwnPath, hops};
 use crate::policy::refusal::{Kind, Refusal};
 use crate::upstream::sticky::Who;
 
@@ -63,6 +63,10 @@ pub async fn walk(
         Action::Respond(fixed) => {
             limit::charge(request, ctx, ctx.now).await?;
             Ok(Next::Answer(Answer::fixed(fixed)))
+        }
+        Action::Forward(_) | Action::Split(_) if hops::left(request, asked.present)? == Some(0) => {
+            limit::charge(request, ctx, ctx.began.instant).await?;
+            Ok(Next::Answer(Answer::last_hop(request)))
         }
         Action::Forward(_) | Action::Split(_) => {
             ctx.forward = forward(route, asked, request, ctx)?;
