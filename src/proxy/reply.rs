@@ -190,9 +190,12 @@ async fn send(session: &mut Session, answer: Answer, ctx: &mut Ctx) -> Result<()
     session.write_response_tasks(tasks).await.map(|_| ())
 }
 
-/// Whether a request is a call of gRPC.
+/// Whether a request is a call of gRPC: a POST over HTTP/2. Elsewhere its media type would hide from everybody what a
+/// refusal is.
 pub fn is_grpc(session: &Session) -> bool {
-    let content_type = session.req_header().headers.get(CONTENT_TYPE);
+    let request = session.req_header();
+    let may_be = request.version == Version::HTTP_2 && request.method == Method::POST;
+    let content_type = request.headers.get(CONTENT_TYPE).filter(|_| may_be);
     let rest = content_type.and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"));
     // grpc-web is another protocol: its clients read plain HTTP errors.
     rest.is_some_and(|rest| matches!(rest, [] | [b'+' | b';' | b' ', ..]))

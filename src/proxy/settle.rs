@@ -21,6 +21,7 @@ pub fn settle(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
     let sent = reply::status_sent(session);
     let failure = ctx.failure.as_deref();
     let refusal = failure.map(|failure| failure.refusal.kind);
+    let own = refusal.filter(|_| ctx.answered).map(|kind| kind.status);
     if let Some(kind) = refusal.filter(|_| ctx.answered) {
         shared.metrics.refused(kind.code);
     }
@@ -36,7 +37,8 @@ pub fn settle(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
             duration: now.saturating_duration_since(ctx.began.instant),
             client: ctx.client.address,
             version: request.version,
-            status: sent.map_or(0, |status| status.as_u16()),
+            // What gRPC's clients are sent is 200, whatever it says: what it says is what counts.
+            status: own.or(sent.map(|status| status.as_u16())).unwrap_or(0),
             upstream_time: forward.and_then(|forward| forward.upstream_time),
             attempts: forward.map_or(0, |forward| forward.attempts),
             bytes_in: session.body_bytes_read() as u64,
