@@ -66,6 +66,43 @@ async fn an_error_for_head_has_no_body() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refused_head_for_head_has_no_body_either() {
+    let gateway = Gateway::to(&Origin::start().await).await;
+    for head in [
+        "HEAD /m HTTP/1.1\r\nHost: a b\r\n\r\n",
+        "\r\nHEAD /\\ HTTP/1.1\r\nHost: a\r\n\r\n",
+        "HEAD /m HTTP/1.1\r\n\r\n",
+    ] {
+        let mut raw = gateway.raw().await;
+        let answer = raw.send(head).await.response_head().await;
+        assert_eq!(answer.status(), 400);
+        assert!(answer.header("content-length").is_some_and(|length| length != "0"), "what GET would get");
+        assert_eq!(String::from_utf8_lossy(&raw.rest().await), "", "{head:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_before_the_body_does_not_cost_the_connection() {
+    let gateway =
+        Gateway::start("routes:\n  - { name: here, path_pattern: /here, respond: { status: 200, body: here } }\n")
+            .await;
+    let post = "POST /nowhere HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 28\r\n\r\n";
+    // A body that looks like a request is a body, however late it comes.
+    let (body, next) = ("GET /x HTTP/1.1\r\nHost: b\r\n\r\n", "GET /here HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut raw = gateway.raw().await;
+    for _ in 0..2 {
+        let answer = raw.send(post).await.response().await;
+        assert_eq!((answer.status(), answer.header("connection")), (404, Some("keep-alive")));
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        let answer = raw.send(format!("{body}{next}")).await.response().await;
+        assert_eq!((answer.status(), answer.text()), (200, "here"));
+    }
+    // One that is too long to be waited for costs it.
+    let answer = raw.send(post.replace("28", "100000")).await.response().await;
+    assert_eq!((answer.status(), answer.header("connection")), (404, Some("close")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_body_of_a_refused_request_is_never_taken_for_the_next_request() {
     let gateway =
         Gateway::start("routes:\n  - { name: here, path_pattern: /here, respond: { status: 200, body: here } }\n")

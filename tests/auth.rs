@@ -388,6 +388,31 @@ async fn a_service_decides_on_whole_requests() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_service_answers_reaches_the_client_without_what_is_its_connection_s() {
+    let origin = Origin::start().await;
+    let asked = decider(|request| match request.contains("s=1") {
+        true => http("101 Switching Protocols", "connection: upgrade\r\nupgrade: x\r\n", ""),
+        false => http(
+            "403 Forbidden",
+            "connection: x-inner, keep-alive\r\nx-inner: 1\r\nkeep-alive: timeout=5\r\nupgrade: h2c\r\ntrailer: x-sum\r\n\
+             te: trailers\r\nproxy-connection: x\r\nx-gatekeeper-error: forged\r\nx-kept: 1\r\n",
+            "not you",
+        ),
+    })
+    .await;
+    let gateway = gateway(&origin, &format!("{{ forward: {{ url: \"{}/check\" }} }}", asked.url()), "").await;
+    for mut client in [gateway.h1().await, gateway.h2c().await] {
+        let answer = client.ask(Request::get("/x")).await;
+        assert_eq!((answer.status.as_u16(), answer.text(), answer.header("x-kept")), (403, "not you", Some("1")));
+        for name in ["x-inner", "keep-alive", "upgrade", "trailer", "te", "proxy-connection", "x-gatekeeper-error"] {
+            assert_eq!(answer.header(name), None, "{name}");
+        }
+    }
+    let answer = gateway.ask(Request::get("/x").header("cookie", "s=1")).await;
+    assert_eq!((answer.status.as_u16(), answer.header("x-gatekeeper-error")), (503, Some("auth_unavailable")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tokens_come_in_cookies_and_protocols_too() {
     let origin = Origin::start().await;
     let routes = "  - { name: cookie, path_pattern: /ws, target_url: \"{origin}\", token_from: cookie:session, cors: { allow_origins: [https://app.test], allow_credentials: true } }\n\

@@ -18,8 +18,8 @@ use crate::record::{Event, Facts};
 pub const HEAD_TIMEOUT: Fault =
     &HeadFault { status: 408, code: "head_timeout", text: "the request's head took too long to arrive" };
 
-/// Refuses what has arrived on a connection; the bytes are the whole answer.
-pub fn refuse(shared: &Shared, connection: &Connection, fault: Fault, began: SystemTime) -> Vec<u8> {
+/// Refuses what has arrived on a connection; the bytes are the whole answer. The one to HEAD has no body.
+pub fn refuse(shared: &Shared, connection: &Connection, fault: Fault, is_head: bool, began: SystemTime) -> Vec<u8> {
     let id = request_id::new(began);
     let id = id.to_str().unwrap_or_default();
     record(shared, connection, fault, id, began);
@@ -40,7 +40,9 @@ pub fn answer(fault: Fault, id: &str) -> Vec<u8> {
         body.len()
     )
     .into_bytes();
-    answer.extend_from_slice(&body);
+    if !is_head {
+        answer.extend_from_slice(&body);
+    }
     answer
 }
 

@@ -238,7 +238,8 @@ impl Tap {
     fn farewell(&mut self, fault: Fault) -> Farewell {
         let began = SystemTime::now() - self.patience.waited();
         self.patience.end();
-        Farewell::new(refuse(&self.shared, &self.connection, fault, began))
+        let is_head = wire::is_head(&self.held);
+        Farewell::new(refuse(&self.shared, &self.connection, fault, is_head, began))
     }
 
     /// Says the last words; ready, with nothing read, when the connection may end.

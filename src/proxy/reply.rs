@@ -173,8 +173,10 @@ async fn send(session: &mut Session, answer: Answer, ctx: &mut Ctx) -> Result<()
     if !bodyless {
         head.headers.insert(CONTENT_LENGTH, HeaderValue::from(answer.body.len()));
     }
-    if !can_drain(session) {
-        session.set_keepalive(None);
+    match can_drain(session) {
+        // Or the framework ends the connection for what is unread.
+        true => session.set_close_on_response_before_downstream_finish(false),
+        false => session.set_keepalive(None),
     }
     let silent = bodyless || answer.body.is_empty() || session.req_header().method == Method::HEAD;
     let mut tasks = vec![HttpTask::Header(Box::new(head.into()), silent)];
@@ -206,10 +208,8 @@ fn can_drain(session: &mut Session) -> bool {
     if session.is_body_empty() || session.is_body_done() {
         return true;
     }
-    // Who was not told to continue may never send it.
-    if session.req_header().headers.contains_key(EXPECT) {
-        return false;
-    }
+    // A client that was not told to continue either sends the body all the same, or ends the connection (RFC 9110 10.1.1):
+    // what comes is the body in any case, and the time for it is short.
     let length = session.req_header().headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     length.and_then(|length| length.parse().ok()).is_some_and(|length: u64| length <= DRAINED_BODY)
 }

@@ -49,6 +49,11 @@ pub fn is_h2_preface(bytes: &[u8]) -> Option<bool> {
 }
 
 /// How much a head may hold. Beyond the framework's own limits (256 fields, 1 MiB, a target of 65,534 bytes) it answers
+/// Whether a request that begins so is one for a head alone, and its answer has no body.
+pub fn is_head(bytes: &[u8]) -> bool {
+    bytes.strip_prefix(b"\r\n").unwrap_or(bytes).starts_with(b"HEAD ")
+}
+
 /// itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

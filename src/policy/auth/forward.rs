@@ -2,11 +2,11 @@
 //!
 //! It is sent a GET with the chosen headers of the request, its Origin, X-Forwarded-Method, -Proto, -Host, -Uri and -For, and
 //! `Via` with our name, so that a question that comes to us ourselves does not go round for ever. 2xx lets the request pass, and the chosen headers of that answer go upstream; another answer below 500 goes to the client as it is (a
-//! login page's redirect, for example); none, or 500 and more, is a 503.
+//! login page's redirect, for example); none, a 101, or 500 and more, is a 503.
 
 use std::time::{Duration, Instant};
 
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, ORIGIN, TRANSFER_ENCODING};
+use http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use reqwest::Url;
 
@@ -76,7 +76,10 @@ impl Forward {
         }
         tell(visitor, &mut headers);
         let reply = self.remote.ask(self.remote.question(Method::GET).headers(headers), deadline).await?;
-        Ok(if reply.status.is_success() { self.pass(&reply) } else { Decision::Answer(for_client(reply)) })
+        if reply.status.is_informational() {
+            return Err(Unavailable(format!("it answered {}", reply.status)));
+        }
+        Ok(if reply.status.is_success() { self.pass(&reply) } else { Decision::Answer(reply) })
     }
 
     /// Whether it judges by what browsers send by themselves: cookies, and passwords of `Basic` and its kin.
@@ -125,12 +128,4 @@ fn tell(visitor: &Visitor, headers: &mut HeaderMap) {
     for (name, value) in told {
         value.and_then(|value| headers.insert(HeaderName::from_static(name), value));
     }
-}
-
-/// The connection to it says nothing on the one to the client.
-fn for_client(mut reply: Answer) -> Answer {
-    for name in [CONNECTION, TRANSFER_ENCODING, CONTENT_LENGTH, HeaderName::from_static("keep-alive")] {
-        reply.headers.remove(name);
-    }
-    reply
 }
