@@ -365,3 +365,50 @@ async fn limits_and_listeners_are_others_after_a_reload_for_connections_that_com
     assert_eq!(status(gateway.address).await.status, 200, "two listeners whose port the system chose are not mixed up");
     assert_eq!(before.ask(ask()).await.status, 200, "a connection keeps what it came by");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_goes_is_missed_although_it_has_sent_more_than_its_request() {
+    let (authority, files, origin) = (Authority::new(), Files::new(), Origin::start().await);
+    let pair = files.pair("site", &authority.issue("localhost"));
+    let gateway = Gateway::start(&format!(
+        "listen: [{{ address: \"127.0.0.1:0\" }}, {{ address: \"127.0.0.1:0\", tls: {{ certificates: [{pair}] }} }}]\n\
+         services:\n  app: {{ targets: [\"{}\"], max_in_flight: 1, queue: {{ length: 0 }} }}\n\
+         routes:\n  - {{ name: all, path_pattern: /*, target_service: app }}\n",
+        origin.url()
+    ))
+    .await;
+    let next = b"GET /next HTTP/1.1\r\nhost: a\r\n\r\n";
+    // An end that waits behind what the kernels hold can't be seen, but a reset can.
+    for (more, ends_by_reset) in
+        [(b"G".to_vec(), true), (b"G".to_vec(), false), (next.repeat(100), false), (next.repeat(10_000), true)]
+    {
+        let mut raw = gateway.raw().await;
+        raw.send("GET /slow/60000 HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        let inside = async |count: f64| {
+            let now = async || gateway.metric("gatekeeper_service_requests{service=\"app\"}").await;
+            eventually("so many are in the service", async || (now().await == count).then_some(())).await;
+        };
+        inside(1.0).await;
+        // What the gateway does not take stays with the kernel.
+        let _ = tokio::time::timeout(Duration::from_millis(100), raw.stream.write_all(&more)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(gateway.get("/refused").await.status, 503, "the place is taken");
+        if ends_by_reset {
+            raw.stream.set_zero_linger().unwrap();
+        }
+        drop(raw);
+        inside(0.0).await;
+    }
+    let connector = authority.connector(&["http/1.1"], None);
+    let stream = TcpStream::connect(gateway.listener(1)).await.unwrap();
+    let mut stream = connector.connect("localhost".to_owned().try_into().unwrap(), stream).await.unwrap();
+    stream.write_all(b"GET /slow/60000 HTTP/1.1\r\nhost: a\r\n\r\nG").await.unwrap();
+    let now = async || gateway.metric("gatekeeper_service_requests{service=\"app\"}").await;
+    eventually("it is in the service", async || (now().await == 1.0).then_some(())).await;
+    drop(stream);
+    eventually("it is given up", async || (now().await == 0.0).then_some(())).await;
+    // A client that stays is served, the one request after the other.
+    let mut raw = gateway.raw().await;
+    raw.send("GET /slow/900 HTTP/1.1\r\nhost: a\r\n\r\nGET /slow/1 HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!((raw.response().await.text(), raw.response().await.text()), ("at last", "at last"));
+}

@@ -18,6 +18,8 @@ pub enum Waiting {
     Body,
     /// The client to take an answer.
     Answer,
+    /// The request before it to be settled.
+    Turn,
     /// The client to hear the last words.
     Farewell,
     /// The rest of this header block of HTTP/2.

@@ -3,7 +3,8 @@
 //! * HTTP/1: each message passes the inspector (`wire`) before the framework sees a byte of it. A head that is refused,
 //!   or does not arrive in time, is answered here, once all earlier requests are settled, and the connection ends.
 //! * One message at a time: what a client pipelines is held until the request before it is settled, so that no byte is
-//!   ever read as part of the wrong message. The first piece is held; more stays with the kernel.
+//!   ever read as part of the wrong message. The first piece is held; more stays with the kernel. So that a client that
+//!   goes meanwhile is missed all the same, its connection is looked at from time to time.
 //! * Between requests a connection may be silent for a while, then it ends without a word.
 //! * A response's head is buffered by the framework until its first body bytes come; a client of a stream would wait for
 //!   its head as long as for its first event. So what is buffered is sent when the request's task turns to reading,
@@ -21,7 +22,7 @@ use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use pingora::protocols::raw_connect::ProxyDigest;
@@ -47,6 +48,8 @@ use crate::proxy::deadline::{self, Watch};
 
 /// A response's head and a small body leave in one segment.
 const WRITE_BUFFER: usize = 1460;
+/// How soon it is seen that a client is gone which has sent more than its request.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// A header block of HTTP/2 did not arrive in time.
 const BLOCK_TIMEOUT: Excess = &TooMuch { code: "h2_head_timeout", text: "a header block took too long to arrive" };
@@ -167,7 +170,7 @@ impl Tap {
                     }
                     Step::Refuse(fault) => return self.refuse(next, fault, cx),
                     // The task looks again when the request under way is settled.
-                    Step::More if next == Next::Later => return Poll::Pending,
+                    Step::More if next == Next::Later => return self.poll_hung_up(cx),
                     Step::More => {}
                 }
             }
@@ -183,6 +186,16 @@ impl Tap {
                 return self.poll_farewell(cx);
             }
         }
+    }
+
+    /// Ready, with nothing read, when the client is gone whose next request is held: what is read no further shows no end.
+    fn poll_hung_up(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.ended {
+            ready!(self.patience.poll(cx, Waiting::Turn, LOOK));
+            self.patience.end();
+            self.ended = self.stream.get_ref().is_hung_up();
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Reads more. Usually it may stay where it is wanted; else it is held.

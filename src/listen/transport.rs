@@ -1,10 +1,11 @@
 //! What a connection's bytes travel on: TCP, a unix socket, or TLS over one of them.
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
@@ -97,6 +98,28 @@ impl Socket {
         match self {
             Socket::Tcp(stream) => stream.async_io(Interest::READABLE, &mut look).await,
             Socket::Unix(stream) => stream.async_io(Interest::READABLE, &mut look).await,
+        }
+    }
+}
+
+impl Transport {
+    /// Whether the other end is gone, or sends no more, however much of what it sent is unread.
+    pub fn is_hung_up(&self) -> bool {
+        let fd = match self {
+            Transport::Plain(socket) => socket.as_fd(),
+            Transport::Tls(stream) => stream.get_ref().0.as_fd(),
+        };
+        // An error and the end of both directions need not be asked for.
+        let asked = PollFd::new(fd, PollFlags::from_bits_retain(libc::POLLRDHUP));
+        poll(&mut [asked], PollTimeout::ZERO).is_ok_and(|found| found > 0)
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Socket::Tcp(stream) => stream.as_fd(),
+            Socket::Unix(stream) => stream.as_fd(),
         }
     }
 }
