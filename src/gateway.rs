@@ -228,6 +228,8 @@ impl Gateway {
         // Whether HTTP/2 may begin without TLS is each listener's own choice, which its tap makes.
         let mut options = HttpServerOptions::default();
         options.h2c = true;
+        // CONNECT is ours to refuse, like everything else that no request may be; the framework would do so unseen.
+        options.allow_connect_method_proxying = true;
         proxy.server_options = Some(options);
         proxy.h2_options = Some(self.shared.live.plan().edge.http2.options());
         let proxy = Arc::new(Guarded(Arc::new(proxy)));

@@ -205,6 +205,23 @@ async fn grpc_clients_get_their_errors_as_trailers_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn only_grpc_is_answered_like_grpc_and_what_it_was_refused_for_is_recorded() {
+    let gateway = Gateway::to(&Origin::start().await).await;
+    gateway.reload("").unwrap();
+    let grpc = |request: http::request::Builder| request.header("content-type", "application/grpc");
+    let (mut h1, mut h2) = (gateway.h1().await, gateway.h2c().await);
+    assert_problem(&h1.ask(grpc(Request::post("/http1"))).await, 404, "no_route");
+    assert_problem(&h2.ask(grpc(Request::get("/get"))).await, 404, "no_route");
+    assert_eq!(h2.ask(grpc(Request::post("/call"))).await.header("grpc-status"), Some("12"));
+    for path in ["/http1", "/get", "/call"] {
+        let record = gateway.log_of(path).await;
+        assert_eq!((record["status_code"].as_u64(), record["error_code"].as_str()), (Some(404), Some("no_route")));
+    }
+    let refused = "gatekeeper_requests_total{route=\"\",method=\"POST\",status=\"404\"}";
+    assert_eq!(gateway.metric(refused).await, 2.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_grpc_client_understands_the_gateways_errors() {
     let origin = Origin::start().await;
     let url = origin.url();
@@ -241,23 +258,6 @@ async fn a_fixed_response_is_as_it_was_written() {
         "routes:\n  - name: here\n    path_pattern: /here\n    respond:\n      status: 503\n      body: back soon\n\
          \x20     headers: { Content-Type: text/plain, Retry-After: \"60\" }\n",
     )
-#[tokio::test(flavor = "multi_thread")]
-async fn only_grpc_is_answered_like_grpc_and_what_it_was_refused_for_is_recorded() {
-    let gateway = Gateway::to(&Origin::start().await).await;
-    gateway.reload("").unwrap();
-    let grpc = |request: http::request::Builder| request.header("content-type", "application/grpc");
-    let (mut h1, mut h2) = (gateway.h1().await, gateway.h2c().await);
-    assert_problem(&h1.ask(grpc(Request::post("/http1"))).await, 404, "no_route");
-    assert_problem(&h2.ask(grpc(Request::get("/get"))).await, 404, "no_route");
-    assert_eq!(h2.ask(grpc(Request::post("/call"))).await.header("grpc-status"), Some("12"));
-    for path in ["/http1", "/get", "/call"] {
-        let record = gateway.log_of(path).await;
-        assert_eq!((record["status_code"].as_u64(), record["error_code"].as_str()), (Some(404), Some("no_route")));
-    }
-    let refused = "gatekeeper_requests_total{route=\"\",method=\"POST\",status=\"404\"}";
-    assert_eq!(gateway.metric(refused).await, 2.0);
-}
-
     .await;
     for mut client in [gateway.h1().await, gateway.h2c().await] {
         let answer = client.ask(Request::get("/here")).await;

@@ -38,6 +38,7 @@ mod posts;
 mod proxy_protocol;
 mod reload;
 mod reload_load;
+mod requests;
 mod retries;
 mod routing;
 mod selftest;

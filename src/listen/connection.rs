@@ -14,6 +14,7 @@ use pingora_proxy::Session;
 use smallvec::SmallVec;
 
 use super::entrance::Entrance;
+use super::fragments;
 use super::wire::Fault;
 use crate::record::metrics::Open;
 
@@ -42,7 +43,12 @@ pub struct Connection {
     /// The date of the response whose head is written next, if it is not the present; and whether there is one.
     date: Mutex<Option<HeaderValue>>,
     dated: AtomicBool,
+    /// Hashes of paths that lost a fragment on their way through the HTTP/2 library, while their requests are to come.
+    cut_paths: OnceLock<Box<Mutex<Vec<u64>>>>,
 }
+
+/// As many are remembered. Nobody means well who sends one.
+const MOST_CUT: usize = 16;
 
 /// A client's certificate, as services are told of it.
 #[derive(Clone, Debug)]
@@ -76,6 +82,7 @@ impl Connection {
             fault: OnceLock::new(),
             date: Mutex::new(None),
             dated: AtomicBool::new(false),
+            cut_paths: OnceLock::new(),
         }
     }
 
@@ -180,6 +187,21 @@ impl Connection {
     /// The body of the request under way breaks a rule: its connection reads no further.
     pub fn break_off(&self, fault: Fault) {
         self.fault.get_or_init(|| fault);
+    }
+
+    /// Notes that a path loses a fragment; false if there are too many whose requests have not come.
+    pub fn note_cut(&self, path: u64) -> bool {
+        let mut paths = self.cut_paths.get_or_init(Box::default).lock();
+        paths.push(path);
+        paths.len() <= MOST_CUT
+    }
+
+    /// Whether a request's target, of which this is left, lost a fragment.
+    pub fn was_cut(&self, target: &str) -> bool {
+        let Some(paths) = self.cut_paths.get() else { return false };
+        let (mut paths, hash) = (paths.lock(), fragments::hash(target.as_bytes()));
+        let place = paths.iter().position(|path| *path == hash);
+        place.map(|place| paths.swap_remove(place)).is_some()
     }
 
     /// The rule that a request's body broke.

@@ -1,4 +1,5 @@
-//! What an HTTP/2 client sends, judged frame by frame as it passes; payloads are skipped, nothing is kept.
+//! What an HTTP/2 client sends, judged frame by frame as it passes; payloads are skipped, nothing is kept. Header blocks are
+//! followed to see what the library would cut off a path (`fragments`).
 //!
 //! The HTTP/2 library bounds what a client makes it remember: streams, resets not yet accepted, its own resets, header
 //! lists, small DATA that waits. It does not bound work that leaves nothing behind: a stream that is opened and reset
@@ -15,6 +16,7 @@
 use std::num::{NonZeroU32, NonZeroU64};
 use std::time::{Duration, Instant};
 
+use super::fragments::Fragments;
 use super::wire::H2_PREFACE;
 
 /// How much of each kind a client may send.
@@ -48,6 +50,8 @@ const WINDOW_UPDATES: Excess = &TooMuch { code: "h2_window_updates", text: "too 
 const EMPTY_DATA: Excess = &TooMuch { code: "h2_empty_frames", text: "too many DATA frames without data" };
 const OTHERS: Excess = &TooMuch { code: "h2_other_frames", text: "too many frames of other kinds" };
 const CONTINUATIONS: Excess = &TooMuch { code: "h2_continuations", text: "a header block in too many frames" };
+/// More paths with a fragment than requests that came of them.
+pub const FRAGMENTS: Excess = &TooMuch { code: "h2_fragments", text: "too many paths with a fragment" };
 const HEADER_BLOCK: Excess = &TooMuch { code: "h2_header_block", text: "a header block of too many bytes" };
 
 /// This much of a budget may be spent at once.
@@ -57,6 +61,8 @@ const HEAD: usize = 9;
 pub const MAX_FRAME: u32 = 16 * 1024;
 const END_STREAM: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
+const PADDED: u8 = 0x8;
+const PRIORITY: u8 = 0x20;
 
 /// Follows what one client sends.
 #[derive(Debug)]
@@ -76,6 +82,11 @@ pub struct Frames {
     head: [u8; HEAD],
     /// So many bytes of it have arrived.
     arrived: usize,
+    /// The frame under way holds a part of a header block: what of it is none.
+    part: Option<Part>,
+    fragments: Fragments,
+    /// Hashes of the paths that will have lost a fragment.
+    cut_paths: Vec<u64>,
     /// How many header blocks are complete; the connection's preface and first frame count as one.
     blocks: u64,
     /// The one that is not.
@@ -110,6 +121,9 @@ impl Frames {
             skip: H2_PREFACE.len(),
             head: [0; HEAD],
             arrived: 0,
+            part: None,
+            fragments: Fragments::default(),
+            cut_paths: Vec::new(),
             blocks: 0,
             block: Some(Block::default()),
         }
@@ -146,7 +160,16 @@ impl Frames {
     fn pass<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let (passed, rest) = bytes.split_at(self.skip.min(bytes.len()));
         self.skip -= passed.len();
+        if let Some(part) = &mut self.part {
+            let block = part.block(passed, self.skip);
+            self.fragments.follow(block, |path| self.cut_paths.push(path));
+        }
         rest
+    }
+
+    /// Paths that will have lost a fragment, by their hashes, since it was last asked.
+    pub fn take_cut_paths(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.cut_paths)
     }
 
     /// Gathers a frame's head.
@@ -163,6 +186,10 @@ impl Frames {
         let [high, middle, low, kind, flags, ..] = self.head;
         let length = u32::from_be_bytes([0, high, middle, low]) as usize;
         self.skip = length;
+        self.part = Part::of(kind, flags);
+        if kind == 0x1 {
+            self.fragments.begin();
+        }
         if self.blocks == 0 {
             self.block = Some(Block { ends: true, ..Block::default() });
         }
@@ -193,6 +220,41 @@ impl Frames {
             return Err(CONTINUATIONS);
         }
         if block.bytes > 2 * self.header_list_bytes { Err(HEADER_BLOCK) } else { Ok(()) }
+    }
+}
+
+/// What of a frame is no part of its header block (RFC 9113 6.2).
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    /// The length of the padding is told by the first byte, which has not arrived.
+    is_padded: bool,
+    /// Bytes that come before the block.
+    before: usize,
+    padding: usize,
+}
+
+impl Part {
+    fn of(kind: u8, flags: u8) -> Option<Part> {
+        let (padded, priority) = (flags & PADDED != 0, flags & PRIORITY != 0);
+        match kind {
+            0x1 => {
+                let before = usize::from(padded) + 5 * usize::from(priority);
+                Some(Part { is_padded: padded, before, padding: 0 })
+            }
+            0x9 => Some(Part { is_padded: false, before: 0, padding: 0 }),
+            _ => None,
+        }
+    }
+
+    /// What of these bytes is the block's; behind them the frame has so many more.
+    fn block<'b>(&mut self, bytes: &'b [u8], after: usize) -> &'b [u8] {
+        if std::mem::take(&mut self.is_padded) {
+            self.padding = bytes.first().copied().map_or(0, usize::from);
+        }
+        let (before, rest) = bytes.split_at(self.before.min(bytes.len()));
+        self.before -= before.len();
+        let padding = self.padding.saturating_sub(after);
+        rest.get(..rest.len().saturating_sub(padding)).unwrap_or_default()
     }
 }
 
@@ -369,6 +431,35 @@ mod tests {
         assert_eq!(open(&mut frames, &frame(CONTINUATION, END_HEADERS, 3)), None);
         assert_eq!(open(&mut frames, &frame(HEADERS, END_HEADERS, 0)), None, "an empty one, too, is complete");
         assert_eq!(open(&mut frames, &frame(0, 0, 3)[..HEAD]), None);
+    }
+
+    #[test]
+    fn a_fragment_is_seen_between_padding_and_priority_and_over_frames() {
+        let now = Instant::now();
+        let block = b"\x82\x86\x04\x06/a?b#c\x00\x01x\x01#";
+        let with = |kind: u8, flags: u8, payload: &[u8]| {
+            let mut frame = frame(kind, flags, payload.len());
+            frame[HEAD..].copy_from_slice(payload);
+            frame
+        };
+        // Padding that looks like another path.
+        let padding = b"\x04\x03/d#";
+        let padded = [&[padding.len() as u8], &block[..], padding].concat();
+        let both = [&[padding.len() as u8], &b"12345"[..], block, padding].concat();
+        for sent in [
+            with(HEADERS, END_HEADERS, block),
+            with(HEADERS, END_HEADERS | PADDED, &padded),
+            with(HEADERS, END_HEADERS | PRIORITY, &[b"12345", &block[..]].concat()),
+            with(HEADERS, END_HEADERS | PRIORITY | PADDED, &both),
+            [with(HEADERS, 0, &block[..7]), with(CONTINUATION, END_HEADERS, &block[7..])].concat(),
+        ] {
+            for piece in 1..sent.len() {
+                let mut frames = begun(now);
+                sent.chunks(piece).for_each(|bytes| frames.judge(bytes, now).unwrap());
+                assert_eq!(frames.take_cut_paths(), [super::super::fragments::hash(b"/a?b")], "{piece}: {sent:?}");
+                assert!(frames.take_cut_paths().is_empty());
+            }
+        }
     }
 
     fn any_frame() -> impl Strategy<Value = Vec<u8>> {

@@ -7,6 +7,7 @@ pub mod connection;
 pub mod door;
 pub mod entrance;
 pub(crate) mod farewell;
+mod fragments;
 pub mod frames;
 pub mod http2;
 pub mod inherited;

@@ -35,7 +35,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, R
 
 use super::connection::Connection;
 use super::farewell::{FAREWELL, Farewell};
-use super::frames::{Excess, Frames, TooMuch};
+use super::frames::{Excess, FRAGMENTS, Frames, TooMuch};
 use super::limits::Limits;
 use super::patience::{Patience, Waiting};
 use super::redate::Redated;
@@ -274,7 +274,10 @@ impl Tap {
         let Speech::Two(frames) = &mut self.speech else { return Pin::new(&mut self.stream).poll_read(cx, buf) };
         let before = buf.filled().len();
         if Pin::new(&mut self.stream).poll_read(cx, buf)?.is_ready() {
-            let judged = frames.judge(buf.filled().get(before..).unwrap_or_default(), Instant::now());
+            let mut judged = frames.judge(buf.filled().get(before..).unwrap_or_default(), Instant::now());
+            if !frames.take_cut_paths().into_iter().all(|path| self.connection.note_cut(path)) {
+                judged = Err(FRAGMENTS);
+            }
             if frames.open_block().is_none() {
                 self.patience.end();
             }

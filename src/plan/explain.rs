@@ -94,6 +94,7 @@ impl Plan {
         pretended: Option<&Arc<Identity>>,
         told: &mut Explanation,
     ) -> Result<(), Refusal> {
+        self.require(request)?;
         let asked = self.inspect(request)?;
         told.path = Some(asked.path.to_string());
         told.host = asked.host.as_deref().map(String::from);
@@ -133,11 +134,11 @@ impl Plan {
                 let detail = format!("a fixed response of {} bytes", fixed.body.len());
                 told.answer = Some(Answered { status: fixed.status.as_u16(), code: None, detail });
             }
-            Action::Forward(_) | Action::Split(_) => {
             Action::Forward(_) | Action::Split(_) if hops::left(request, asked.present)? == Some(0) => {
                 let detail = "Max-Forwards is used up, and the gateway answers".into();
                 told.answer = Some(Answered { status: 200, code: None, detail });
             }
+            Action::Forward(_) | Action::Split(_) => {
                 let user = user.as_ref().map(|user| &*user.identity);
                 told.sent =
                     self.sent(route, request, &asked, Who { address: client, user: user.and_then(Identity::name) })?;

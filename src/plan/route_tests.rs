@@ -72,7 +72,7 @@ fn outcome(plan: &Plan, request: &Parts, from: Option<IpAddr>) -> Outcome {
         _ => Ok(()),
     };
     let mut outcome = Outcome::default();
-    let walked = plan.inspect(request).and_then(|asked| {
+    let walked = plan.require(request).and_then(|()| plan.inspect(request)).and_then(|asked| {
         let front = &plan.edge.shields;
         admit(&front.addresses, front.shadow)?;
         if let Some(methods) = front.methods.as_ref().filter(|_| !front.shadow) {

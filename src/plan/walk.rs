@@ -12,6 +12,8 @@ use http::{HeaderMap, HeaderValue, Method, Version};
 use super::present::Present;
 use super::route::Route;
 use super::{Edge, OwnPath, Plan};
+use crate::listen::refuse::refusal;
+use crate::listen::wire::request::judge;
 use crate::policy::auth::credential;
 use crate::policy::cors::preflight_method;
 use crate::policy::refusal::{Kind, Refusal};
@@ -32,8 +34,17 @@ pub struct Asked<'a> {
 }
 
 impl Plan {
+    /// Refuses what no request may be, whichever way it came (SEMANTICS 1.7).
+    pub fn require(&self, request: &Parts) -> Result<(), Refusal> {
+        judge(request, &self.edge.limits.wire).map_err(refusal)
+    }
+
     /// Refuses what is malformed and brings the rest into canonical form (SEMANTICS 1.1 to 1.3, 1.6).
     pub fn inspect<'a>(&self, request: &'a Parts) -> Result<Asked<'a>, Refusal> {
+        // Requests over HTTP/1 have met these rules when their bytes were inspected (`listen::wire`).
+        if request.version == Version::HTTP_2 {
+            self.require(request)?;
+        }
         let present = Present::of(&request.headers);
         if present.connection {
             check_connection(&request.headers)?;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use http::{HeaderMap, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
@@ -22,6 +23,8 @@ use crate::compress::{self, Compression};
 use crate::gateway::Shared;
 use crate::listen::connection::Connection;
 use crate::listen::limits::Limits;
+use crate::listen::refuse::refusal;
+use crate::listen::wire::request::FRAGMENT;
 use crate::plan::route::Route;
 use crate::plan::walk::{Asked, Decision};
 use crate::plan::{OwnPath, Plan};
@@ -71,6 +74,7 @@ impl Proxy {
         let has_body = !session.is_body_empty();
         let request: &Parts = session.downstream_session.req_header();
         ctx.line = Some(Line { method: request.method.clone(), uri: request.uri.clone(), version: request.version });
+        whole(request, ctx)?;
         let asked = plan.inspect(request)?;
         ctx.present = asked.present;
         let reached = self.reach(&plan, &asked, request, ctx)?;
@@ -164,6 +168,15 @@ fn enter(limits: &Limits, session: &mut Session, ctx: &mut Ctx) {
     ctx.connection = Some(connection);
 }
 
+/// Refuses a request whose target lost a fragment on its way through the HTTP/2 library.
+fn whole(request: &Parts, ctx: &Ctx) -> Result<(), Refusal> {
+    let target = request.uri.path_and_query().map_or("", PathAndQuery::as_str);
+    match &ctx.connection {
+        Some(connection) if connection.was_cut(target) => Err(refusal(FRAGMENT)),
+        _ => Ok(()),
+    }
+}
+
 /// Readies the session for a request that goes on.
 fn prepare(route: &Route, session: &mut Session, ctx: &Ctx) {
     // The watch bounds the silence of a client (`deadline`). The framework's timer for writing is for a piece of up to 64 KiB;
@@ -201,6 +214,7 @@ impl ProxyHttp for Proxy {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Box<Ctx>) -> Result<bool> {
         session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
+        headers::name_host(session)?;
         let answer = match self.begin(session, ctx).await {
             Ok(Next::Forward) => match admit::admit(session, ctx).await? {
                 Ok(()) => return Ok(false),
@@ -214,7 +228,6 @@ impl ProxyHttp for Proxy {
         Box::pin(reply::answer(session, answer, ctx)).await.map(|()| true)
     }
 
-        headers::name_host(session)?;
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Box<Ctx>) -> Result<Box<HttpPeer>> {
         attempt::next_peer(session, ctx).await
     }

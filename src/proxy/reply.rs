@@ -3,7 +3,7 @@
 //! The one place where a refusal becomes a response.
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, LOCATION, MAX_FORWARDS, VIA};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION, MAX_FORWARDS, VIA};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 use pingora::Result;

@@ -5,6 +5,7 @@
 pub mod client;
 pub mod crowd;
 pub mod dns;
+pub mod frames;
 pub mod gateway;
 pub mod grpc;
 pub mod load;

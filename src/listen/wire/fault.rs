@@ -53,6 +53,7 @@ faults! {
     FIELD_NAME_EMPTY = 400 "field_name_empty" "9110 §5.1" "a field has no name";
     FIELD_COLON = 400 "field_colon" "9112 §5" "a field has no colon";
     SPACE_BEFORE_COLON = 400 "space_before_colon" "9112 §5.1" "white space stands between a field's name and the colon";
+    VALUE_SPACE = 400 "value_space" "9113 §8.2.1" "a field's value begins or ends with white space";
     FIELD_VALUE = 400 "field_value" "9110 §5.5" "a field's value holds a control character";
     // Host.
     HOST_MISSING = 400 "host_missing" "9112 §3.2" "Host is missing";

@@ -75,14 +75,21 @@ impl<'b> Field<'b> {
 
     /// Which of the known fields it is.
     pub fn known(&self) -> Option<Known> {
+        Known::of(self.name)
+    }
+}
+
+impl Known {
+    /// Which of the known fields has this name.
+    pub fn of(name: &[u8]) -> Option<Known> {
         // Most fields are told from these by their length.
-        let (name, known) = match self.name.len() {
+        let (text, known) = match name.len() {
             4 => ("host", Known::Host),
             6 => ("expect", Known::Expect),
             14 => ("content-length", Known::ContentLength),
             17 => ("transfer-encoding", Known::TransferEncoding),
             _ => return None,
         };
-        self.name.eq_ignore_ascii_case(name.as_bytes()).then_some(known)
+        name.eq_ignore_ascii_case(text.as_bytes()).then_some(known)
     }
 }

@@ -1,23 +1,20 @@
 //! A request's head, judged line by line as it arrives; so its verdict does not depend on how it was cut in pieces.
 
-use std::ops::Range;
-
 use super::Limits;
 use super::character::is_token;
-use super::fault::{EMPTY_LINES, EXPECT, Fault, HOST_DIFFERS, HOST_MALFORMED, HOST_MISSING, HOST_REPEATED, METHOD};
-use super::field::{Field, Known, Next, Section};
-use super::framing::{Body, Framing};
+use super::fault::{EMPTY_LINES, Fault, METHOD};
+use super::field::{Field, Next, Section};
+use super::framing::Body;
 use super::line::Line;
+use super::request::Demands;
 use super::request_line::RequestLine;
-use super::target::is_authority;
 
 /// A head, as far as it has arrived.
 #[derive(Debug, Default)]
 pub(super) struct Head {
     request_line: Option<RequestLine>,
     section: Section,
-    has_host: bool,
-    framing: Framing,
+    demands: Demands,
 }
 
 impl Head {
@@ -66,39 +63,14 @@ impl Head {
     }
 
     fn take(&mut self, field: &Field, bytes: &[u8]) -> Result<(), Fault> {
-        match field.known() {
-            Some(Known::Host) => self.host(field.value, bytes),
-            Some(Known::Expect) if !field.value.eq_ignore_ascii_case(b"100-continue") => Err(EXPECT),
-            Some(Known::ContentLength) => self.framing.content_length(field.value),
-            Some(Known::TransferEncoding) => self.framing.transfer_encoding(field.value),
-            _ => Ok(()),
-        }
-    }
-
-    /// One Host, well-formed, and the very bytes of the target's authority, if it has one (the framework's rule).
-    fn host(&mut self, value: &[u8], bytes: &[u8]) -> Result<(), Fault> {
-        if std::mem::replace(&mut self.has_host, true) {
-            return Err(HOST_REPEATED);
-        }
-        if !is_authority(value) {
-            return Err(HOST_MALFORMED);
-        }
-        match self.authority().and_then(|range| bytes.get(range)) {
-            Some(authority) if authority != value => Err(HOST_DIFFERS),
-            _ => Ok(()),
-        }
-    }
-
-    fn authority(&self) -> Option<Range<usize>> {
-        self.request_line.as_ref()?.authority.clone()
+        let Some(known) = field.known() else { return Ok(()) };
+        let authority = self.request_line.as_ref().and_then(|line| bytes.get(line.authority.clone()?));
+        self.demands.take(known, field.value, authority)
     }
 
     /// What the whole head says.
     fn body(&self) -> Result<Body, Fault> {
         let is_http10 = self.request_line.as_ref().is_some_and(|line| line.is_http10);
-        if !self.has_host && !is_http10 {
-            return Err(HOST_MISSING);
-        }
-        self.framing.body(is_http10)
+        self.demands.body(!is_http10, is_http10)
     }
 }

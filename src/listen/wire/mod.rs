@@ -23,6 +23,7 @@ mod field;
 mod framing;
 mod head;
 mod line;
+pub mod request;
 mod request_line;
 mod target;
 
@@ -48,12 +49,12 @@ pub fn is_h2_preface(bytes: &[u8]) -> Option<bool> {
     }
 }
 
-/// How much a head may hold. Beyond the framework's own limits (256 fields, 1 MiB, a target of 65,534 bytes) it answers
 /// Whether a request that begins so is one for a head alone, and its answer has no body.
 pub fn is_head(bytes: &[u8]) -> bool {
     bytes.strip_prefix(b"\r\n").unwrap_or(bytes).starts_with(b"HEAD ")
 }
 
+/// How much a head may hold. Beyond the framework's own limits (256 fields, 1 MiB, a target of 65,534 bytes) it answers
 /// itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

@@ -2,14 +2,9 @@
 
 use std::ops::Range;
 
-use super::character::is_token;
-use super::fault::{
-    CONNECT, Fault, METHOD, METHOD_CASE, METHOD_TOO_LONG, REQUEST_LINE, TARGET_TOO_LONG, VERSION, VERSION_SYNTAX,
-};
+use super::fault::{Fault, METHOD_TOO_LONG, REQUEST_LINE, TARGET_TOO_LONG, VERSION, VERSION_SYNTAX};
+use super::request::{METHOD_LONGEST, judge_length, judge_method};
 use super::target;
-
-/// The longest method. The longest registered one has 17 letters.
-const METHOD_LONGEST: usize = 32;
 
 /// What of a request line matters later.
 #[derive(Debug)]
@@ -29,9 +24,7 @@ impl RequestLine {
         let (Some(target), Some(version), None) = (words.next(), words.next(), words.next()) else {
             return Err(REQUEST_LINE);
         };
-        if target.len() > uri_bytes {
-            return Err(TARGET_TOO_LONG);
-        }
+        judge_length(target, uri_bytes)?;
         let is_http10 = is_http10(version)?;
         let authority = target::judge(method, target)?;
         Ok(RequestLine { is_http10, authority }.shifted(method.len() + 1))
@@ -54,20 +47,6 @@ impl RequestLine {
             Some(end) if end <= METHOD_LONGEST => TARGET_TOO_LONG,
             _ => METHOD_TOO_LONG,
         }
-    }
-}
-
-fn judge_method(method: &[u8]) -> Result<(), Fault> {
-    if method.is_empty() || !method.iter().all(|byte| is_token(*byte)) {
-        Err(METHOD)
-    } else if method.len() > METHOD_LONGEST {
-        Err(METHOD_TOO_LONG)
-    } else if method.iter().any(u8::is_ascii_lowercase) {
-        Err(METHOD_CASE)
-    } else if method == b"CONNECT" {
-        Err(CONNECT)
-    } else {
-        Ok(())
     }
 }
 

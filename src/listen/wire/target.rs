@@ -5,15 +5,24 @@
 use std::ops::Range;
 
 use super::character::{is_path, is_query};
-use super::fault::{Fault, TARGET_AUTHORITY, TARGET_CHARACTER, TARGET_FORM, TARGET_SCHEME};
+use super::fault::{Fault, TARGET_AUTHORITY, TARGET_CHARACTER, TARGET_FORM};
+use super::request::judge_scheme;
 use crate::route::canonical_host;
 
 /// Judges a target; tells where its authority stands, if it is in absolute form.
 pub(super) fn judge(method: &[u8], target: &[u8]) -> Result<Option<Range<usize>>, Fault> {
     match target {
-        [b'/', ..] => judge_path(target).map(|()| None),
-        b"*" if method == b"OPTIONS" => Ok(None),
+        [b'/', ..] | b"*" => judge_origin(method, target).map(|()| None),
         _ => judge_absolute(target).map(Some),
+    }
+}
+
+/// Judges a target without an authority, the only form that HTTP/2 has.
+pub(super) fn judge_origin(method: &[u8], target: &[u8]) -> Result<(), Fault> {
+    match target {
+        [b'/', ..] => judge_path(target),
+        b"*" if method == b"OPTIONS" => Ok(()),
+        _ => Err(TARGET_FORM),
     }
 }
 
@@ -31,9 +40,7 @@ fn judge_path(bytes: &[u8]) -> Result<(), Fault> {
 fn judge_absolute(target: &[u8]) -> Result<Range<usize>, Fault> {
     let colon = memchr::memmem::find(target, b"://").ok_or(TARGET_FORM)?;
     let (scheme, start) = (target.get(..colon).unwrap_or_default(), colon + 3);
-    if !scheme.eq_ignore_ascii_case(b"http") && !scheme.eq_ignore_ascii_case(b"https") {
-        return Err(TARGET_SCHEME);
-    }
+    judge_scheme(scheme)?;
     let rest = target.get(start..).unwrap_or_default();
     let (authority, path) = rest.split_at(memchr::memchr2(b'/', b'?', rest).unwrap_or(rest.len()));
     if !is_authority(authority) {

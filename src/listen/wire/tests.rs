@@ -119,9 +119,11 @@ fn the_cases_are_many_distinct_and_cover_every_fault() {
     assert_eq!(all().map(|case| case.name).collect::<HashSet<_>>().len(), all().count());
     assert_eq!(all().map(|case| &case.bytes).collect::<HashSet<_>>().len(), all().count());
     assert!(all().all(|case| case.section.starts_with(char::is_numeric)));
-    let known = HeadFault::ALL.iter().map(|fault| (fault.status, fault.code)).collect::<HashSet<_>>();
+    // What only HTTP/2 can say is in the tests of `request`.
+    let sayable = HeadFault::ALL.iter().filter(|fault| fault.code != "value_space");
+    let known = sayable.map(|fault| (fault.status, fault.code)).collect::<HashSet<_>>();
     assert_eq!(malformed.iter().filter_map(|case| case.refusal).collect::<HashSet<_>>(), known);
-    assert_eq!(known.len(), HeadFault::ALL.len());
+    assert_eq!(known.len() + 1, HeadFault::ALL.len());
 }
 
 #[test]
