@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::Code;
 
 use crate::support::gateway::everything_to;
 use crate::support::grpc::{Caller, Number};
-use crate::support::{Answer, Gateway, Origin, RawOrigin, Request, eventually, full};
+use crate::support::{Answer, Gateway, Origin, RawOrigin, Request, eventually, full, soon};
 
 /// Refusals of every kind a configuration alone can cause: what is at each path follows from its name.
 fn failures(origin: &Origin) -> String {
@@ -79,6 +80,11 @@ async fn a_refused_head_for_head_has_no_body_either() {
         assert!(answer.header("content-length").is_some_and(|length| length != "0"), "what GET would get");
         assert_eq!(String::from_utf8_lossy(&raw.rest().await), "", "{head:?}");
     }
+    let mut stream = tokio::net::UnixStream::connect(gateway.file("admin.sock")).await.unwrap();
+    stream.write_all(b"HEAD /health HTTP/1.1\r\nHost: a b\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    soon("the answer of the administration", stream.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.ends_with("\r\n\r\n"), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,7 +20,7 @@ use crate::listen::limits::Limits;
 use crate::listen::patience::{Patience, Waiting};
 use crate::listen::refuse::{HEAD_TIMEOUT, answer};
 use crate::listen::transport::Socket;
-use crate::listen::wire::{Fault, Inspector, Phase, Step};
+use crate::listen::wire::{self, Fault, Inspector, Phase, Step};
 use crate::proxy::request_id;
 
 /// For a client to take a whole answer, once it has kept us waiting.
@@ -173,7 +173,8 @@ impl Stream {
     fn refuse(&mut self, fault: Fault, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.shared.metrics.refused(fault.code);
         let id = request_id::new(SystemTime::now());
-        self.farewell = Some(Farewell::new(answer(fault, id.to_str().unwrap_or_default())));
+        let is_head = wire::is_head(&self.held);
+        self.farewell = Some(Farewell::new(answer(fault, id.to_str().unwrap_or_default(), is_head)));
         self.reading.end();
         self.poll_farewell(cx)
     }

@@ -18,16 +18,16 @@ use crate::record::{Event, Facts};
 pub const HEAD_TIMEOUT: Fault =
     &HeadFault { status: 408, code: "head_timeout", text: "the request's head took too long to arrive" };
 
-/// Refuses what has arrived on a connection; the bytes are the whole answer. The one to HEAD has no body.
+/// Refuses what has arrived on a connection; the bytes are the whole answer.
 pub fn refuse(shared: &Shared, connection: &Connection, fault: Fault, is_head: bool, began: SystemTime) -> Vec<u8> {
     let id = request_id::new(began);
     let id = id.to_str().unwrap_or_default();
     record(shared, connection, fault, id, began);
-    answer(fault, id)
+    answer(fault, id, is_head)
 }
 
-/// The bytes of the answer to a fault.
-pub fn answer(fault: Fault, id: &str) -> Vec<u8> {
+/// The bytes of the answer to a fault. The one to HEAD has no body.
+pub fn answer(fault: Fault, id: &str, is_head: bool) -> Vec<u8> {
     let body = problem::document(&refusal(fault), None, id);
     let reason = http::StatusCode::from_u16(fault.status).ok().and_then(|status| status.canonical_reason());
     let mut answer = format!(
