@@ -95,24 +95,30 @@ const V6: &[u8] = &[
 /// ALPN "h2", and padding.
 const EXTENSIONS: &[u8] = &[0x01, 0, 2, b'h', b'2', 0x04, 0, 3, 0, 0, 0];
 
-/// A client's address, and the port it connected to.
-type Told = (&'static str, &'static str);
+/// A client's address, and the port it connected to, if the header tells it.
+type Told = (&'static str, Option<&'static str>);
 
-/// Headers and what they tell; nothing where the connection's own ends count.
+/// A client that the load balancer speaks for without saying who it is.
+const UNKNOWN: Option<Told> = Some(("0.0.0.0", None));
+
+/// Headers and the client they tell of; none where the load balancer speaks for itself.
 fn headers() -> Vec<(Vec<u8>, Option<Told>)> {
-    let (v4, v6) = (Some(("203.0.113.7", "443")), Some(("2001:db8::7", "443")));
+    let (v4, v6) = (Some(("203.0.113.7", Some("443"))), Some(("2001:db8::7", Some("443"))));
     vec![
         (b"PROXY TCP4 203.0.113.7 192.0.2.1 12345 443\r\n".into(), v4),
         (b"PROXY TCP6 2001:db8::7 2001:db8::1 12345 443\r\n".into(), v6),
-        (b"PROXY UNKNOWN\r\n".into(), None),
-        (b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n".into(), None),
+        (b"PROXY UNKNOWN\r\n".into(), UNKNOWN),
+        (b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n".into(), UNKNOWN),
         (binary(1, 0x11, &[V4]), v4),
         (binary(1, 0x21, &[V6]), v6),
         (binary(1, 0x11, &[V4, EXTENSIONS]), v4),
         (binary(1, 0x21, &[V6, EXTENSIONS]), v6),
         (binary(0, 0, &[]), None),
         (binary(0, 0x11, &[V4]), None),
-        (binary(1, 0, &[EXTENSIONS]), None),
+        (binary(1, 0, &[EXTENSIONS]), UNKNOWN),
+        (binary(1, 0x12, &[V4]), UNKNOWN),
+        (binary(1, 0x31, &[&[b'/'; 216]]), UNKNOWN),
+        (binary(1, 0x32, &[&[b'/'; 216]]), UNKNOWN),
     ]
 }
 
@@ -134,21 +140,56 @@ async fn the_client_is_whom_a_trusted_peer_names() {
                 }
                 let mut client = scene.client(listener, Prefixed(prefix, stream)).await.unwrap();
                 let path = format!("/{index}/{listener}/{in_pieces}");
-                let (address, port) = told.unwrap_or(("127.0.0.1", &own_port));
+                // What a client says of where it comes from is not believed; what the load balancer says itself is.
+                let (address, port) = told.unwrap_or(("9.9.9.9", None));
+                let forwarded = if told.is_some() { address } else { "9.9.9.9, 127.0.0.1" };
                 // Twice: the second request is the same client's.
                 for _ in 0..2 {
-                    // What the client itself says is not believed, unless it is the trusted peer.
-                    let request = Request::get(&path);
-                    let request = if told.is_some() { request.header("x-forwarded-for", "9.9.9.9") } else { request };
+                    let request = Request::get(&path).header("x-forwarded-for", "9.9.9.9");
                     let seen = client.ask(request).await.seen();
-                    assert_eq!(seen.header("x-forwarded-for"), Some(address), "{path}");
+                    assert_eq!(seen.header("x-forwarded-for"), Some(forwarded), "{path}");
                     assert_eq!(seen.header("x-real-ip"), Some(address), "{path}");
-                    assert_eq!(seen.header("x-forwarded-port"), Some(port), "{path}");
+                    assert_eq!(seen.header("x-forwarded-port"), Some(port.unwrap_or(&own_port)), "{path}");
                     assert_eq!(seen.header("x-forwarded-proto"), Some(["http", "https"][listener]), "{path}");
                 }
                 assert_eq!(scene.gateway.log_of(&path).await["client_ip"], address);
             }
         }
+    }
+}
+
+/// A request to the plain listener, behind a header.
+async fn status_behind(scene: &Scene, header: &[u8], fields: &str) -> u16 {
+    let mut raw = Raw::new(scene.connect(0).await);
+    let request = format!("GET /x HTTP/1.1\r\nhost: a.test\r\n{fields}\r\n");
+    raw.send([header, request.as_bytes()].concat()).await;
+    raw.response().await.status()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_client_is_neither_the_load_balancer_nor_whom_it_says() {
+    let scene = Scene::new("shields: { allow: [127.0.0.0/8, 198.51.100.0/24, unix] }\n").await;
+    let claim = "x-forwarded-for: 198.51.100.1\r\n";
+    for header in [&b"PROXY UNKNOWN\r\n"[..], &binary(1, 0, &[]), &binary(1, 0x31, &[&[b'/'; 216]])] {
+        assert_eq!(status_behind(&scene, header, "").await, 403, "{header:?}");
+        assert_eq!(status_behind(&scene, header, claim).await, 403, "{header:?}");
+    }
+    assert_eq!(status_behind(&scene, &binary(0, 0, &[]), "").await, 200, "the load balancer itself");
+    assert_eq!(status_behind(&scene, &binary(0, 0, &[]), claim).await, 200, "the load balancer itself");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_clients_are_counted_together_and_apart_from_the_load_balancer() {
+    let limit = "rate_limits: [{ rule_name: few, limit_type: per_ip, max_requests: 2, window_seconds: 3600 }]\n";
+    let flood = "shields: { flood: { requests: 2, window: 60s } }\n";
+    for policy in [limit, flood] {
+        let scene = Scene::new(policy).await;
+        let unknown = b"PROXY UNKNOWN\r\n";
+        // Neither another header nor another claim makes another client.
+        assert_eq!(status_behind(&scene, unknown, "").await, 200);
+        assert_eq!(status_behind(&scene, &binary(1, 0, &[]), "x-forwarded-for: 198.51.100.1\r\n").await, 200);
+        assert_eq!(status_behind(&scene, unknown, "x-forwarded-for: 198.51.100.2\r\n").await, 429);
+        assert_eq!(status_behind(&scene, &binary(0, 0, &[]), "").await, 200, "a health check");
     }
 }
 
@@ -240,4 +281,13 @@ async fn a_cap_per_address_counts_whom_the_header_names() {
         scene.gateway.has_turned_away("connections_per_address", turned as u64 + 1).await;
     }
     assert!(open(3, 0).await.is_some());
+    // Unknown clients are counted as one.
+    let unknown = async || {
+        let stream = Prefixed(b"PROXY UNKNOWN\r\n".to_vec(), scene.connect(0).await);
+        let mut client = scene.client(0, stream).await.ok()?;
+        let response = client.send(Request::get("/x")).await.ok()?;
+        Some((client, response))
+    };
+    let held = [unknown().await, unknown().await];
+    assert!(held.iter().all(Option::is_some) && unknown().await.is_none());
 }

@@ -21,7 +21,8 @@ use crate::record::metrics::Open;
 /// One client connection.
 #[derive(Debug)]
 pub struct Connection {
-    /// Where it comes from: the peer, or whom a trusted peer's PROXY header names; `None` on a unix socket.
+    /// Where it comes from: the peer, or the client that a trusted peer's PROXY header names (`UNKNOWN` if the header has no
+    /// address); `None` on a unix socket.
     pub source: Option<SocketAddr>,
     /// Where it was made to.
     pub destination: Option<SocketAddr>,

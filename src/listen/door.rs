@@ -20,6 +20,7 @@ use super::proxy_protocol::{self, Parsed};
 use super::tap::Tap;
 use super::transport::{Socket, Transport};
 use crate::gateway::Shared;
+use crate::plan::address::UNKNOWN;
 use crate::proxy::deadline::{Guarded, guard};
 use crate::record::metrics::Open;
 
@@ -94,7 +95,9 @@ impl Door {
         let peer = ends.source.map(|source| source.ip());
         if entrance.proxy_protocol && self.shared.live.plan().edge.trusted.contains(peer) {
             let header = read_proxy_header(&mut socket).await.map_err(|_| "proxy_protocol")?;
-            ends.source = header.source.or(ends.source);
+            if !header.is_local {
+                ends.source = Some(header.source.unwrap_or(SocketAddr::new(UNKNOWN, 0)));
+            }
             ends.destination = header.destination.or(ends.destination);
         }
         let address = ends.source.map(|source| source.ip());

@@ -3,7 +3,8 @@
 //! The rule is HAProxy's `doc/proxy-protocol.txt` (2020/03/05), read strictly: whatever does not match it exactly is
 //! malformed, and said to be so as early as it is certain. Whom to believe is the caller's business. Edge cases:
 //!
-//! * LOCAL, UNKNOWN, unix sockets and datagrams are headers without addresses: the connection's own ends count.
+//! * LOCAL is the load balancer's own connection (a health check), and tells no addresses.
+//! * UNKNOWN, UNSPEC, unix sockets and datagrams carry a client's connection and tell no addresses: the client is unknown.
 //! * A header is at most 107 bytes in version 1, and 4 KiB in version 2 (the specification's bound is 64 KiB).
 //! * Version 2's extensions are checked to fill the header exactly; of their contents only the checksum is looked at.
 //!   LOCAL and unspecified families are skipped whole, checksum included, as the specification wants the block unread.
@@ -48,6 +49,8 @@ pub enum Parsed {
 pub struct Header {
     /// How many bytes it takes; the connection's own follow.
     pub length: usize,
+    /// The load balancer speaks for itself, not for a client.
+    pub is_local: bool,
     /// The client, if it is told.
     pub source: Option<SocketAddr>,
     /// Where the client connected to, if it is told.
@@ -122,6 +125,7 @@ fn parse_binary(bytes: &[u8]) -> Outcome {
     let Some(&[version_command, family_transport, high, low]) = bytes.get(BINARY.len()..FIXED) else {
         return Ok(None);
     };
+    let is_local = version_command & 0x0f == 0;
     let kind = match (version_command >> 4, version_command & 0x0f) {
         (2, 0) => UNSPECIFIED,
         (2, 1) => family_transport,
@@ -151,7 +155,7 @@ fn parse_binary(bytes: &[u8]) -> Outcome {
         TCP6 => binary_ends::<16>(header),
         _ => None,
     };
-    Ok(Some(Header::new(length, ends)))
+    Ok(Some(Header { is_local, ..Header::new(length, ends) }))
 }
 
 fn binary_ends<const N: usize>(header: &[u8]) -> Option<Ends>
@@ -194,7 +198,7 @@ fn checksum_fits(header: &[u8], place: usize, value: &[u8]) -> bool {
 
 impl Header {
     fn new(length: usize, ends: Option<Ends>) -> Self {
-        Header { length, source: ends.map(|ends| ends.0), destination: ends.map(|ends| ends.1) }
+        Header { length, is_local: false, source: ends.map(|ends| ends.0), destination: ends.map(|ends| ends.1) }
     }
 }
 
@@ -332,12 +336,17 @@ mod tests {
             (binary(0x21, 0x32, &[b'/'; 216]), NO_ENDS),
             (binary(0x21, 0x00, b""), NO_ENDS),
             (binary(0x21, 0x00, b"whatever"), NO_ENDS),
-            (binary(0x20, 0x00, b""), NO_ENDS),
-            (binary(0x20, 0x11, &V4_BLOCK), NO_ENDS),
-            (binary(0x20, 0xff, b"x"), NO_ENDS),
         ] {
             let with_more = [&bytes[..], b"GET /"].concat();
             assert_eq!(parse(&with_more), header(bytes.len(), ends), "{bytes:02x?}");
+        }
+    }
+
+    #[test]
+    fn local_is_the_load_balancer_whatever_follows() {
+        for bytes in [binary(0x20, 0x00, b""), binary(0x20, 0x11, &V4_BLOCK), binary(0x20, 0xff, b"x")] {
+            let local = Header { is_local: true, ..Header::new(bytes.len(), None) };
+            assert_eq!(parse(&bytes), Parsed::Header(local), "{bytes:02x?}");
         }
     }
 

@@ -1,6 +1,10 @@
 //! Who a client is: the peer, or what trusted proxies say of it (SEMANTICS 2.4); and sets of addresses.
+//!
+//! A client whose load balancer sends a PROXY header without an address is unknown: it counts as 0.0.0.0, which is never
+//! trusted. So all such clients share one count in limits, in the flood guard, in the budget of failures and in the cap of
+//! connections, apart from the load balancer's own; and address lists can name them.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use http::HeaderMap;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -12,6 +16,9 @@ pub struct Networks {
     ranges: Box<[(IpAddr, IpAddr)]>,
     unix: bool,
 }
+
+/// The address of a client that a load balancer speaks for without saying who it is.
+pub const UNKNOWN: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// The forms a network may have, for error texts.
 pub const ALLOWED: &str = "a network (10.0.0.0/8), an address or \"unix\"";
@@ -71,7 +78,8 @@ impl Networks {
     /// is the client. A malformed entry stops the walk. If all are trusted, the leftmost one is.
     pub fn client(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> Client {
         let peer = peer.map(|address| address.to_canonical());
-        let trusted = self.contains(peer);
+        // Nobody has the unspecified address, not even where every address is trusted.
+        let trusted = !peer.is_some_and(|peer| peer.is_unspecified()) && self.contains(peer);
         let mut client = Client { address: peer, peer, trusted };
         if !trusted {
             return client;
@@ -135,8 +143,6 @@ fn parse_entry(entry: &[u8]) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -149,6 +155,16 @@ mod tests {
             headers.append("x-forwarded-for", value.parse().unwrap());
         });
         networks.client(peer.parse().ok(), &headers).address
+    }
+
+    #[test]
+    fn an_unknown_client_is_never_trusted() {
+        let networks = Networks::parse(&["0.0.0.0/0".into(), "::/0".into()]).unwrap();
+        let headers = HeaderMap::from_iter([("x-forwarded-for".parse().unwrap(), "192.0.2.1".parse().unwrap())]);
+        for unknown in [UNKNOWN, Ipv6Addr::UNSPECIFIED.into()] {
+            let client = networks.client(Some(unknown), &headers);
+            assert_eq!((client.address, client.trusted), (Some(unknown), false));
+        }
     }
 
     #[test]

@@ -21,7 +21,8 @@ pub struct Listen {
     /// Speak TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
-    /// Peers in `trusted_proxies` begin with a PROXY protocol header (version 1 or 2); from others one is refused.
+    /// Peers in `trusted_proxies` begin with a PROXY protocol header (version 1 or 2); from others one is refused. A client
+    /// without an address in it (`UNKNOWN`) counts as 0.0.0.0 and is never trusted; `LOCAL` is the load balancer itself.
     #[serde(default)]
     pub proxy_protocol: Setting<false>,
     /// Answer every request with a redirect to https at this port.
