@@ -12,7 +12,7 @@ use tokio::sync::futures::Notified;
 
 use super::endpoint::Standing;
 use super::line::Line;
-use super::names::Answer;
+use super::names::{self, Answer};
 use super::target::{ALLOWED, Target, Url};
 use crate::config::{Faults, Place, model, quoted};
 
@@ -106,6 +106,7 @@ impl Memory {
             let kept: Vec<IpAddr> = last.into_iter().flatten().copied().filter(|last| !is_answered(last)).collect();
             addresses.extend(kept);
             addresses.sort_unstable();
+            addresses.truncate(names::MOST);
         }
         if !addresses.is_empty() && last != Some(&addresses) {
             known.addresses.insert(host.into(), addresses);

@@ -11,6 +11,9 @@
 //! Nothing is kept: every question has its own resolver, which lives on the runtime that asks, so one `Names` serves
 //! background tasks and look-ups that block, and a server that comes back is found again.
 //!
+//! A name has at most [`MOST`] addresses, the lowest, IPv4 before IPv6: each is an endpoint with checks and metrics of its own,
+//! and an answer may hold thousands, others each second.
+//!
 //! Known inaccuracy: a server that answers for one kind and is silent about the other makes every look-up wait for all
 //! tries. All addresses of an answer count, whatever name stands beside them. The scope of a link-local server in
 //! `resolv.conf` is lost.
@@ -42,13 +45,15 @@ mod tests;
 
 /// How often each server is asked one question.
 const TRIES: u32 = 2;
+/// Addresses of one name that count.
+pub(super) const MOST: usize = 64;
 /// Look-ups at once, so that they do not take all descriptors; each holds two or three. More wait for their turn.
 const AT_ONCE: usize = 64;
 
 /// What a name stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// In order, each once; never empty.
+    /// In order, each once; never empty, and at most [`MOST`].
     pub addresses: Vec<IpAddr>,
     /// How long they may be believed.
     pub fresh_for: Duration,
@@ -249,6 +254,7 @@ impl Settings {
     fn answer(&self, mut addresses: Vec<IpAddr>, ttl: Duration) -> Answer {
         addresses.sort_unstable();
         addresses.dedup();
+        addresses.truncate(MOST);
         Answer { addresses, fresh_for: ttl.clamp(self.min_ttl, self.max_ttl), is_whole: true }
     }
 }

@@ -182,7 +182,7 @@ async fn a_failure_outweighs_an_empty_answer_of_the_other_kind() {
 #[tokio::test]
 async fn a_long_answer_comes_over_tcp() {
     let dns = DnsServer::start();
-    let addresses: Vec<_> = (1..=100_u32).map(|number| IpAddr::V4(Ipv4Addr::from(0x0a00_0000 | number))).collect();
+    let addresses: Vec<_> = (1..=60_u32).map(|number| IpAddr::V4(Ipv4Addr::from(0x0a00_0000 | number))).collect();
     dns.reply("db.example.", A, records(addresses.iter().map(|address| address_record("db.example.", 60, *address))));
     let found = look_up(asking(&[&dns]), "db.example").await.unwrap();
     assert_eq!(found.addresses, addresses);
@@ -190,6 +190,16 @@ async fn a_long_answer_comes_over_tcp() {
     dns.reply("db.example.", A, Reply::OverTcp(Box::new(one("10.0.0.1", 60))));
     assert_eq!(look_up(asking(&[&dns]), "db.example").await, answer(&["10.0.0.1"], 60));
     assert_eq!(dns.asked_over_tcp(), 2);
+}
+
+#[tokio::test]
+async fn a_name_has_a_bounded_number_of_addresses() {
+    let dns = DnsServer::start();
+    let addresses: Vec<_> = (1..=200_u32).map(|number| IpAddr::V4(Ipv4Addr::from(0x0a00_0000 | number))).collect();
+    dns.reply("db.example.", A, records(addresses.iter().map(|address| address_record("db.example.", 60, *address))));
+    dns.reply("db.example.", AAAA, records([address_record("db.example.", 60, "::1".parse().unwrap())]));
+    let found = look_up(asking(&[&dns]), "db.example").await.unwrap();
+    assert_eq!(found.addresses, addresses[..64], "the lowest, so that they are the same ones each time");
 }
 
 #[tokio::test]
