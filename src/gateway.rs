@@ -151,7 +151,9 @@ impl Shared {
         for current in &self.entrances {
             let previous = current.load();
             if let Some(place) = rest.iter().position(|next| next.address == previous.address) {
-                current.store(Arc::new(rest.remove(place).succeeding(&previous)));
+                let next = Arc::new(rest.remove(place).succeeding(&previous));
+                current.store(next.clone());
+                previous.give_way(&next);
             }
         }
     }

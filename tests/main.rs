@@ -31,6 +31,7 @@ mod headers;
 mod hops;
 mod life;
 mod limits;
+mod listeners;
 mod log;
 mod malformed;
 mod oidc;

@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group};
 use gatekeeper::route::path::canonicalise;
-use gatekeeper::route::{Conditions, HostPattern, Lookup, PathPattern, Table};
+use gatekeeper::route::{Conditions, HostPattern, ListenerId, Lookup, PathPattern, Table};
 use http::{HeaderMap, Method};
 
 /// A third each: exact paths, captures, prefixes; every tenth route for one host only.
@@ -18,6 +18,7 @@ fn routes(count: usize) -> Vec<Conditions> {
         name: format!("route{n}"),
         hosts: if n.is_multiple_of(10) { vec![HostPattern::parse("api.example.org").unwrap()] } else { Vec::new() },
         path: PathPattern::parse(&pattern(n)).unwrap(),
+        listeners: Vec::new(),
         methods: if n.is_multiple_of(2) { vec![Method::GET] } else { Vec::new() },
         headers: Vec::new(),
         query: Vec::new(),
@@ -49,7 +50,8 @@ fn find(criterion: &mut Criterion) {
             group.bench_function(BenchmarkId::new(name, count), |bencher| {
                 bencher.iter(|| {
                     let (host, path) = (Some("api.example.org"), black_box(paths.next().unwrap().as_str()));
-                    table.find(&Lookup { host, path, method: &method, headers: &headers, query: None })
+                    let listener = ListenerId::default();
+                    table.find(&Lookup { host, path, listener, method: &method, headers: &headers, query: None })
                 });
             });
         }

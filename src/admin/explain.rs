@@ -26,6 +26,9 @@ pub struct Inquiry {
     /// Its headers.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
+    /// The listener it comes by, by name or address; the first one if absent.
+    #[serde(default)]
+    pub listener: Option<String>,
     /// The client's address.
     #[serde(default)]
     pub from: Option<IpAddr>,
@@ -43,8 +46,9 @@ impl Inquiry {
         let headers = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let request = parse_request(&self.request, headers)
             .map_err(|fault| format!("{:?} is no request ({fault}); it has the form {FORMS}", self.request))?;
+        let entrance = plan.entrance(self.listener.as_deref()).map_err(|unknown| unknown.to_string())?;
         let user = self.user.map(|subject| Arc::new(pretended(subject, self.claims, plan)));
-        Ok(plan.explain(&request, self.from, user.as_ref()))
+        Ok(plan.explain(&request, entrance, self.from, user.as_ref()))
     }
 }
 

@@ -15,6 +15,9 @@ pub struct Args {
     /// A request header
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
+    /// The listener it comes by, by name or address; the first one if absent
+    #[arg(long, value_name = "LISTENER")]
+    listener: Option<String>,
     /// The client's address
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     from: IpAddr,
@@ -48,6 +51,7 @@ fn inquiry(args: &Args) -> Result<Inquiry, Failure> {
     Ok(Inquiry {
         request: format!("{} {}", args.method, args.url),
         headers: headers.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        listener: args.listener.clone(),
         from: Some(args.from),
         user: args.user.clone(),
         claims: claims.map_err(|error| Failure::Usage(format!("--claims: {error}")))?.unwrap_or_default(),

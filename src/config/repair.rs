@@ -178,7 +178,7 @@ routes[1].is_active: found "no", allowed: true or false; did you mean false?
 routes[1].path_pattern: missing; this key is required
 routes[1].priority: found "high", allowed: a whole number from -2147483648 to 2147483647
 routes[2].name: the route name "content" is claimed twice; first at routes[0]
-routes[3]: found "just a text", allowed: a map with name, path_pattern, hosts, methods, headers, query, priority, is_active, target_service, target_url, split, redirect, …
+routes[3]: found "just a text", allowed: a map with name, path_pattern, hosts, listeners, methods, headers, query, priority, is_active, target_service, target_url, split, …
 routes[4].respond.status: found 99999, allowed: a whole number from 0 to 65535
 routes[4].timeout: the environment variable TIMEOUT is not set; set it, or give a default: ${TIMEOUT:-default}
 services.ai.targets: missing; this key is required

@@ -65,11 +65,12 @@ impl Listeners {
 #[async_trait]
 impl pingora::services::Service for Listeners {
     async fn start_service(&mut self, _: Option<ListenFds>, _: ShutdownWatch, _: usize) {
+        let entrances: Vec<_> = self.listeners.iter().map(|(_, entrance)| entrance.clone()).collect();
         let mut accepting = JoinSet::new();
         for (socket, entrance) in self.listeners.drain(..) {
             match Listener::new(socket.fd, socket.asked.starts_with("unix:")) {
                 Ok(listener) => {
-                    let enter = entering(self.door.clone(), entrance, self.close_idle.clone());
+                    let enter = entering(self.door.clone(), entrance);
                     accepting.spawn(accept(listener, self.door.clone(), enter, self.accept_no_more.clone()));
                 }
                 Err(error) => log::error!("can't accept on {}: {error}", socket.address),
@@ -83,6 +84,7 @@ impl pingora::services::Service for Listeners {
         }
         // Who would say so may be gone; then it is over, too.
         let _ = self.close_idle.clone().wait_for(|close| *close).await;
+        entrances.iter().for_each(|entrance| entrance.load().cohort.end());
         self.door.proxy.cleanup().await;
     }
 
@@ -102,9 +104,11 @@ async fn probed(probes: &mut mpsc::Receiver<UnixStream>, door: &Arc<Door>, shutd
 }
 
 /// How the connections of a listener enter.
-fn entering(door: Arc<Door>, entrance: Arc<ArcSwap<Entrance>>, shutdown: ShutdownWatch) -> impl Fn((Socket, Ends)) {
+fn entering(door: Arc<Door>, entrance: Arc<ArcSwap<Entrance>>) -> impl Fn((Socket, Ends)) {
     move |(socket, ends)| {
-        tokio::spawn(door.clone().serve(socket, ends, entrance.load_full(), shutdown.clone()));
+        let entrance = entrance.load_full();
+        let shutdown = entrance.cohort.watch();
+        tokio::spawn(door.clone().serve(socket, ends, entrance, shutdown));
     }
 }
 

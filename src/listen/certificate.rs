@@ -129,6 +129,11 @@ fn read_leaf(der: &[u8]) -> Option<Leaf> {
     })
 }
 
+/// The authorities in a file.
+pub fn read_authorities(file: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    read_certificates(file)
+}
+
 fn read_certificates(file: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let certificates = CertificateDer::pem_slice_iter(&read(file)?)
         .collect::<Result<Vec<_>, _>>()

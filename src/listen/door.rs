@@ -76,7 +76,8 @@ impl Door {
         let limits = self.shared.live.plan().edge.limits;
         let entering = self.enter(socket, ends, entrance, newcomer, limits);
         match tokio::time::timeout(limits.head_timeout, entering).await.unwrap_or(Err("handshake_timeout")) {
-            Ok((tap, _of_address)) => {
+            Ok((mut tap, _of_address)) => {
+                let shutdown = limits.max_age.map_or(shutdown, |age| tap.bound(age));
                 guard(self.proxy.process_new(Box::new(tap), &shutdown)).await;
             }
             Err(reason) => self.shared.metrics.turned_away(reason),
@@ -116,6 +117,9 @@ impl Door {
                 (Transport::Tls(Box::new(stream)), is_h2)
             }
         };
+        if entrance.cohort.is_outdated() {
+            return Err("listener_changed");
+        }
         Ok((Tap::new(transport, self.shared.clone(), Arc::new(connection), limits, is_h2), counted))
     }
 }

@@ -1,5 +1,6 @@
 //! What connections may take, compiled.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::wire;
@@ -19,6 +20,8 @@ pub struct Limits {
     pub keep_alive: Duration,
     /// Requests on one connection.
     pub requests: Option<u64>,
+    /// How old a connection may become.
+    pub max_age: Option<Duration>,
     /// How much a head may hold.
     pub wire: wire::Limits,
 }
@@ -45,12 +48,16 @@ impl Limits {
         if raw.head_timeout.0 > LONGEST_HEAD {
             faults.push(place.key("head_timeout"), raw.head_timeout.to_string(), "at most 60s");
         }
+        if let Some(age) = raw.connection_max_age.filter(|age| !AGES.contains(&age.0)) {
+            faults.push(place.key("connection_max_age"), age.to_string(), "1s to 30d");
+        }
         Limits {
             connections: raw.connections,
             per_address: raw.connections_per_address,
             head_timeout: raw.head_timeout.0,
             keep_alive: raw.keep_alive.0,
             requests: raw.keep_alive_requests,
+            max_age: raw.connection_max_age.map(|age| age.0),
             wire: wire::Limits { head_bytes: raw.head_bytes, fields: raw.head_fields, uri_bytes: raw.uri_bytes },
         }
     }
@@ -58,3 +65,6 @@ impl Limits {
 
 /// The framework's own patience with a connection's first request.
 const LONGEST_HEAD: Duration = Duration::from_secs(60);
+
+/// What `connection_max_age` may be.
+const AGES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * 24 * 3600);

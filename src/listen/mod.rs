@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod caps;
 pub mod certificate;
+pub mod cohort;
 pub mod connection;
 pub mod door;
 pub mod entrance;
@@ -11,6 +12,7 @@ mod fragments;
 pub mod frames;
 pub mod http2;
 pub mod inherited;
+mod lifetime;
 pub mod limits;
 pub(crate) mod patience;
 pub mod proxy_protocol;

@@ -5,7 +5,8 @@
 //! * One message at a time: what a client pipelines is held until the request before it is settled, so that no byte is
 //!   ever read as part of the wrong message. The first piece is held; more stays with the kernel. So that a client that
 //!   goes meanwhile is missed all the same, its connection is looked at from time to time.
-//! * Between requests a connection may be silent for a while, then it ends without a word.
+//! * Between requests a connection may be silent for a while, then it ends without a word. So it does when it may be used no
+//!   more (`lifetime`).
 //! * A response's head is buffered by the framework until its first body bytes come; a client of a stream would wait for
 //!   its head as long as for its first event. So what is buffered is sent when the request's task turns to reading,
 //!   which is when it waits.
@@ -31,11 +32,13 @@ use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
     UniqueIDType,
 };
+use pingora::server::ShutdownWatch;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
 
 use super::connection::Connection;
 use super::farewell::{FAREWELL, Farewell};
 use super::frames::{Excess, FRAGMENTS, Frames, TooMuch};
+use super::lifetime::{LAST_REQUEST, Lifetime, Use};
 use super::limits::Limits;
 use super::patience::{Patience, Waiting};
 use super::redate::Redated;
@@ -75,6 +78,9 @@ pub struct Tap {
     /// The client did not take what was written last.
     full: bool,
     patience: Patience,
+    lifetime: Lifetime,
+    /// How it may be used, when that was last looked at.
+    usable: Use,
 }
 
 /// What is spoken on a connection.
@@ -120,6 +126,8 @@ impl Tap {
             stream: BufWriter::with_capacity(WRITE_BUFFER, stream),
             shared,
             digest: connection.digest(),
+            lifetime: Lifetime::new(connection.entrance.cohort.clone()),
+            usable: Use::Free,
             connection,
             limits,
             speech,
@@ -131,6 +139,11 @@ impl Tap {
             full: false,
             patience: Patience::default(),
         }
+    }
+
+    /// Bounds the connection's age; who serves it is told by what is returned.
+    pub fn bound(&mut self, age: Duration) -> ShutdownWatch {
+        self.lifetime.bound(age)
     }
 
     fn give(&mut self, buf: &mut ReadBuf<'_>) {
@@ -160,6 +173,10 @@ impl Tap {
     fn poll_one(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
             let next = self.next();
+            if next == Next::Begin && self.usable == Use::Over {
+                self.ended = true;
+                return Poll::Ready(Ok(()));
+            }
             if !self.held.is_empty() {
                 match judge(&mut self.speech, next, &self.held) {
                     Step::Release(length) => {
@@ -221,6 +238,9 @@ impl Tap {
     fn wait(&mut self, next: Next, cx: &mut Context<'_>) -> Poll<()> {
         let first = matches!(self.speech, Speech::One(_, 0));
         let (waiting, limit) = match next {
+            Next::Begin if !first && self.usable == Use::Last => {
+                (Waiting::Begin, LAST_REQUEST.min(self.limits.keep_alive))
+            }
             Next::Begin if !first => (Waiting::Begin, self.limits.keep_alive),
             Next::Begin => (Waiting::Begin, self.limits.head_timeout),
             Next::Head => (Waiting::Head, self.limits.head_timeout),
@@ -370,6 +390,7 @@ impl AsyncRead for Tap {
         if deadline::watch(Watch::late).is_some() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
+        self.usable = self.lifetime.poll(cx);
         if self.released > 0 {
             self.give(buf);
             return Poll::Ready(Ok(()));

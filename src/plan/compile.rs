@@ -8,7 +8,9 @@ use super::address::{self, Networks};
 use super::alike::Alike;
 use super::names::{self, HeaderNames};
 use super::route::Route;
-use super::{Edge, OwnPath, Plan, auth, cors, limits, lint, protected, route_parts, route_tests, shield};
+use super::{
+    Edge, OwnPath, Plan, auth, cors, exposure, limits, lint, listeners, protected, route_parts, route_tests, shield,
+};
 use crate::config::model::{self, Config};
 use crate::config::{Fault, Faults, Place};
 use crate::listen::entrance::Entrance;
@@ -43,6 +45,7 @@ pub fn compile(config: &Config, context: &BuildContext, revision: u64, faults: &
     }
     let plan = Plan { revision, table, routes, services, edge: edge?, entrances };
     lint::lint(config, &plan, faults);
+    exposure::lint(config, &plan, faults);
     route_tests::run(config, &plan, faults);
     faults.is_empty().then_some(plan)
 }
@@ -124,8 +127,9 @@ fn told(config: &Config) -> impl Iterator<Item = String> {
 }
 
 fn compile_entrances(config: &Config, faults: &mut Faults) -> Vec<Entrance> {
-    let listeners = config.listen.iter().enumerate();
-    listeners.filter_map(|(index, raw)| Entrance::compile(raw, &Place::new("listen").index(index), faults)).collect()
+    let listeners = config.listen.iter().zip(listeners::ids(&config.listen)).enumerate();
+    let place = |index| Place::new("listen").index(index);
+    listeners.filter_map(|(index, (raw, id))| Entrance::compile(raw, id, &place(index), faults)).collect()
 }
 
 /// Reports those items of a list that are wrong.
@@ -154,6 +158,7 @@ fn check_listeners(config: &Config, faults: &mut Faults) {
             faults.add(Fault::saying(place, format!("{address:?} is listened on twice")));
         }
     }
+    listeners::check_names(&config.listen, faults);
     if config.listen.is_empty() {
         faults.push(Place::new("listen"), "an empty list", "at least one address");
     }
@@ -246,7 +251,7 @@ fn compile_routes(
         if raw.name.is_empty() {
             faults.push(place.key("name"), "an empty name", "a name");
         }
-        let conditions = compile_conditions(raw, &place, faults);
+        let conditions = compile_conditions(config, raw, &place, faults);
         let route = route_parts::compile(config, raw, context, edge, services, &place, faults);
         if let (Some(conditions), Some(mut route), true) = (conditions, route, raw.is_active.0) {
             terms.share(&mut route.terms);
@@ -257,7 +262,7 @@ fn compile_routes(
     compiled
 }
 
-fn compile_conditions(raw: &model::Route, place: &Place, faults: &mut Faults) -> Option<Conditions> {
+fn compile_conditions(config: &Config, raw: &model::Route, place: &Place, faults: &mut Faults) -> Option<Conditions> {
     let before = faults.len();
     let mut collect = |at: Place, result: Result<(), String>| {
         result.unwrap_or_else(|fault| faults.add(Fault::saying(at, fault)));
@@ -279,8 +284,10 @@ fn compile_conditions(raw: &model::Route, place: &Place, faults: &mut Faults) ->
     }
     let path = PathPattern::parse(&raw.path_pattern);
     collect(place.key("path_pattern"), path.as_ref().map(|_| ()).map_err(Clone::clone));
+    let listeners = listeners::of_route(config, &raw.listeners, &place.key("listeners"), faults);
     let (true, Ok(path)) = (faults.len() == before, path) else { return None };
-    Some(Conditions { name: raw.name.clone(), hosts, path, methods, headers, query, priority: raw.priority })
+    let (name, priority) = (raw.name.clone(), raw.priority);
+    Some(Conditions { name, hosts, path, listeners, methods, headers, query, priority })
 }
 
 pub(super) fn parse_method(text: &str) -> Result<http::Method, String> {

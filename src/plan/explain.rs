@@ -12,16 +12,19 @@ use super::hops;
 use super::judged::{self, Judged};
 use super::route::{Action, HostSent, Route};
 use super::walk::{Asked, Decision, lookup};
+use crate::listen::entrance::Entrance;
 use crate::policy::auth::identity::Identity;
 use crate::policy::refusal::Refusal;
 use crate::policy::shield::announces_body;
-use crate::route::{Candidate, Failed};
+use crate::route::{Candidate, Failed, ListenerId};
 use crate::upstream::service::Service;
 use crate::upstream::sticky::Who;
 
 /// A request, told step by step.
 #[derive(Debug, Default, Deserialize, Serialize)]
 pub struct Explanation {
+    /// The listener it came by, by name or address, where there are several.
+    pub listener: Option<String>,
     /// The canonical path; absent if there is none.
     pub path: Option<String>,
     /// The canonical host.
@@ -77,11 +80,19 @@ pub struct Answered {
 }
 
 impl Plan {
-    /// Tells what becomes of a request of a client; `None` is a peer on a unix socket. `pretended` is who is to be taken for its
-    /// user. Turns of splits and targets go on by one, nothing else changes: the flood guard is not asked, nothing is counted.
-    pub fn explain(&self, request: &Parts, client: Option<IpAddr>, pretended: Option<&Arc<Identity>>) -> Explanation {
-        let mut told = Explanation::default();
-        if let Err(refusal) = self.tell(request, client, pretended, &mut told) {
+    /// Tells what becomes of a request of a client that comes by one of the entrances; no address is a peer on a unix socket.
+    /// `pretended` is who is to be taken for its user. Turns of splits and targets go on by one, nothing else changes: the
+    /// flood guard is not asked, nothing is counted.
+    pub fn explain(
+        &self,
+        request: &Parts,
+        entrance: &Entrance,
+        client: Option<IpAddr>,
+        pretended: Option<&Arc<Identity>>,
+    ) -> Explanation {
+        let listener = (self.entrances.len() > 1).then(|| entrance.called().shown().into());
+        let mut told = Explanation { listener, ..Explanation::default() };
+        if let Err(refusal) = self.tell(request, entrance.id, client, pretended, &mut told) {
             told.answer = Some(refusal.into());
         }
         told
@@ -90,12 +101,13 @@ impl Plan {
     fn tell(
         &self,
         request: &Parts,
+        listener: ListenerId,
         client: Option<IpAddr>,
         pretended: Option<&Arc<Identity>>,
         told: &mut Explanation,
     ) -> Result<(), Refusal> {
         self.require(request)?;
-        let asked = self.inspect(request)?;
+        let asked = self.inspect(request, listener)?;
         told.path = Some(asked.path.to_string());
         told.host = asked.host.as_deref().map(String::from);
         let front = &self.edge.shields;
@@ -150,6 +162,7 @@ impl Plan {
     fn considered(&self, candidate: &Candidate) -> Considered {
         let name = self.routes.get(candidate.route).map(|route| route.name.to_string());
         let failed = candidate.failed.map(|failed| match failed {
+            Failed::Listener => "listeners".into(),
             Failed::Header(name) => format!("header {name}"),
             Failed::Query(name) => format!("query parameter {name}"),
             Failed::Method => "method".into(),
@@ -203,6 +216,9 @@ impl From<Refusal> for Answered {
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(listener) = &self.listener {
+            writeln!(f, "listener    {listener}")?;
+        }
         writeln!(f, "path        {}", self.path.as_deref().unwrap_or("none"))?;
         writeln!(f, "host        {}", self.host.as_deref().unwrap_or("none"))?;
         for (place, candidate) in self.candidates.iter().enumerate() {

@@ -13,6 +13,7 @@ use super::walk::Decision;
 use crate::config::model::{Config, Expectation, ExpectedAuth, RouteTest};
 use crate::config::{Fault, Faults, Place};
 use crate::policy::shield::{Addresses, announces_body};
+use crate::route::ListenerId;
 
 /// Runs the tests of a configuration against its plan.
 pub fn run(config: &Config, plan: &Plan, faults: &mut Faults) {
@@ -20,7 +21,12 @@ pub fn run(config: &Config, plan: &Plan, faults: &mut Faults) {
         let place = Place::new("tests").index(index);
         let headers = test.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         match (parse_request(&test.request, headers), test.from.as_deref().map(str::parse).transpose()) {
-            (Ok(request), Ok(from)) => compare(test, &outcome(plan, &request, from), &place, faults),
+            (Ok(request), Ok(from)) => match plan.entrance(test.listener.as_deref()) {
+                Ok(entrance) => compare(test, &outcome(plan, &request, entrance.id, from), &place, faults),
+                Err(unknown) => {
+                    faults.add(Fault::saying(place.key("listener"), unknown.text).with_hint(unknown.hint));
+                }
+            },
             (Err(fault), _) => faults.push(place.key("request"), format!("{:?} ({fault})", test.request), FORMS),
             (_, Err(_)) => {
                 let found = format!("{:?}", test.from.as_deref().unwrap_or_default());
@@ -66,13 +72,13 @@ struct Outcome {
     limits: Vec<String>,
 }
 
-fn outcome(plan: &Plan, request: &Parts, from: Option<IpAddr>) -> Outcome {
+fn outcome(plan: &Plan, request: &Parts, listener: ListenerId, from: Option<IpAddr>) -> Outcome {
     let admit = |addresses: &Addresses, shadow: bool| match from.map_or(Ok(()), |_| addresses.admit(from)) {
         Err(refusal) if !shadow => Err(refusal),
         _ => Ok(()),
     };
     let mut outcome = Outcome::default();
-    let walked = plan.require(request).and_then(|()| plan.inspect(request)).and_then(|asked| {
+    let walked = plan.require(request).and_then(|()| plan.inspect(request, listener)).and_then(|asked| {
         let front = &plan.edge.shields;
         admit(&front.addresses, front.shadow)?;
         if let Some(methods) = front.methods.as_ref().filter(|_| !front.shadow) {

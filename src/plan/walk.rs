@@ -19,7 +19,7 @@ use crate::policy::cors::preflight_method;
 use crate::policy::refusal::{Kind, Refusal};
 use crate::policy::via::PSEUDONYM;
 use crate::route::path::{canonicalise, has_reserved};
-use crate::route::{Found, Lookup, canonical_host};
+use crate::route::{Found, ListenerId, Lookup, canonical_host};
 
 /// What a request asks for, in canonical form.
 pub struct Asked<'a> {
@@ -31,6 +31,8 @@ pub struct Asked<'a> {
     pub query: Option<&'a str>,
     /// Which fields the request has.
     pub present: Present,
+    /// The listener it came by.
+    pub listener: ListenerId,
 }
 
 impl Plan {
@@ -40,7 +42,7 @@ impl Plan {
     }
 
     /// Refuses what is malformed and brings the rest into canonical form (SEMANTICS 1.1 to 1.3, 1.6).
-    pub fn inspect<'a>(&self, request: &'a Parts) -> Result<Asked<'a>, Refusal> {
+    pub fn inspect<'a>(&self, request: &'a Parts, listener: ListenerId) -> Result<Asked<'a>, Refusal> {
         // Requests over HTTP/1 have met these rules when their bytes were inspected (`listen::wire`).
         if request.version == Version::HTTP_2 {
             self.require(request)?;
@@ -70,7 +72,7 @@ impl Plan {
                 "the query holds a character that must be percent-encoded",
             ));
         }
-        Ok(Asked { host, path, query, present })
+        Ok(Asked { host, path, query, present, listener })
     }
 
     /// What becomes of a request (SEMANTICS 1.5, 1.6, 2.5).
@@ -177,6 +179,7 @@ pub fn lookup<'a>(asked: &'a Asked, request: &'a Parts) -> Lookup<'a> {
     Lookup {
         host: asked.host.as_deref(),
         path: &asked.path,
+        listener: asked.listener,
         method: &request.method,
         headers: &request.headers,
         query: asked.query,

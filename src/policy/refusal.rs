@@ -48,6 +48,9 @@ macro_rules! kinds {
         impl Kind {
             $($(#[$doc])* pub const $name: Kind =
                 Kind { status: $status, code: $code, title: $title, grpc_status: $grpc };)*
+
+            /// Every kind there is.
+            pub const ALL: &[Kind] = &[$(Kind::$name),*];
         }
     };
 }
@@ -71,6 +74,8 @@ kinds! {
     METHOD_NOT_ALLOWED = 405 "method_not_allowed" "The method is not allowed here" grpc 12;
     /// The client took too long.
     REQUEST_TIMEOUT = 408 "request_timeout" "The request took too long to arrive" grpc 4;
+    /// The connection was made under another rule of its listener.
+    CONNECTION_OUTDATED = 421 "connection_outdated" "The connection can't be used any more" grpc 14;
     /// The request's body is longer than the gateway or the route takes.
     BODY_TOO_LARGE = 413 "body_too_large" "The request's body is too large" grpc 8;
     /// The path a rewrite makes of the request's is longer than a path can be.

@@ -28,7 +28,7 @@ use crate::listen::wire::request::FRAGMENT;
 use crate::plan::route::Route;
 use crate::plan::walk::{Asked, Decision};
 use crate::plan::{OwnPath, Plan};
-use crate::policy::refusal::Refusal;
+use crate::policy::refusal::{Kind, Refusal};
 use ctx::{Ctx, Line};
 use reply::Answer;
 
@@ -71,11 +71,15 @@ impl Proxy {
         enter(&plan.edge.limits, session, ctx);
         ctx.client = headers::client(&plan.edge, ctx.connection.as_deref(), session);
         ctx.id = request_id::of(&session.req_header().headers, ctx.client.trusted, ctx.began.time);
+        if ctx.connection.as_ref().is_some_and(|connection| connection.entrance.cohort.is_outdated()) {
+            return Err(Refusal::from(Kind::CONNECTION_OUTDATED).and_close());
+        }
         let has_body = !session.is_body_empty();
         let request: &Parts = session.downstream_session.req_header();
         ctx.line = Some(Line { method: request.method.clone(), uri: request.uri.clone(), version: request.version });
         whole(request, ctx)?;
-        let asked = plan.inspect(request)?;
+        let listener = ctx.connection.as_ref().map(|connection| connection.entrance.id);
+        let asked = plan.inspect(request, listener.unwrap_or_default())?;
         ctx.present = asked.present;
         let reached = self.reach(&plan, &asked, request, ctx)?;
         // The plan is not held while someone is asked.

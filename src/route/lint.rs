@@ -1,7 +1,7 @@
 //! Routes that cannot be told apart, and routes that no request can reach.
 //!
 //! A route is found shadowed when, for each of its hosts, one route that goes before it accepts all it accepts: host
-//! and path cover its own, the methods are a superset, the header and query conditions are among its own. What only
+//! and path cover its own, the listeners and methods are a superset, the header and query conditions are among its own. What only
 //! several routes together cover, or conditions of different text that mean the same, goes unnoticed. The search
 //! walks the index along the route's own pattern; only among routes that share one pattern is it quadratic.
 
@@ -13,6 +13,7 @@ use http::Method;
 use super::condition::{HeaderCondition, QueryCondition};
 use super::host::HostPattern;
 use super::index::{Claim, Hosts, PatternCursor};
+use super::listener::ListenerId;
 use super::pattern::PathPattern;
 use super::table::{Conditions, Table};
 
@@ -36,10 +37,11 @@ pub struct Shadow {
     pub by: Vec<usize>,
 }
 
-/// All that decides whether a request takes a route, for one of its hosts.
+/// All that decides whether a request takes a route, for one of its hosts on one of its listeners.
 #[derive(PartialEq, Eq, Hash)]
 struct Key<'a> {
     host: Option<&'a HostPattern>,
+    listener: Option<ListenerId>,
     path: &'a PathPattern,
     methods: &'a [Method],
     headers: &'a [HeaderCondition],
@@ -53,8 +55,9 @@ pub(super) fn clashes(routes: &[Conditions]) -> Vec<Clash> {
     let mut taken: HashMap<Key<'_>, usize, ahash::RandomState> = HashMap::default();
     let mut clashes: Vec<Clash> = Vec::new();
     for (second, route) in routes.iter().enumerate() {
-        for host in route.each_host() {
-            match taken.entry(Key::new(route, host)) {
+        let pairs = route.each_host().flat_map(|host| route.each_listener().map(move |listener| (host, listener)));
+        for (host, listener) in pairs {
+            match taken.entry(Key::new(route, host, listener)) {
                 Entry::Vacant(place) => {
                     place.insert(second);
                 }
@@ -70,9 +73,9 @@ pub(super) fn clashes(routes: &[Conditions]) -> Vec<Clash> {
 }
 
 impl<'a> Key<'a> {
-    fn new(route: &'a Conditions, host: Option<&'a HostPattern>) -> Self {
+    fn new(route: &'a Conditions, host: Option<&'a HostPattern>, listener: Option<ListenerId>) -> Self {
         let Conditions { path, methods, headers, query, priority, .. } = route;
-        Key { host, path, methods, headers, query, priority: *priority }
+        Key { host, listener, path, methods, headers, query, priority: *priority }
     }
 }
 
@@ -111,7 +114,11 @@ impl Conditions {
         let is_open = self.methods.is_empty();
         let methods =
             is_open || !other.methods.is_empty() && other.methods.iter().all(|one| self.methods.contains(one));
+        let is_everywhere = self.listeners.is_empty();
+        let listeners = is_everywhere
+            || !other.listeners.is_empty() && other.listeners.iter().all(|one| self.listeners.contains(one));
         methods
+            && listeners
             && self.headers.iter().all(|condition| other.headers.contains(condition))
             && self.query.iter().all(|condition| other.query.contains(condition))
     }

@@ -1,4 +1,4 @@
-//! Route choice: from a request's host, path, method, headers and query to one route.
+//! Route choice: from a request's listener, host, path, method, headers and query to one route.
 //!
 //! Everything here is pure: no sessions, no clock, no configuration but the raw form of a condition. The way of a
 //! request:
@@ -15,7 +15,7 @@
 //! |---|---|
 //! | `path`, `host` | canonical forms, and what is refused |
 //! | `pattern`, `template` | path patterns with captures, and the texts that captures are put into |
-//! | `condition` | conditions on headers and query parameters |
+//! | `condition`, `listener` | conditions on headers and query parameters, and on the listener a request came by |
 //! | `table` | the search, and `explain` |
 //! | `rank` | which of two routes goes first, and by which rule |
 //! | `index` | hosts and paths to routes, in time that does not grow with their number |
@@ -25,6 +25,7 @@ mod condition;
 mod host;
 mod index;
 mod lint;
+mod listener;
 pub mod path;
 mod pattern;
 mod rank;
@@ -38,6 +39,7 @@ mod tests;
 pub use condition::{HeaderCondition, QueryCondition};
 pub use host::{HostFault, HostPattern, canonical_host};
 pub use lint::{Clash, Shadow};
+pub use listener::ListenerId;
 pub use path::PathFault;
 pub use pattern::{Captures, PathPattern};
 pub use rank::Rule;

@@ -1,7 +1,7 @@
 //! Precedence: the total order of all routes, whatever the order they were written in.
 //!
 //! Higher priority; exact host, then the longer wildcard host, then no host; a path without wildcards; more literal
-//! segments; the longer prefix; a method condition; more header conditions; more query conditions; name. Empty
+//! segments; the longer prefix; a listener condition; a method condition; more header conditions; more query conditions; name. Empty
 //! segments are no literal ones. Of two patterns of the same length the one that ends there is longer than the one
 //! with `/*`. A route with several hosts takes part once for each. The order is total because names are unique, which
 //! the compiler checks.
@@ -22,6 +22,7 @@ pub enum Rule {
     ExactPath,
     LiteralSegments,
     LongerPrefix,
+    ListenerCondition,
     MethodCondition,
     HeaderConditions,
     QueryConditions,
@@ -30,13 +31,14 @@ pub enum Rule {
 
 impl Rule {
     /// All but the name, in the order of `Standing::marks`.
-    const MARKS: [Rule; 9] = [
+    const MARKS: [Rule; 10] = [
         Rule::Priority,
         Rule::ExactHost,
         Rule::LongerHost,
         Rule::ExactPath,
         Rule::LiteralSegments,
         Rule::LongerPrefix,
+        Rule::ListenerCondition,
         Rule::MethodCondition,
         Rule::HeaderConditions,
         Rule::QueryConditions,
@@ -52,6 +54,7 @@ impl fmt::Display for Rule {
             Rule::ExactPath => "exact path",
             Rule::LiteralSegments => "more literal segments",
             Rule::LongerPrefix => "longer prefix",
+            Rule::ListenerCondition => "listener condition",
             Rule::MethodCondition => "method condition",
             Rule::HeaderConditions => "more header conditions",
             Rule::QueryConditions => "more query conditions",
@@ -63,7 +66,7 @@ impl fmt::Display for Rule {
 /// Where a route stands for one of its hosts: the smaller goes first.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Standing<'a> {
-    marks: [Reverse<i64>; 9],
+    marks: [Reverse<i64>; 10],
     name: &'a str,
 }
 
@@ -84,6 +87,7 @@ impl<'a> Standing<'a> {
             route.path.is_exact().into(),
             literals.count() as i64,
             length as i64,
+            (!route.listeners.is_empty()).into(),
             (!route.methods.is_empty()).into(),
             route.headers.len() as i64,
             route.query.len() as i64,

@@ -1,8 +1,9 @@
 //! The route table: which route a request takes.
 //!
 //! All routes stand in one total order (`rank`). The winner is the first of those whose host and path match that also
-//! accepts the method, the headers and the query; so a route that refuses a request lets the next one try. If none
-//! takes it, but some would with another method, the answer is 405 with those methods; otherwise 404.
+//! accepts the listener, the method, the headers and the query; so a route that refuses a request lets the next one try.
+//! If none takes it, but some would with another method, the answer is 405 with those methods; otherwise 404. On a
+//! listener that is not among its own a route does not exist: there it makes no 405 either.
 //!
 //! A method list with GET allows HEAD too. The cost of a search does not grow with the number of routes; `index`
 //! states its bounds. Nothing is allocated for a request that a route takes, unless its conditions must decode the
@@ -16,6 +17,7 @@ use super::condition::{HeaderCondition, QueryCondition};
 use super::host::HostPattern;
 use super::index::{Claim, Hosts, Index, PathCursor};
 use super::lint::{self, Clash};
+use super::listener::ListenerId;
 use super::pattern::PathPattern;
 use super::rank::{Rule, Standing};
 
@@ -28,6 +30,8 @@ pub struct Conditions {
     pub hosts: Vec<HostPattern>,
     /// The path.
     pub path: PathPattern,
+    /// Any listener when empty.
+    pub listeners: Vec<ListenerId>,
     /// Any method when empty; GET includes HEAD.
     pub methods: Vec<Method>,
     /// All must hold.
@@ -45,6 +49,8 @@ pub struct Lookup<'a> {
     pub host: Option<&'a str>,
     /// The canonical path.
     pub path: &'a str,
+    /// The listener it came by.
+    pub listener: ListenerId,
     /// The method; for a preflight, the one it asks for.
     pub method: &'a Method,
     /// The request's headers.
@@ -82,6 +88,8 @@ pub struct Candidate<'t> {
 /// A condition that does not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failed<'t> {
+    /// The one on the listener.
+    Listener,
     /// The one on this header.
     Header(&'t str),
     /// The one on this query parameter.
@@ -202,6 +210,8 @@ impl Conditions {
             self.methods.push(Method::HEAD);
         }
         sort_methods(&mut self.methods);
+        self.listeners.sort_unstable();
+        self.listeners.dedup();
         sort_conditions(&mut self.headers);
         sort_conditions(&mut self.query);
         self.hosts.sort_by_cached_key(HostPattern::to_string);
@@ -214,8 +224,14 @@ impl Conditions {
         self.hosts.iter().map(Some).chain(any)
     }
 
+    /// The listeners it is for; `None` stands for any.
+    pub(super) fn each_listener(&self) -> impl Iterator<Item = Option<ListenerId>> {
+        let any = self.listeners.is_empty().then_some(None);
+        self.listeners.iter().copied().map(Some).chain(any)
+    }
+
     fn is_plain(&self) -> bool {
-        self.methods.is_empty() && self.headers.is_empty() && self.query.is_empty()
+        self.listeners.is_empty() && self.methods.is_empty() && self.headers.is_empty() && self.query.is_empty()
     }
 
     fn failed(&self, lookup: &Lookup<'_>) -> Option<Failed<'_>> {
@@ -223,6 +239,9 @@ impl Conditions {
     }
 
     fn failed_beside_method(&self, lookup: &Lookup<'_>) -> Option<Failed<'_>> {
+        if !self.listeners.is_empty() && !self.listeners.contains(&lookup.listener) {
+            return Some(Failed::Listener);
+        }
         let header = self.headers.iter().find(|condition| !condition.holds(lookup.headers));
         let query = || self.query.iter().find(|condition| !condition.holds(lookup.query));
         header
@@ -250,6 +269,7 @@ impl<'a> Lookup<'a> {
 impl fmt::Display for Failed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Failed::Listener => f.write_str("listener"),
             Failed::Header(name) => write!(f, "header {name}"),
             Failed::Query(name) => write!(f, "query {name}"),
             Failed::Method => f.write_str("method"),

@@ -12,6 +12,7 @@ struct Spec {
     name: String,
     hosts: Vec<&'static str>,
     path: &'static str,
+    listeners: &'static [usize],
     methods: &'static [&'static str],
     /// Header conditions; the value `*` stands for any.
     headers: &'static [(&'static str, &'static str)],
@@ -24,6 +25,7 @@ struct Spec {
 struct Request {
     host: Option<&'static str>,
     path: &'static str,
+    listener: usize,
     method: &'static str,
     headers: &'static [(&'static str, &'static str)],
     query: Option<&'static str>,
@@ -31,7 +33,8 @@ struct Request {
 
 impl Spec {
     fn new(name: &str, path: &'static str) -> Self {
-        Spec { name: name.into(), hosts: vec![], path, methods: &[], headers: &[], query: &[], priority: 0 }
+        let (hosts, listeners) = (vec![], &[]);
+        Spec { name: name.into(), hosts, path, listeners, methods: &[], headers: &[], query: &[], priority: 0 }
     }
 
     fn conditions(&self) -> Conditions {
@@ -45,6 +48,7 @@ impl Spec {
             name: self.name.clone(),
             hosts: self.hosts.iter().map(|host| HostPattern::parse(host).unwrap()).collect(),
             path: PathPattern::parse(self.path).unwrap(),
+            listeners: self.listeners.iter().map(|listener| ListenerId::new("l", *listener)).collect(),
             methods: self.methods.iter().map(|method| method.parse().unwrap()).collect(),
             headers: self.headers.iter().map(header).collect(),
             query: self.query.iter().map(query).collect(),
@@ -55,7 +59,7 @@ impl Spec {
 
 impl Request {
     const fn get(host: Option<&'static str>, path: &'static str) -> Self {
-        Request { host, path, method: "GET", headers: &[], query: None }
+        Request { host, path, listener: 0, method: "GET", headers: &[], query: None }
     }
 
     fn with<T>(&self, run: impl FnOnce(&Lookup<'_>) -> T) -> T {
@@ -64,7 +68,9 @@ impl Request {
             (HeaderName::from_static(name), HeaderValue::from_static(value))
         };
         let headers: HeaderMap = self.headers.iter().map(header).collect();
-        run(&Lookup { host: self.host, path: self.path, method: &method, headers: &headers, query: self.query })
+        let listener = ListenerId::new("l", self.listener);
+        let (host, path, query) = (self.host, self.path, self.query);
+        run(&Lookup { host, path, listener, method: &method, headers: &headers, query })
     }
 
     fn find(&self, table: &Table) -> Found {
@@ -106,12 +112,16 @@ mod model {
         wanted.iter().all(|want| given.iter().any(|pair| pair.0 == want.0 && (want.1 == "*" || pair.1 == want.1)))
     }
 
+    fn listener_matches(spec: &Spec, listener: usize) -> bool {
+        spec.listeners.is_empty() || spec.listeners.contains(&listener)
+    }
+
     fn method_matches(spec: &Spec, method: &str) -> bool {
         spec.methods.is_empty() || spec.methods.contains(&method) || method == "HEAD" && spec.methods.contains(&"GET")
     }
 
     /// The larger the better, but for the name.
-    fn merit(spec: &Spec, host: Option<&str>) -> [i64; 9] {
+    fn merit(spec: &Spec, host: Option<&str>) -> [i64; 10] {
         let segments: Vec<_> = spec.path.strip_suffix("/*").unwrap_or(spec.path).split('/').skip(1).collect();
         let is_wild = |segment: &str| segment.starts_with(['*', '{']);
         let is_prefix = spec.path.ends_with("/*");
@@ -123,6 +133,7 @@ mod model {
             (!is_prefix && !segments.iter().any(|segment| is_wild(segment))).into(),
             segments.iter().filter(|segment| !is_wild(segment) && !segment.is_empty()).count() as i64,
             segments.len() as i64 * 10 + i64::from(!is_prefix),
+            (!spec.listeners.is_empty()).into(),
             (!spec.methods.is_empty()).into(),
             spec.headers.len() as i64,
             spec.query.len() as i64,
@@ -137,7 +148,8 @@ mod model {
             let own = spec.hosts.iter().filter(|host| request.host.is_some_and(|given| host_matches(host, given)));
             let best = own.map(|host| merit(spec, Some(host))).max();
             let Some(merit) = best.or_else(|| spec.hosts.is_empty().then(|| merit(spec, None))) else { continue };
-            let beside = pairs_match(spec.headers, request.headers) && pairs_match(spec.query, &query);
+            let pairs = pairs_match(spec.headers, request.headers) && pairs_match(spec.query, &query);
+            let beside = pairs && listener_matches(spec, request.listener);
             found.push((merit, &spec.name, (place, beside, method_matches(spec, request.method))));
         }
         found.sort_by(|one, other| other.0.cmp(&one.0).then(one.1.cmp(other.1)));
@@ -165,8 +177,10 @@ mod model {
             |path: &str| path.replace("{p}", "*").replace("{q}", "*") + if path.ends_with("/*") { "+" } else { "" };
         let share_host =
             one.hosts.is_empty() && other.hosts.is_empty() || one.hosts.iter().any(|host| other.hosts.contains(host));
+        let share_listener = one.listeners.is_empty() && other.listeners.is_empty()
+            || one.listeners.iter().any(|listener| other.listeners.contains(listener));
         let rest = |spec: &Spec| (shape(spec.path), spec.methods, spec.headers, spec.query, spec.priority);
-        share_host && rest(one) == rest(other)
+        share_host && share_listener && rest(one) == rest(other)
     }
 }
 
@@ -191,6 +205,7 @@ const PATTERNS: &[&str] = &[
     "/{p}/b/{q}",
     "/*/*/c",
 ];
+const LISTENERS: &[&[usize]] = &[&[], &[], &[], &[0], &[1], &[0, 1]];
 const METHODS: &[&[&str]] = &[&[], &[], &["GET"], &["POST"], &["GET", "POST"], &["PUT", "HEAD"]];
 const CONDITIONS: &[&[(&str, &str)]] =
     &[&[], &[], &[("x-a", "1")], &[("x-a", "*")], &[("x-b", "1")], &[("x-a", "1"), ("x-b", "1")]];
@@ -206,13 +221,15 @@ const QUERIES: &[Option<&str>] = &[None, Some("x-a=1"), Some("x-a=2&x-b=1"), Som
 
 fn specs(most: usize) -> impl Strategy<Value = Vec<Spec>> {
     let hosts = prop::collection::vec(0..HOST_PATTERNS.len(), 0..3);
-    let numbers = (0..PATTERNS.len(), 0..METHODS.len(), 0..CONDITIONS.len(), 0..CONDITIONS.len(), 0..8usize);
+    let numbers =
+        (0..PATTERNS.len(), 0..METHODS.len(), 0..CONDITIONS.len(), 0..CONDITIONS.len(), 0..8usize, 0..LISTENERS.len());
     prop::collection::vec((hosts, numbers), 1..most).prop_map(|routes| {
-        let spec = |(place, (hosts, numbers)): (usize, (Vec<usize>, (_, _, _, _, _)))| Spec {
+        let spec = |(place, (hosts, numbers)): (usize, (Vec<usize>, (_, _, _, _, _, _)))| Spec {
             // Names in another order than the places.
             name: format!("r{}", place * 7 % 11),
             hosts: hosts.into_iter().map(|host| HOST_PATTERNS[host]).collect(),
             path: PATTERNS[numbers.0],
+            listeners: LISTENERS[numbers.5],
             methods: METHODS[numbers.1],
             headers: CONDITIONS[numbers.2],
             query: CONDITIONS[numbers.3],
@@ -223,15 +240,23 @@ fn specs(most: usize) -> impl Strategy<Value = Vec<Spec>> {
 }
 
 fn requests() -> impl Strategy<Value = Vec<Request>> {
-    let numbers =
-        (0..HOSTS.len(), 0..PATHS.len(), 0..REQUEST_METHODS.len(), 0..REQUEST_HEADERS.len(), 0..QUERIES.len());
-    let request = |(host, path, method, headers, query): (usize, usize, usize, usize, usize)| Request {
-        host: HOSTS[host],
-        path: PATHS[path],
-        method: REQUEST_METHODS[method],
-        headers: REQUEST_HEADERS[headers],
-        query: QUERIES[query],
-    };
+    let numbers = (
+        0..HOSTS.len(),
+        0..PATHS.len(),
+        0..REQUEST_METHODS.len(),
+        0..REQUEST_HEADERS.len(),
+        0..QUERIES.len(),
+        0..2usize,
+    );
+    let request =
+        |(host, path, method, headers, query, listener): (usize, usize, usize, usize, usize, usize)| Request {
+            host: HOSTS[host],
+            path: PATHS[path],
+            listener,
+            method: REQUEST_METHODS[method],
+            headers: REQUEST_HEADERS[headers],
+            query: QUERIES[query],
+        };
     prop::collection::vec(numbers.prop_map(request), 12)
 }
 
@@ -240,7 +265,10 @@ fn all_requests() -> impl Iterator<Item = Request> {
     let methods = move || REQUEST_METHODS.iter().flat_map(move |m| conditions().map(move |(h, q)| (m, h, q)));
     HOSTS.iter().flat_map(move |host| {
         PATHS.iter().flat_map(move |path| {
-            methods().map(|(method, headers, query)| Request { host: *host, path, method, headers, query: *query })
+            methods().flat_map(move |(method, headers, query)| {
+                let listeners = [0, 1].into_iter();
+                listeners.map(move |listener| Request { host: *host, path, listener, method, headers, query: *query })
+            })
         })
     })
 }
@@ -282,6 +310,7 @@ fn any_number_of_siblings_is_found() {
             name: format!("r{n}"),
             hosts: Vec::new(),
             path: PathPattern::parse(&format!("/s{n}/{{id}}/x")).unwrap(),
+            listeners: Vec::new(),
             methods: Vec::new(),
             headers: Vec::new(),
             query: Vec::new(),
@@ -289,8 +318,8 @@ fn any_number_of_siblings_is_found() {
         };
         let table = Table::build((0..count).map(conditions).collect()).unwrap();
         let (method, headers) = (Method::GET, HeaderMap::new());
-        let find =
-            |path: &str| table.find(&Lookup { host: None, path, method: &method, headers: &headers, query: None });
+        let (host, listener, query) = (None, ListenerId::default(), None);
+        let find = |path: &str| table.find(&Lookup { host, path, listener, method: &method, headers: &headers, query });
         for n in 0..count {
             assert_eq!(find(&format!("/s{n}/1/x")), Found::Route(n), "{n} of {count}");
         }
@@ -361,6 +390,12 @@ fn each_rule_breaks_its_tie() {
         (spec("/a/{p}"), spec("/a/*"), Rule::LongerPrefix, "longer prefix"),
         (spec("/a/{p}"), spec("/a/{p}/*"), Rule::LongerPrefix, "longer prefix"),
         (
+            Spec { listeners: &[0, 1], ..spec("/a/b") },
+            Spec { methods: &["GET"], headers: &[("x-a", "1")], ..spec("/a/b") },
+            Rule::ListenerCondition,
+            "listener condition",
+        ),
+        (
             Spec { methods: &["GET"], ..spec("/a/b") },
             Spec { headers: &[("x-a", "1"), ("x-b", "1")], ..spec("/a/b") },
             Rule::MethodCondition,
@@ -414,6 +449,33 @@ fn a_refusing_candidate_lets_the_next_one_try() {
 fn a_header_that_is_missing_too_makes_it_404() {
     let specs = [Spec { methods: &["POST"], headers: &[("x-a", "1")], ..Spec::new("r", "/a") }];
     assert_eq!(Request::get(None, "/a").find(&table(&specs)), Found::NotFound);
+}
+
+#[test]
+fn on_another_listener_a_route_does_not_exist() {
+    let specs = [
+        Spec { listeners: &[1], methods: &["POST"], ..Spec::new("inside", "/a/b") },
+        Spec { methods: &["GET"], ..Spec::new("everywhere", "/a/*") },
+    ];
+    let table = table(&specs);
+    let request = |listener, method| Request { listener, method, ..Request::get(None, "/a/b") };
+    assert_eq!(request(1, "POST").find(&table), Found::Route(0));
+    assert_eq!(request(1, "GET").find(&table), Found::Route(1));
+    assert_eq!(request(0, "GET").find(&table), Found::Route(1));
+    let refused = request(0, "POST").find(&table);
+    let Found::MethodNotAllowed(allow) = refused else { panic!("{refused:?}") };
+    assert_eq!(allow.to_string(), "GET, HEAD", "nothing of the other listener's route is told");
+    let failed = request(0, "POST")
+        .with(|lookup| table.explain(lookup).iter().map(|c| c.failed.map(|f| f.to_string())).collect::<Vec<_>>());
+    assert_eq!(failed, [Some("listener".into()), Some("method".into())]);
+}
+
+#[test]
+fn routes_clash_where_they_share_a_listener() {
+    let on = |name, listeners| Spec { listeners, ..Spec::new(name, "/") };
+    let specs = [on("a", &[0, 1]), on("b", &[1, 2]), on("c", &[3]), on("d", &[])];
+    let clashes = Table::build(specs.iter().map(Spec::conditions).collect()).unwrap_err();
+    assert_eq!(clashes, [Clash { first: 0, second: 1, host: None }]);
 }
 
 #[test]
@@ -474,6 +536,10 @@ fn shadows() {
         ),
         (Spec { query: &[("x-a", "1")], ..over("/*") }, Spec { query: &[("x-a", "1")], ..under("/a") }, true),
         (Spec { methods: &["GET"], ..over("/*") }, Spec { methods: &[], ..under("/a") }, false),
+        (Spec { listeners: &[0], ..over("/*") }, under("/a"), false),
+        (over("/*"), Spec { listeners: &[0], ..under("/a") }, true),
+        (Spec { listeners: &[0, 1], ..over("/*") }, Spec { listeners: &[1], ..under("/a") }, true),
+        (Spec { listeners: &[0], ..over("/*") }, Spec { listeners: &[0, 1], ..under("/a") }, false),
     ] {
         let shadows = table(&[second.clone(), first.clone()]).shadowed();
         let found = if expected { vec![Shadow { route: 0, by: vec![1] }] } else { vec![] };
@@ -503,8 +569,8 @@ fn a_hundred_thousand_routes_are_found() {
     };
     let table = Table::build((0..100_000).map(route).collect()).unwrap();
     let (method, headers) = (Method::GET, HeaderMap::new());
-    let find =
-        |path: &str| table.find(&Lookup { host: Some("h"), path, method: &method, headers: &headers, query: None });
+    let (host, listener, query) = (Some("h"), ListenerId::default(), None);
+    let find = |path: &str| table.find(&Lookup { host, path, listener, method: &method, headers: &headers, query });
     for n in (0..100_000).step_by(997) {
         assert_eq!(find(&format!("/s{n}/list")), Found::Route(n));
         let other = if n % 3 == 0 { Found::NotFound } else { Found::Route(n) };

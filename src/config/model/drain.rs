@@ -10,13 +10,13 @@ use super::super::value::Period;
 #[serde(deny_unknown_fields)]
 pub struct Drain {
     /// After TERM the gateway is not ready, but serves on for this time, so that load balancers send nothing more before
-    /// it stops accepting. None when absent.
+    /// it stops accepting (1ms to 1h). None when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lame_duck: Option<Period>,
-    /// How long a stopping gateway waits for requests in flight.
+    /// How long a stopping gateway waits for requests in flight (1ms to 1d).
     #[serde(default = "default_grace")]
     pub grace: Period,
-    /// How long a gateway waits for them when its successor serves already.
+    /// How long a gateway waits for them when its successor serves already (1ms to 7d).
     #[serde(default = "default_upgrade_grace")]
     pub upgrade_grace: Period,
 }

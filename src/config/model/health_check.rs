@@ -32,14 +32,14 @@ pub struct HealthCheck {
     /// The service that a `grpc` check asks after (grpc.health.v1); the server as a whole when empty.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub grpc_service: String,
-    /// The time from one check of a target to the next.
+    /// The time from one check of a target to the next (10ms to 1d).
     pub interval: Period,
-    /// How much longer or shorter that time may be at random; a tenth of it when absent.
+    /// How much longer or shorter that time may be at random (1ms to 1d); a tenth of it when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jitter: Option<Period>,
-    /// The longest a check may take.
+    /// The longest a check may take (1ms to 10m).
     pub timeout: Period,
-    /// A good answer that took longer makes a target degraded.
+    /// A good answer that took longer (1ms to 10m) makes a target degraded.
     pub slow: Period,
     /// So many good checks in a row make a target healthy (1 to 100).
     pub rise: u32,

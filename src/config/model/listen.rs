@@ -13,6 +13,9 @@ use super::super::value::{Period, Setting};
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Listen {
+    /// What routes and tests call it; its address if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// `0.0.0.0:8000`, `[::]:8000` (IPv6 alone: list both for both) or `unix:/run/gatekeeper/http.sock`.
     pub address: String,
     /// Accept HTTP/2 without TLS (prior knowledge) beside HTTP/1.1.
@@ -105,17 +108,22 @@ pub struct Limits {
     /// Bytes of a request's target (64 to 65000); more are answered with 414.
     #[serde(default = "default_uri_bytes")]
     pub uri_bytes: usize,
-    /// How long a connection may be silent between requests.
+    /// How long a connection may be silent between requests (1ms to 1d).
     #[serde(default = "default_keep_alive")]
     pub keep_alive: Period,
     /// Requests on one HTTP/1 connection; the last one is told that it is the last. Unlimited when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_alive_requests: Option<u64>,
+    /// The age (1s to 30d) at which a connection takes no more requests; those on their way finish. It varies by a tenth, downwards.
+    /// A websocket may live longer (`websocket.max_life`). Unlimited when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection_max_age: Option<Period>,
 }
 
 impl Default for Listen {
     fn default() -> Self {
         Listen {
+            name: None,
             address: "0.0.0.0:8000".into(),
             h2c: Setting::default(),
             tls: None,
@@ -136,6 +144,7 @@ impl Default for Limits {
             uri_bytes: default_uri_bytes(),
             keep_alive: default_keep_alive(),
             keep_alive_requests: None,
+            connection_max_age: None,
         }
     }
 }

@@ -204,7 +204,7 @@ pub struct UpstreamPool {
     /// Idle connections kept in all. Needs a restart.
     #[serde(default = "default_pool_size")]
     pub size: usize,
-    /// An idle connection is closed after this time; keep it below what the upstreams themselves allow.
+    /// An idle connection is closed after this time (1ms to 1h); keep it below what the upstreams themselves allow.
     #[serde(default = "default_pool_idle")]
     pub idle_timeout: Period,
 }

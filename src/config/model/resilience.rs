@@ -21,13 +21,13 @@ pub struct CircuitBreaker {
     /// It closes after so many good probes (1 to 10000).
     #[serde(default = "default_success_threshold")]
     pub success_threshold: u32,
-    /// How long it stays open at first; twice as long each time that a probe fails.
+    /// How long it stays open at first (1ms to 1d); twice as long each time that a probe fails.
     #[serde(default = "default_open")]
     pub timeout: Period,
-    /// How long it stays open at most.
+    /// How long it stays open at most (7d at most).
     #[serde(default = "default_longest_open")]
     pub max_timeout: Period,
-    /// After how long a probe that says nothing is given up for another. Make it longer than a request takes.
+    /// After how long a probe that says nothing is given up for another (1ms to 1d). Make it longer than a request takes.
     #[serde(default = "default_open")]
     pub probe_timeout: Period,
     /// Statuses that count as failures: of the service, and of a target's ejection. 500 does not by default: it is what an
@@ -43,7 +43,7 @@ pub struct FailureRatio {
     /// Which part: more than 0, at most 1.
     #[serde(default = "default_rate")]
     pub rate: f64,
-    /// Of the requests of how long.
+    /// Of the requests of how long (1ms to 1h).
     #[serde(default = "default_window")]
     pub window: Period,
     /// How many requests there must have been in that time.
@@ -61,10 +61,10 @@ pub struct Ejection {
     /// After so many failed attempts in a row (1 to 10000).
     #[serde(default = "default_failures")]
     pub failures: u32,
-    /// For this long the first time; as much longer each time that follows soon.
+    /// For this long the first time (1ms to 1d); as much longer each time that follows soon.
     #[serde(default = "default_ejection")]
     pub base: Period,
-    /// For this long at most.
+    /// For this long at most (7d at most).
     #[serde(default = "default_longest_ejection")]
     pub max: Period,
 }
@@ -79,7 +79,7 @@ pub struct RetryBudget {
     /// Retries for each second, however few requests there are (0 to 100000).
     #[serde(default = "default_floor")]
     pub per_second: u32,
-    /// In how long what was not spent fades to a third.
+    /// In how long (1ms to 1h) what was not spent fades to a third.
     #[serde(default = "default_saved")]
     pub saved: Period,
 }
@@ -91,7 +91,7 @@ pub struct Queue {
     /// How many may wait; 0 for none (at most 1000000).
     #[serde(default = "default_length")]
     pub length: u32,
-    /// How long each may wait.
+    /// How long each may wait (1ms to 1h).
     #[serde(default = "default_wait")]
     pub timeout: Period,
 }

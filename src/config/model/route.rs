@@ -24,6 +24,9 @@ pub struct Route {
     /// `api.example.org` or `*.example.org`; any host when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
+    /// The listeners it answers on, by name or address; on another one it does not exist. All when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listeners: Vec<String>,
     /// Any method when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub methods: Vec<String>,
@@ -66,7 +69,7 @@ pub struct Route {
     /// What becomes of %2F %5C %3B %25 %3F %23 and `;` in a path.
     #[serde(default)]
     pub encoded_reserved: EncodedReserved,
-    /// The longest a request may take in all, with all its attempts. Not applied to a connection that was upgraded.
+    /// The longest a request may take in all, with all its attempts (1ms to 7d). Not applied to a connection that was upgraded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Period>,
     /// Timeouts of single steps.
@@ -150,8 +153,8 @@ pub enum ConditionForm {
 pub struct Split {
     /// The services and their shares.
     pub services: Vec<SplitShare>,
-    /// What keeps a client at the service once chosen: `ip`, `user` (the certificate, else the address), `header:NAME` or
-    /// `cookie:NAME`. Random when absent.
+    /// What keeps a client at the service once chosen: `ip`, `user` (who the client has proved to be, else its certificate,
+    /// else its address), `header:NAME` or `cookie:NAME`. Random when absent, and for clients without that header or cookie.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sticky_by: Option<String>,
 }
@@ -207,13 +210,13 @@ pub enum EncodedReserved {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Timeouts {
-    /// For connecting to a target, its TLS handshake included; anew with each attempt.
+    /// For connecting to a target, its TLS handshake included (1ms to 10m); anew with each attempt.
     #[serde(default = "default_connect")]
     pub connect: Period,
-    /// For the beginning of the upstream's response, from the end of the request; anew with each attempt. `idle` if absent.
+    /// For the beginning of the upstream's response, from the end of the request (1ms to 1d); anew with each attempt. `idle` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_byte: Option<Period>,
-    /// For silence in the middle of a request or a response.
+    /// For silence in the middle of a request or a response (1ms to 30d).
     #[serde(default = "default_idle")]
     pub idle: Period,
 }
@@ -252,10 +255,10 @@ pub enum NonIdempotent {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Backoff {
-    /// The longest wait before the second attempt.
+    /// The longest wait before the second attempt (1ms to 10m).
     #[serde(default = "default_backoff")]
     pub base: Period,
-    /// The longest wait of all.
+    /// The longest wait of all (10m at most).
     #[serde(default = "default_longest_backoff")]
     pub max: Period,
 }
@@ -264,10 +267,10 @@ pub struct Backoff {
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Websocket {
-    /// The silence of both sides after which it ends; `timeouts.idle` if absent.
+    /// The silence of both sides after which it ends (1ms to 30d); `timeouts.idle` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle: Option<Period>,
-    /// The longest it may live.
+    /// The longest it may live (1ms to 365d).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_life: Option<Period>,
 }
@@ -281,6 +284,9 @@ pub struct RouteTest {
     /// The request's headers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
+    /// The listener it comes by, by name or address; the first one if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listener: Option<String>,
     /// The client's address. Address lists are passed over when it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,

@@ -19,14 +19,14 @@ pub struct Service {
     /// TLS towards `https://` targets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<UpstreamTls>,
-    /// Overrides `upstream_pool.idle_timeout`.
+    /// Overrides `upstream_pool.idle_timeout` (1ms to 1h).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<Period>,
-    /// Which target a request goes to: `round_robin`, `random`, `least_requests`, `hash:user`, `hash:ip`, `hash:header:NAME`
-    /// or `hash:cookie:NAME`.
+    /// Which target a request goes to: `round_robin`, `random`, `least_requests`, `hash:user` (who the client has proved to be,
+    /// else its certificate, else its address), `hash:ip`, `hash:header:NAME` or `hash:cookie:NAME`.
     #[serde(default = "default_balancing")]
     pub load_balancing: String,
-    /// The time in which a target that comes back gets ever more of its share. At once when absent.
+    /// The time (1ms to 1d) in which a target that comes back gets ever more of its share. At once when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slow_start: Option<Period>,
     /// How the targets are asked whether they are well. They count as well when absent.

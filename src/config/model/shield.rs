@@ -17,8 +17,8 @@ pub struct Shields {
     /// Networks of clients that are refused, also when `allow` names them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deny: Vec<String>,
-    /// The longest body of a request where its route does not say otherwise: bytes, or `64KiB`, `10MiB`, `1GiB`. Any
-    /// when absent.
+    /// The longest body of a request where its route does not say otherwise: bytes, or `64KiB`, `10MiB`, `1GiB`; 1TiB
+    /// at most. Any when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_body: Option<Size>,
     /// Methods that are taken at all. Any when empty.
@@ -59,7 +59,7 @@ pub struct RouteShields {
     /// Media types a request's body may have: `application/json`, `image/*`. Any when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub content_types: Vec<String>,
-    /// The longest body of a request, instead of `shields.max_body`.
+    /// The longest body of a request (1TiB at most), instead of `shields.max_body`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_body: Option<Size>,
     /// Instead of `shields.security_headers`, as a whole.
