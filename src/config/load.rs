@@ -19,6 +19,7 @@ use super::merge::Merged;
 use super::model::{Config, Service};
 use super::node::Node;
 use super::origin::Origins;
+use super::permissions;
 use super::place::{File, Place};
 use super::repair::decode;
 use super::yaml;
@@ -49,6 +50,7 @@ pub fn load_with(path: &Path, env: Env<'_>) -> (Option<Loaded>, Faults) {
     let folder = path.parent().unwrap_or(Path::new(""));
     let main = File::new(0, &path.file_name().map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy()));
     loader.add_file(&main, path);
+    permissions::lint_folders(&main, folder, &mut loader.faults);
     for (rank, part) in loader.parts(&main, &folder.join("conf.d")).into_iter().enumerate() {
         let name = part.file_name().unwrap_or_default().to_string_lossy();
         loader.add_file(&File::new(rank + 1, &format!("conf.d/{name}")), &part);
@@ -92,6 +94,7 @@ impl<'e> Loader<'e> {
 
     fn add_file(&mut self, file: &File, path: &Path) {
         self.files.push(path.into());
+        permissions::lint_file(file, path, &mut self.faults);
         match read(path) {
             Ok(text) => self.add_text(file, &text, path.parent().unwrap_or(Path::new(""))),
             Err(why) => {

@@ -19,6 +19,7 @@ mod json;
 mod merge;
 mod node;
 mod origin;
+mod permissions;
 mod place;
 mod repair;
 mod tree;

@@ -101,6 +101,20 @@ pub fn is_origin(name: &str) -> bool {
     name.starts_with("x-forwarded-") || name == "forwarded" || name == "x-real-ip"
 }
 
+/// Whether a network is so broad that its peers can hardly all be one's own: more than 2^24 addresses of IPv4, or 2^112 of IPv6
+/// that are not the unique local ones.
+pub fn is_broad(text: &str) -> bool {
+    let Some((first, last)) = parse_network(text).map(range) else { return false };
+    match (first, last) {
+        (IpAddr::V4(first), IpAddr::V4(last)) => last.to_bits() - first.to_bits() > (1 << 24) - 1,
+        (IpAddr::V6(first), IpAddr::V6(last)) => {
+            let is_local = first.is_unique_local() && last.is_unique_local();
+            !is_local && last.to_bits() - first.to_bits() > (1 << 112) - 1
+        }
+        _ => true,
+    }
+}
+
 /// What one client has all of: an IPv4 address, or an IPv6 network of 64 bits.
 pub fn network(client: IpAddr) -> IpAddr {
     match client {
@@ -230,6 +244,16 @@ mod tests {
             let address = IpAddr::from(addressed(address));
             let walked = nets.iter().any(|net| net.parse::<IpNet>().unwrap().contains(&address));
             prop_assert_eq!(Networks::parse(&nets).unwrap().contains(Some(address)), walked);
+        }
+    }
+
+    #[test]
+    fn what_is_broad() {
+        for broad in ["0.0.0.0/0", "0.0.0.0/1", "10.0.0.0/7", "::/0", "2000::/3", "2001::/15", "::ffff:0:0/96"] {
+            assert!(is_broad(broad), "{broad}");
+        }
+        for narrow in ["10.0.0.0/8", "192.0.2.1", "fc00::/7", "fd00::/8", "2001:db8::/32", "2001::/16", "unix"] {
+            assert!(!is_broad(narrow), "{narrow}");
         }
     }
 

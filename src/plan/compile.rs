@@ -9,7 +9,8 @@ use super::alike::Alike;
 use super::names::{self, HeaderNames};
 use super::route::Route;
 use super::{
-    Edge, OwnPath, Plan, auth, cors, exposure, limits, lint, listeners, protected, route_parts, route_tests, shield,
+    Edge, OwnPath, Plan, auth, bounds, cors, exposure, limits, lint, listeners, protected, route_parts, route_tests,
+    shield,
 };
 use crate::config::model::{self, Config};
 use crate::config::{Fault, Faults, Place};
@@ -53,6 +54,7 @@ pub fn compile(config: &Config, context: &BuildContext, revision: u64, faults: &
 fn compile_edge(config: &Config, context: &BuildContext, faults: &mut Faults) -> Option<Edge> {
     check_listeners(config, faults);
     check_numbers(config, faults);
+    bounds::check(config, faults);
     let own_paths = compile_own_paths(config, faults);
     let admin_hosts = compile_admin_hosts(config, faults);
     let logged_headers = compile_logged_headers(config, faults);

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
 use super::Plan;
+use super::address::is_broad;
 use super::compile::active;
 use super::route::Route;
 use crate::config::model::{Config, Timeouts};
@@ -24,6 +25,15 @@ pub fn lint(config: &Config, plan: &Plan, faults: &mut Faults) {
     believed_identity(config, plan, faults);
     kept_parameters(config, plan, faults);
     own_listeners(config, faults);
+    broad_trust(config, faults);
+}
+
+fn broad_trust(config: &Config, faults: &mut Faults) {
+    for (index, network) in config.trusted_proxies.iter().enumerate().filter(|(_, network)| is_broad(network)) {
+        let text = format!("whoever connects from {network} can pose as any client, in address lists, limits and logs");
+        let place = Place::new("trusted_proxies").index(index);
+        faults.warn(Fault::saying(place, text).with_hint("list the addresses of your own load balancers"));
+    }
 }
 
 fn shadowed_routes(config: &Config, plan: &Plan, faults: &mut Faults) {

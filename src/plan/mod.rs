@@ -26,6 +26,7 @@ mod access;
 pub mod address;
 mod alike;
 mod auth;
+mod bounds;
 pub mod compile;
 mod cors;
 pub mod explain;
