@@ -286,3 +286,35 @@ async fn a_sticky_client_stays_and_the_shares_still_hold() {
         assert!((58..=142).contains(&at_a), "{sticky_by}: {at_a} of 200");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_stays_wherever_it_comes_from() {
+    let (mut services, mut shares) = (String::new(), String::new());
+    for name in ["a", "b"] {
+        let origin = Origin::named(name).await;
+        services += &format!("  {name}: {{ targets: [\"{}\"] }}\n", origin.url());
+        shares += &format!("{{ service: {name}, weight: 1 }}, ");
+    }
+    let gateway = Gateway::start(&format!(
+        "trusted_proxies: [127.0.0.1]\nauth: {{ jwt: [{{ algorithms: [HS256], secret: a-secret-as-long-as-the-hash-of-it }}] }}\n\
+         services:\n{services}routes:\n\
+         \x20 - {{ name: all, path_pattern: /*, split: {{ services: [{shares}], sticky_by: user }} }}\n"
+    ))
+    .await;
+    let mut client = gateway.h1().await;
+    let mut seen = BTreeMap::new();
+    for user in 0..24 {
+        let token = gateway.command("jwt", &["--sub", &format!("user{user}")]);
+        let token = format!("Bearer {}", String::from_utf8(token.stdout).unwrap().trim());
+        let from = |address: u32| {
+            Request::get("/").header("authorization", &token).header("x-forwarded-for", format!("192.0.2.{address}"))
+        };
+        let first = service_of(&mut client, from(0)).await;
+        for address in 1..5 {
+            assert_eq!(service_of(&mut client, from(address)).await, first, "user {user} from {address}");
+        }
+        *seen.entry(first).or_insert(0) += 1;
+    }
+    // By the address they would all be at one.
+    assert_eq!(seen.len(), 2, "{seen:?}");
+}

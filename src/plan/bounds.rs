@@ -52,19 +52,14 @@ pub fn check(config: &Config, faults: &mut Faults) {
 }
 
 fn of_gateway<'p>(config: &Config) -> Vec<Found<'p>> {
-    let Config { limits, drain, upstream_pool, auth, .. } = config;
-    let (drains, asks) = (Place::new("drain"), Place::new("auth"));
-    let auth = auth.as_ref();
-    let introspection = auth.and_then(|auth| auth.introspection.as_ref()).map(|raw| raw.timeout);
-    let forward = auth.and_then(|auth| auth.forward.as_ref()).map(|raw| raw.timeout);
+    let Config { limits, drain, upstream_pool, .. } = config;
+    let drains = Place::new("drain");
     vec![
         (Place::new("limits").key("keep_alive"), Some(limits.keep_alive), DAY),
         (drains.key("lame_duck"), drain.lame_duck, HOUR),
         (drains.key("grace"), Some(drain.grace), DAY),
         (drains.key("upgrade_grace"), Some(drain.upgrade_grace), WEEK),
         (Place::new("upstream_pool").key("idle_timeout"), Some(upstream_pool.idle_timeout), HOUR),
-        (asks.key("introspection").key("timeout"), introspection, MINUTES),
-        (asks.key("forward").key("timeout"), forward, MINUTES),
     ]
 }
 
@@ -125,8 +120,6 @@ mod tests {
             ("drain: { grace: PERIOD }", "drain.grace", "1d"),
             ("drain: { upgrade_grace: PERIOD }", "drain.upgrade_grace", "7d"),
             ("upstream_pool: { idle_timeout: PERIOD }", "upstream_pool.idle_timeout", "1h"),
-            ("auth: { introspection: { url: \"https://i/\", timeout: PERIOD } }", "auth.introspection.timeout", "10m"),
-            ("auth: { forward: { url: \"https://i/\", timeout: PERIOD } }", "auth.forward.timeout", "10m"),
             ("services: { a: { targets: [], idle_timeout: PERIOD } }", "services.a.idle_timeout", "1h"),
             ("services: { a: { targets: [], slow_start: PERIOD } }", "services.a.slow_start", "1d"),
             ("services: { a: { targets: [], queue: { timeout: PERIOD } } }", "services.a.queue.timeout", "1h"),

@@ -13,7 +13,7 @@ pub const ALLOWED: &str = "user, ip, header:NAME or cookie:NAME";
 /// What keeps a client at the service or target once chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sticky {
-    /// Who the client has proved to be; the address of one that proved nothing.
+    /// Who the client has proved to be: the user, else the certificate; the address of one that proved nothing.
     User,
     /// Its address.
     Ip,
