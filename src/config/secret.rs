@@ -29,7 +29,7 @@ impl Secret {
 impl Link {
     /// The text as it may be shown.
     pub fn masked(&self) -> String {
-        mask_query(&mask_passwords(&self.0)).into_owned()
+        masked(&self.0)
     }
 }
 
@@ -96,6 +96,11 @@ macro_rules! schema_of_a_text {
 }
 
 schema_of_a_text! { Secret Link }
+
+/// A URL as it may be shown.
+pub fn masked(url: &str) -> String {
+    mask_query(&mask_passwords(url)).into_owned()
+}
 
 /// `?name=***` for every value of a query; what has no name is masked whole.
 fn mask_query(text: &str) -> Cow<'_, str> {

@@ -11,6 +11,7 @@ use reqwest::Url;
 
 use super::limits::Limits;
 use crate::config::model::{self, Policy};
+use crate::config::secret::masked;
 use crate::config::value::Period;
 use crate::config::{Fault, Faults, Place, did_you_mean, quoted};
 use crate::policy::auth::api_key::{self, ApiKey, ApiKeys};
@@ -309,7 +310,7 @@ impl Compiler<'_, '_> {
     fn url(&mut self, text: &str, allow_http: bool, place: Place) -> Option<Url> {
         let url = fetch::address(text, allow_http);
         if url.is_none() {
-            self.faults.push(place, quoted(text), fetch::ALLOWED);
+            self.faults.push(place, quoted(&masked(text)), fetch::ALLOWED);
         }
         url
     }

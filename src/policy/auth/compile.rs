@@ -15,6 +15,7 @@ use super::key::{ALGORITHMS, Key, Shape, shortest_secret};
 use super::key_set::KeySet;
 use super::provider::{self, Provider, Settings, Source};
 use crate::config::model::Issuer;
+use crate::config::secret::masked;
 use crate::config::{Fault, Faults, Place, did_you_mean, quoted};
 
 const LEEWAY: Duration = Duration::from_secs(30);
@@ -119,7 +120,8 @@ impl Workshop<'_> {
         let url =
             fetch::address(text, raw.allow_http.0).filter(|_| !is_issuer || provider::configuration_of(text).is_some());
         let Some(url) = url else {
-            faults.add(Fault::new(at.key(key), quoted(text), fetch::ALLOWED).with_hint(match is_issuer {
+            let shown = if is_issuer { quoted(text) } else { quoted(&masked(text)) };
+            faults.add(Fault::new(at.key(key), shown, fetch::ALLOWED).with_hint(match is_issuer {
                 true => "nothing else tells its keys, so they are looked for at the issuer's address",
                 false => "",
             }));
@@ -383,13 +385,17 @@ mod tests {
             (json!({"jwks_file": "/no/where"}), r#"jwt[0].jwks_file: found "/no/where" (No such file"#),
             (
                 json!({"jwks_file": "/dev/null"}),
-                r#"jwt[0].jwks_file: found "/dev/null" (it is no JSON object), allowed"#,
+                r#"jwt[0].jwks_file: found "/dev/null" (it is not a regular file), allowed"#,
             ),
             (
                 json!({"jwks_url": "http://i/"}),
                 r#"jwt[0].jwks_url: found "http://i/", allowed: a URL with https, or with http on loopback"#,
             ),
             (json!({"jwks_url": "https://u:hidden@i/"}), "jwt[0].jwks_url: found"),
+            (
+                json!({"jwks_url": "http://u:pw@far.test/?key=hidden"}),
+                r#"jwt[0].jwks_url: found "http://u:***@far.test/?key=***", allowed: a URL with https"#,
+            ),
             (json!({"issuer": "acme"}), r#"jwt[0].issuer: found "acme", allowed: a URL with https"#),
             (json!({"issuer": "http://acme"}), r#"jwt[0].issuer: found "http://acme", allowed: a URL with https"#),
             (json!({"issuer": "https://acme/?x=y"}), r#"jwt[0].issuer: found "https://acme/?x=y", allowed"#),
@@ -401,7 +407,7 @@ mod tests {
             ),
             (
                 json!({"jwks_url": "https://i/", "jwks_refresh": "25h"}),
-                "jwt[0].jwks_refresh: found 25h, allowed: 60s to 24h",
+                "jwt[0].jwks_refresh: found 25h, allowed: 5s to 24h",
             ),
             (json!({"secret": long, "issuer": ""}), r#"jwt[0].issuer: found "", allowed: a text"#),
             (json!({"secret": long, "audience": ""}), r#"jwt[0].audience: found "", allowed: a text"#),
