@@ -210,6 +210,40 @@ async fn one_address_asks_little_at_a_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_address_leaves_turns_of_a_deciding_service_to_others() {
+    let (origin, decider) = (Origin::start().await, Decider::start(200 * MS).await);
+    let gateway = gateway(&origin, &format!("{{ forward: {{ url: \"{}/\" }} }}", decider.server.url()), "").await;
+    let answers = join_all((0..150).map(|_| gateway.ask(from("192.0.2.1", "x")))).await;
+    assert_eq!(statuses(&answers, 200), 150);
+    let most = decider.most.load(Ordering::SeqCst);
+    assert!((33..=64).contains(&most), "{most} questions at a time");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_left_takes_no_turn_for_long() {
+    let (origin, decider) = (Origin::start().await, Decider::start(300 * MS).await);
+    let auth = format!("{{ introspection: {{ url: \"{}/\" }}, failures: {{ max: 1000 }} }}", decider.server.url());
+    let gateway = gateway(&origin, &auth, "").await;
+    for number in 0..64 {
+        let mut raw = gateway.raw().await;
+        let head = format!("GET /x HTTP/1.1\r\nhost: x\r\nauthorization: Bearer good-{number}\r\n\r\n");
+        raw.send(head).await;
+    }
+    let began = Instant::now();
+    assert_eq!(gateway.ask(bearing("good-1000", "/x")).await.status, 200);
+    assert!(began.elapsed() < 4000 * MS, "{:?}", began.elapsed());
+    // A stream of HTTP/2 that is reset has no turn left either.
+    let mut client = gateway.h2c().await;
+    for number in 100..132 {
+        let asked = client.send(bearing(&format!("good-{number}"), "/x"));
+        assert!(tokio::time::timeout(5 * MS, asked).await.is_err());
+    }
+    let began = Instant::now();
+    assert_eq!(gateway.ask(bearing("good-2000", "/x")).await.status, 200);
+    assert!(began.elapsed() < 4000 * MS, "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn good_tokens_of_one_address_are_all_asked_about() {
     let (origin, decider) = (Origin::start().await, Decider::start(50 * MS).await);
     let auth =

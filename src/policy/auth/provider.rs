@@ -6,7 +6,7 @@
 //!   tried again after 1 s, doubling up to 60 s, with jitter; meanwhile the last good keys serve, for ever if need be.
 //! * A set without a usable key is the issuer's word like any other: the keys before it are withdrawn, and an alarm is given.
 //! * A token whose key is not there may have a fetch made, from a bucket of 5 that gains one in 30 s (`desk`). Only a fetch
-//!   that began after the question answers it. A key that such a fetch did not bring, or that could not be fetched, is not
+//!   that began after the question answers it; tokens with the same key wait for the same one. A key that such a fetch did not bring, or that could not be fetched, is not
 //!   there for 30 s, and longer if others use up the fetches. A question that may not have a fetch made waits for the one
 //!   under way, if any; then the key is not there. Only where no fetch ever succeeded can nothing be said of a token.
 //! * Where an issuer's OpenID configuration says that its keys are, is believed only as far as it leads no nearer to this
@@ -44,7 +44,8 @@ pub struct Provider {
     pace: Pace,
     fetched: ArcSwapOption<Fetched>,
     desk: watch::Sender<Desk>,
-    settled: Cache<Doubt, Instant>,
+    /// What was asked lately: which fetch answers it, and when that was asked for.
+    asked: Cache<Doubt, (u64, Instant)>,
     hasher: RandomState,
     standing: Mutex<Standing>,
 }
@@ -101,8 +102,8 @@ impl Default for Pace {
 
 /// How long keys are fresh if nobody says.
 const FRESH: Duration = Duration::from_secs(600);
-/// How many answers to questions are kept.
-const SETTLED: usize = 1024;
+/// How many questions are remembered.
+const ASKED: usize = 1024;
 /// No longer OpenID configuration is read.
 const LONGEST_CONFIGURATION: usize = 64 * 1024;
 
@@ -159,7 +160,7 @@ impl Provider {
             fetched: ArcSwapOption::empty(),
             // The first fetch is on its way before the task runs.
             desk: watch::Sender::new(Desk { demanded: 1, ..Desk::default() }),
-            settled: Cache::new(SETTLED),
+            asked: Cache::new(ASKED),
             hasher: RandomState::new(),
             standing: Mutex::default(),
         }
@@ -201,32 +202,27 @@ impl Provider {
 
     /// Whether a fetch is to be made, or waited for, because a key is not there.
     pub fn want(&self, doubt: Doubt) -> Want {
-        let now = Instant::now();
-        if self.settled.get(&doubt).is_some_and(|at| now.saturating_duration_since(at) < self.pace.demand) {
-            return Want::Settled;
-        }
-        match self.desk.borrow().ticket(now, &self.pace) {
-            Some(_) => Want::Fetch,
-            None => Want::Settled,
+        let (now, desk) = (Instant::now(), *self.desk.borrow());
+        match self.asked.get(&doubt) {
+            Some((number, _)) if number > desk.ended => Want::Fetch,
+            Some((_, at)) if now.saturating_duration_since(at) < self.pace.demand => Want::Settled,
+            _ if desk.ticket(now, &self.pace).is_some() => Want::Fetch,
+            _ => Want::Settled,
         }
     }
 
     /// Has a fetch made, or waits for the one that is due or under way; no longer than a fetch may take.
     pub async fn ask(&self, doubt: Doubt) {
         let mut desk = self.desk.subscribe();
-        let Some((number, answers)) = self.take_ticket() else { return };
+        let asked = self.asked.get(&doubt).map(|(number, _)| number).filter(|number| *number > desk.borrow().ended);
+        let Some(number) = asked.or_else(|| self.take_ticket(doubt)) else { return };
         let _ = timeout(self.pace.timeout, desk.wait_for(|desk| desk.ended >= number)).await;
-        // Whatever became of it: who asks again at once would only take another of the bucket.
-        if answers {
-            self.settled.insert(doubt, Instant::now());
-        }
     }
 
-    /// The number of the fetch to wait for, and whether it begins only now and so answers a question of now.
-    fn take_ticket(&self) -> Option<(u64, bool)> {
-        let mut taken = None;
+    /// The number of the fetch to wait for. One that begins only now answers the question, for all who have the same.
+    fn take_ticket(&self, doubt: Doubt) -> Option<u64> {
+        let (now, mut taken) = (Instant::now(), None);
         self.desk.send_if_modified(|desk| {
-            let now = Instant::now();
             let Some(ticket) = desk.ticket(now, &self.pace) else { return false };
             taken = Some((ticket.number, ticket.number > desk.begun));
             if ticket.is_new_demand {
@@ -234,7 +230,11 @@ impl Provider {
             }
             ticket.is_new_demand
         });
-        taken
+        let (number, answers) = taken?;
+        if answers {
+            self.asked.insert(doubt, (number, now));
+        }
+        Some(number)
     }
 
     /// Fetches the keys again and again.

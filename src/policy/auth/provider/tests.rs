@@ -293,6 +293,22 @@ async fn unknown_keys_have_a_few_fetches_made_and_then_one_now_and_then() {
 }
 
 #[tokio::test]
+async fn a_new_key_that_many_show_is_fetched_once() {
+    let (old, new) = (Signer::ed25519("old"), Signer::ed25519("new"));
+    let server = Server::start(good(key_set(&[&old]))).await;
+    let (issuers, _task) = issuers(Source::Keys(server.url()), Pace { bucket: 5, ..fast() });
+    assert_eq!(settle(&issuers, &token(&old)).await, Ok(()));
+    server.say(Reply { delay: 100 * MS, ..good(key_set(&[&old, &new])) });
+    let ask = async |number: u32| {
+        // Some before the fetch, others while it is under way.
+        sleep(number * 5 * MS).await;
+        settle(&issuers, &token(&new)).await
+    };
+    assert_eq!(futures::future::join_all((0..12).map(ask)).await, [Ok(()); 12]);
+    assert_eq!(server.fetches(), 2);
+}
+
+#[tokio::test]
 async fn a_word_of_a_client_makes_no_provider_fail() {
     let known = Signer::ed25519("known");
     let server = Server::start(good(key_set(&[&known]))).await;
