@@ -12,6 +12,8 @@ pub struct Present {
     pub content_length: bool,
     /// Cookie.
     pub cookie: bool,
+    /// grpc-timeout.
+    pub grpc_timeout: bool,
     /// Max-Forwards.
     pub max_forwards: bool,
     /// Origin.
@@ -37,6 +39,7 @@ impl Present {
                 "connection" => present.connection = true,
                 "content-length" => present.content_length = true,
                 "cookie" => present.cookie = true,
+                "grpc-timeout" => present.grpc_timeout = true,
                 "max-forwards" => present.max_forwards = true,
                 "origin" => present.origin = true,
                 "te" => present.te = true,
@@ -63,6 +66,7 @@ mod tests {
             "Connection",
             "Content-Length",
             "Cookie",
+            "grpc-timeout",
             "Max-Forwards",
             "Origin",
             "TE",
@@ -74,10 +78,14 @@ mod tests {
         let seen = |names: &[&str]| {
             let name = |name: &&str| HeaderName::from_bytes(name.as_bytes()).unwrap();
             let headers: HeaderMap = names.iter().map(|text| (name(text), HeaderValue::from_static("x"))).collect();
-            let Present {
+            let Present { connection, content_length, cookie, grpc_timeout, max_forwards, origin, .. } =
+                Present::of(&headers);
+            let Present { te, traceparent, transfer_encoding, upgrade, via, .. } = Present::of(&headers);
+            [
                 connection,
                 content_length,
                 cookie,
+                grpc_timeout,
                 max_forwards,
                 origin,
                 te,
@@ -85,12 +93,11 @@ mod tests {
                 transfer_encoding,
                 upgrade,
                 via,
-            } = Present::of(&headers);
-            [connection, content_length, cookie, max_forwards, origin, te, traceparent, transfer_encoding, upgrade, via]
+            ]
         };
         for (place, name) in all.iter().enumerate() {
             assert_eq!(seen(&["host", name, "x-via"]), std::array::from_fn(|other| other == place), "{name}");
         }
-        assert_eq!(seen(&["host", "accept"]), [false; 10]);
+        assert_eq!(seen(&["host", "accept"]), [false; 11]);
     }
 }

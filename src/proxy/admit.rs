@@ -35,8 +35,9 @@ pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> pingora::Result<Resu
             if let Err(refusal) = limit::look(session.downstream_session.req_header(), ctx, began).await {
                 return Ok(Err(refusal));
             }
-            let (Some(route), Some(forward)) = (&ctx.route, &mut ctx.forward) else { return Ok(Ok(())) };
-            let room = Room { queue: room.queue.within(route.terms.timeouts.total), ..room };
+            let Some(forward) = &mut ctx.forward else { return Ok(Ok(())) };
+            let left = forward.end.map(|end| end.saturating_duration_since(Instant::now()));
+            let room = Room { queue: room.queue.within(left), ..room };
             match Box::pin(queue(session, &forward.service, room)).await? {
                 Ok(pass) => (Some(pass), Instant::now()),
                 Err(refusal) => return Ok(Err(refusal)),

@@ -18,7 +18,7 @@ use super::admit::{self, busy};
 use super::ctx::{Ctx, Forward, Next};
 use super::deadline::{self, Watch};
 use super::patience::wait;
-use super::{fault, headers, reply, response, retry, shared, verdict};
+use super::{fault, grpc, headers, response, retry, shared, verdict};
 use crate::plan::MOST_RETRIES;
 use crate::plan::present::Present;
 use crate::plan::route::Timeouts;
@@ -38,16 +38,13 @@ pub async fn reserve(
     ctx: &mut Ctx,
     now: Instant,
 ) -> Result<std::result::Result<Instant, Refusal>> {
-    let (Some(route), Some(forward)) = (&ctx.route, &mut ctx.forward) else { return Ok(Ok(now)) };
+    let Some(forward) = &mut ctx.forward else { return Ok(Ok(now)) };
     let (slot, now) = match choose(forward, now) {
         Choice::Taken(slot) => (slot, now),
-        Choice::Busy => {
-            let end = route.terms.timeouts.total.map(|total| ctx.began.instant + total);
-            match Box::pin(wait(session, queue(&forward.service, forward.key, end))).await? {
-                Ok(slot) => (slot, Instant::now()),
-                Err(refusal) => return Ok(Err(refusal)),
-            }
-        }
+        Choice::Busy => match Box::pin(wait(session, queue(&forward.service, forward.key, forward.end))).await? {
+            Ok(slot) => (slot, Instant::now()),
+            Err(refusal) => return Ok(Err(refusal)),
+        },
         Choice::Nobody => return Ok(Err(Kind::NO_TARGET.into())),
     };
     forward.next = Some(Next { slot: Some(slot), wait: Duration::ZERO });
@@ -67,7 +64,7 @@ pub async fn next_peer(session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpP
     let (Some(route), Some(forward)) = (&ctx.route, &mut ctx.forward) else {
         return Err(Error::explain(ErrorType::InternalError, "a request without a route came to be forwarded"));
     };
-    let end = route.terms.timeouts.total.map(|total| ctx.began.instant + total);
+    let end = forward.end;
     let mut slot = match next_slot(session, forward, end).await? {
         Ok(slot) => slot,
         Err(refusal) => return Err(fault::refused(ctx, refusal, "no target could take the request")),
@@ -82,6 +79,9 @@ pub async fn next_peer(session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpP
     let connect = route.terms.timeouts.connect;
     peer.options.total_connection_timeout = Some(left.map_or(connect, |left| left.min(connect)));
     peer.options.read_timeout = silence(&route.terms.timeouts, left, &peer.options.alpn, !session.is_body_empty());
+    if peer.options.read_timeout.is_some() {
+        deadline::watch(|watch| watch.timed(Instant::now()));
+    }
     forward.attempts += 1;
     forward.tried.push(slot.endpoint.standing.id);
     forward.noted = false;
@@ -147,7 +147,7 @@ fn upload(session: &mut Session) -> Upload {
     match length {
         _ if session.is_body_empty() => Upload::Nothing,
         Some(length) => Upload::Bytes(length),
-        None if reply::is_grpc(session) => Upload::Call,
+        None if grpc::is_call(session.req_header()) => Upload::Call,
         None => Upload::Unknown,
     }
 }

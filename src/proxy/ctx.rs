@@ -81,6 +81,8 @@ pub struct Moment {
 pub struct Forward {
     /// The service.
     pub service: Arc<Service>,
+    /// When its time is over, all attempts included.
+    pub end: Option<Instant>,
     /// The path sent upstream, if it differs from the path as sent.
     pub path: Option<Box<str>>,
     /// What the request's client is recognised by, where that decides on its endpoint.

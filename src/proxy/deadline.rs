@@ -87,6 +87,10 @@ pub struct Watch {
     /// When the credential ends by which the request was let in.
     expiry: Cell<Option<Instant>>,
     upstream: Cell<Option<RawFd>>,
+    /// When the framework was told how long an upstream of HTTP/2 may be silent; it begins to count when it is connected.
+    timed: Cell<Option<Instant>>,
+    /// How much later its timer fires therefore.
+    lag: Cell<Duration>,
     late: Cell<Option<Late>>,
     fairness: Fairness,
     client: Client,
@@ -156,8 +160,15 @@ impl Watch {
         self.upstream.set(Some(upstream));
     }
 
+    /// The framework was told how long an upstream may be silent.
+    pub fn timed(&self, now: Instant) {
+        self.timed.set(Some(now));
+    }
+
     /// The request's head is sent. A connection that is shared is not ours to shut down.
     pub fn asked(&self, timeouts: &Timeouts, shared: bool, uploading: bool) {
+        let timed = self.timed.take().filter(|_| shared);
+        self.lag.set(timed.map(|timed| timed.elapsed()).unwrap_or_default());
         if shared {
             self.upstream.set(None);
         }
@@ -316,7 +327,7 @@ impl Watch {
         }
         self.expiry.set(None);
         self.patience.set(None);
-        self.end.set(Some(now + GRACE));
+        self.end.set(Some(now + GRACE + self.lag.get()));
         if let Some(upstream) = self.upstream.take() {
             // Should it fail, the grace will pass.
             let _ = shutdown(upstream, Shutdown::Both);

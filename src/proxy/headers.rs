@@ -17,7 +17,7 @@ use smallvec::SmallVec;
 
 use super::ctx::Ctx;
 use super::request_id::REQUEST_ID;
-use super::trace;
+use super::{grpc, trace};
 use crate::listen::connection::{Connection, address_value};
 use crate::plan::address::{Client, is_origin};
 use crate::plan::present::Present;
@@ -89,6 +89,7 @@ pub fn to_upstream(session: &Session, upstream: &mut RequestHeader, ctx: &Ctx) -
         parts.headers.insert(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
     }
     append(&mut parts.headers, &VIA, via::ours(request.version));
+    grpc::tell(request, ctx, &mut parts.headers);
     introduce(&mut parts.headers, ctx);
     parts.headers.insert(REQUEST_ID, ctx.id.clone());
     parts.headers.insert(ATTEMPT, number(ctx.forward.as_ref().map_or(1, |forward| forward.attempts)));

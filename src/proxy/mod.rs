@@ -41,6 +41,7 @@ pub mod deadline;
 mod entrance;
 mod fairness;
 mod fault;
+mod grpc;
 mod headers;
 mod identify;
 mod limit;

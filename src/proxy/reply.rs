@@ -5,14 +5,14 @@
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION, MAX_FORWARDS, VIA};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use pingora::Result;
 use pingora::protocols::http::HttpTask;
 use pingora_proxy::Session;
 
 use super::ctx::Ctx;
 use super::response::{self, OWN_FIELDS};
-use super::{body, date, deadline};
+use super::{body, date, deadline, grpc};
 use crate::plan::route::Respond;
 use crate::policy::auth::fetch;
 use crate::policy::problem;
@@ -143,7 +143,7 @@ pub async fn refuse(session: &mut Session, refusal: Refusal, cause: Option<Strin
     if refusal.close {
         session.set_keepalive(None);
     }
-    let answer = if is_grpc(session) {
+    let answer = if grpc::is_call(session.req_header()) {
         Answer::grpc(&refusal)
     } else {
         let path = ctx.canonical_path.as_deref().unwrap_or(session.req_header().uri.path());
@@ -190,17 +190,6 @@ async fn send(session: &mut Session, answer: Answer, ctx: &mut Ctx) -> Result<()
     };
     deadline::watch(|watch| watch.answering(patience));
     session.write_response_tasks(tasks).await.map(|_| ())
-}
-
-/// Whether a request is a call of gRPC: a POST over HTTP/2. Elsewhere its media type would hide from everybody what a
-/// refusal is.
-pub fn is_grpc(session: &Session) -> bool {
-    let request = session.req_header();
-    let may_be = request.version == Version::HTTP_2 && request.method == Method::POST;
-    let content_type = request.headers.get(CONTENT_TYPE).filter(|_| may_be);
-    let rest = content_type.and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"));
-    // grpc-web is another protocol: its clients read plain HTTP errors.
-    rest.is_some_and(|rest| matches!(rest, [] | [b'+' | b';' | b' ', ..]))
 }
 
 /// Whether what is left of the request's body is worth reading. Without a length nobody knows how long that takes.

@@ -36,7 +36,7 @@ pub fn prepare(session: &Session, ctx: &mut Ctx, failure: Failure, response: Opt
     if !is_worth_it(session, route, forward, failure) {
         return false;
     }
-    let end = route.terms.timeouts.total.map(|total| ctx.began.instant + total);
+    let end = forward.end;
     let now = Instant::now();
     let left = end.map_or(LONGEST_WAIT, |end| end.saturating_duration_since(now).min(LONGEST_WAIT));
     if !matches!(failure, Failure::Status(_)) {

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use super::ctx::{Ctx, Forward};
 use super::reply::Answer;
-use super::{Next, identify, limit};
+use super::{Next, grpc, identify, limit};
 use crate::plan::route::{Action, Route};
 use crate::plan::walk::Asked;
 use crate::plan::{Edge, OwnPath, hops};
@@ -82,8 +82,11 @@ fn forward(route: &Route, asked: &Asked, request: &Parts, ctx: &Ctx) -> Result<O
     if path.len() + asked.query.map_or(0, str::len) > LONGEST_TARGET {
         return Err(Refusal::new(Kind::URI_TOO_LONG, Kind::URI_TOO_LONG.title));
     }
+    let patience = grpc::patience(request, ctx.present)?;
+    let time = route.terms.timeouts.total.into_iter().chain(patience).min();
     Ok(Some(Forward {
         service: service.clone(),
+        end: time.map(|time| ctx.began.instant + time),
         path: (*path != *request.uri.path()).then(|| (&*path).into()),
         key: service.key(request, client),
         attempts: 0,

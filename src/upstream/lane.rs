@@ -15,8 +15,8 @@
 //! A lane that is worn, or whose connection is lost, takes no new requests; those on it end as they would.
 //!
 //! Known inaccuracy: gRPC calls have no length, and there are too many at once for a connection each. They have lanes of
-//! their own and share their credit. A piece of a call that is not taken for [`STALL`] keeps new calls away from its lane;
-//! those already on it wait with it.
+//! their own and share their credit. Once pieces of calls have been waiting to be taken for [`STALL`] without a break, new
+//! calls keep away from the lane; those already on it wait with it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -37,7 +37,7 @@ const CREDIT: u32 = 65_535;
 /// Requests given up after which a lane takes no new ones. With those on it then they are fewer than 50, which is the
 /// strictest limit (per second) among common servers.
 const RESETS: u32 = 16;
-/// How long a piece of a call may wait to be taken before new calls go elsewhere.
+/// How long pieces of calls may wait to be taken, without a break, before new calls go elsewhere.
 const STALL: Duration = Duration::from_millis(200);
 
 /// The lanes to an endpoint.
@@ -61,8 +61,8 @@ struct Lane {
     resets: AtomicU32,
     /// Pieces of calls that were not taken yet.
     pieces: AtomicU32,
-    /// When the first of them came, or the last was taken, in milliseconds since the start.
-    moved: AtomicU64,
+    /// Since when there are some, in milliseconds since the start.
+    since: AtomicU64,
 }
 
 /// What a request is going to send after its head.
@@ -138,7 +138,7 @@ impl Lane {
             credit: AtomicU32::new(upload.credit()),
             resets: AtomicU32::new(0),
             pieces: AtomicU32::new(0),
-            moved: AtomicU64::new(0),
+            since: AtomicU64::new(0),
         }
     }
 
@@ -164,10 +164,10 @@ impl Lane {
 
     fn is_stalled(&self) -> bool {
         self.pieces.load(Ordering::Relaxed) > 0
-            && self.since_start().saturating_sub(self.moved.load(Ordering::Relaxed)) > STALL.as_millis() as u64
+            && self.now().saturating_sub(self.since.load(Ordering::Relaxed)) > STALL.as_millis() as u64
     }
 
-    fn since_start(&self) -> u64 {
+    fn now(&self) -> u64 {
         self.start.elapsed().as_millis() as u64
     }
 }
@@ -215,7 +215,7 @@ impl Stream {
             return bytes;
         }
         if self.lane.pieces.fetch_add(1, Ordering::Relaxed) == 0 {
-            self.lane.moved.store(self.lane.since_start(), Ordering::Relaxed);
+            self.lane.since.store(self.lane.now(), Ordering::Relaxed);
         }
         Bytes::from_owner(Piece { bytes, lane: self.lane.clone() })
     }
@@ -245,7 +245,6 @@ impl AsRef<[u8]> for Piece {
 
 impl Drop for Piece {
     fn drop(&mut self) {
-        self.lane.moved.store(self.lane.since_start(), Ordering::Relaxed);
         self.lane.pieces.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -336,7 +335,10 @@ mod tests {
         let first = call();
         let piece = first.piece(Bytes::from_static(b"message"));
         assert_eq!((&*piece, call().key()), (&b"message"[..], first.key()));
-        first.lane.moved.fetch_sub(1000, Ordering::Relaxed);
+        first.lane.since.fetch_sub(1000, Ordering::Relaxed);
+        assert_ne!(call().key(), first.key());
+        // That another was given up, or taken, helps nobody.
+        drop(first.piece(Bytes::from_static(b"other")));
         assert_ne!(call().key(), first.key());
         drop(piece);
         assert_eq!(call().key(), first.key());
