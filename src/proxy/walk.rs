@@ -65,7 +65,7 @@ pub async fn walk(
             Ok(Next::Answer(Answer::fixed(fixed)))
         }
         Action::Forward(_) | Action::Split(_) if hops::left(request, asked.present)? == Some(0) => {
-            limit::charge(request, ctx, ctx.began.instant).await?;
+            limit::charge(request, ctx, ctx.now).await?;
             Ok(Next::Answer(Answer::last_hop(request)))
         }
         Action::Forward(_) | Action::Split(_) => {
