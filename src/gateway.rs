@@ -27,7 +27,9 @@ use crate::listen::accept::Listeners;
 use crate::listen::door::Door;
 use crate::listen::entrance::Entrance;
 use crate::listen::inherited::Inherited;
+use crate::listen::ledger::Ledger;
 use crate::listen::socket::Socket;
+use crate::listen::trimmer::Trimmer;
 use crate::plan::live::{Live, Report};
 use crate::policy::auth::failures::Failures;
 use crate::policy::auth::keeper::KeyKeeper;
@@ -54,6 +56,8 @@ pub struct Shared {
     pub log: AccessLog,
     /// The last refusals.
     pub refusals: Refusals,
+    /// The answers that clients have not taken yet.
+    pub ledger: Arc<Ledger>,
     /// What opens the administration API.
     pub admin_token: String,
     /// How many wrong ones an address may show.
@@ -181,6 +185,7 @@ impl Gateway {
         let plan = live.plan();
         let entrances =
             plan.entrances.iter().map(|entrance| Arc::new(ArcSwap::from_pointee(entrance.clone()))).collect();
+        let ledger = Ledger::new(plan.edge.limits.buffered_answers);
         drop(plan);
         let log = AccessLog::start(&config.access_log, metrics.access_log_dropped.clone())
             .map_err(|error| other(format!("can't write the access log to {}: {error}", config.access_log.to)))?;
@@ -195,6 +200,7 @@ impl Gateway {
             metrics,
             log,
             refusals: Refusals::default(),
+            ledger,
             admin_token: state.admin_token,
             wrong_tokens: admin::guard::budget(),
             listeners,
@@ -245,6 +251,7 @@ impl Gateway {
         server.add_service(background_service("upstreams", Keeper::new(self.shared.clone())));
         server.add_service(background_service("keys", KeyKeeper::new(self.shared.clone())));
         server.add_service(background_service("limits", Sweeper::new(self.shared.clone())));
+        server.add_service(background_service("answers", Trimmer::new(self.shared.clone())));
         log::info!("administration on {}", self.admin.address);
         let leave = stages.administer_no_more.subscribe();
         let administration = admin::Service::new(self.admin, self.shared.clone(), leave);

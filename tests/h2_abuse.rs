@@ -268,6 +268,45 @@ async fn responses_that_nobody_takes_are_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn answers_that_nobody_takes_are_bounded_on_each_connection() {
+    const CONNECTIONS: u64 = 4;
+    let origin = Origin::start().await;
+    let gateway = Gateway::to(&origin).await;
+    gateway.h2c().await.ask(Request::get("/")).await.seen();
+    let memory = gateway.memory();
+    let mut stalled = Vec::new();
+    for _ in 0..CONNECTIONS {
+        // A window for all streams, and small ones for each.
+        let mut abuser = Abuser::connect(&gateway).await;
+        abuser.send(&frame(WINDOW_UPDATE, 0, 0, &[0x3f, 0, 0, 0])).await;
+        let requests: Vec<u8> = (0..100).flat_map(|index| get_path(nth(index), "/bytes/10000000")).collect();
+        assert!(abuser.send(&requests).await);
+        stalled.push(abuser);
+    }
+    let mut streams: Vec<_> = stalled.into_iter().map(|abuser| abuser.stream.into_split()).collect();
+    let reading = streams.iter_mut().map(|(read, _)| async {
+        let mut bytes = [0; 65536];
+        while tokio::time::timeout(Duration::from_secs(2), read.read(&mut bytes)).await.is_ok() {}
+    });
+    futures::future::join_all(reading).await;
+    let grown = gateway.memory().saturating_sub(memory) / CONNECTIONS;
+    println!("a connection of which 100 answers are not taken takes {} KiB", grown / 1024);
+    assert!(grown <= 8 * MIB, "{} KiB", grown / 1024);
+    // A small answer passes them.
+    for (read, write) in &mut streams {
+        write.write_all(&frame(RST_STREAM, 0, nth(99), &[0, 0, 0, 8])).await.unwrap();
+        write.write_all(&get_path(nth(100), "/text/5")).await.unwrap();
+        let mut bytes = Vec::new();
+        let arrived = async {
+            while !bytes.windows(5).any(|piece: &[u8]| piece == b"all w") {
+                assert!(read.read_buf(&mut bytes).await.unwrap() > 0);
+            }
+        };
+        soon("a small answer", arrived).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn own_answers_that_nobody_takes_are_given_up() {
     let bench = Bench::start("limits: { keep_alive: 1s }").await;
     let mut stalled = Abuser::with_settings(&bench.gateway, &[0, 4, 0, 0, 0, 0]).await;

@@ -53,6 +53,7 @@ mod supervision;
 mod systemd;
 mod taking;
 mod tls;
+mod untaken;
 mod upgrade;
 mod upheaval;
 mod upstream_tls;

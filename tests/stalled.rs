@@ -1,5 +1,5 @@
-//! Clients that are slow to send, or to take their answer, never speak against a service, however it is reached; a service
-//! that is slow to answer does.
+//! Clients that are slow to send never speak against a service, whatever the service is reached by; a service that is slow
+//! to answer does.
 
 use std::time::Duration;
 
@@ -7,11 +7,7 @@ use bytes::Bytes;
 use futures::{StreamExt, future, stream};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpSocket;
 
 use crate::support::client::BoxError;
 use crate::support::tls::Authority;
@@ -179,68 +175,5 @@ async fn a_stalled_upload_holds_no_probe() {
         tokio::time::sleep(Duration::from_millis(150)).await;
         assert_eq!(gateway.ask(late_answer).await.status, 200);
         assert_eq!(state().await, 0.0);
-    }
-}
-
-/// Asks for an answer and takes nothing of it for a while, then all there is; over HTTP/1 or HTTP/2.
-async fn take_late(gateway: &Gateway, path: String, is_h2: bool, late: Duration) {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(32 * 1024).unwrap();
-    let mut stream = socket.connect(gateway.address).await.unwrap();
-    if !is_h2 {
-        let head = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-        stream.write_all(head.as_bytes()).await.unwrap();
-        tokio::time::sleep(late).await;
-        let _ = soon("its end", stream.read_to_end(&mut Vec::new())).await;
-        return;
-    }
-    let mut builder = http2::Builder::new(TokioExecutor::new());
-    builder.initial_stream_window_size(65_535).initial_connection_window_size(65_535);
-    let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
-    tokio::spawn(connection);
-    let request = Request::get(format!("http://a{path}")).body(full("")).unwrap();
-    let answer = sender.send_request(request).await;
-    tokio::time::sleep(late).await;
-    if let Ok(answer) = answer {
-        let _ = soon("its end", answer.into_body().collect()).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn answers_that_are_taken_late_speak_against_nobody() {
-    let (targets, plain) = (Targets::start().await, [Origin::start().await, Origin::start().await]);
-    let services = [
-        ("tcp", urls(&plain), "protocol: http1"),
-        ("h2", urls(&plain), "protocol: h2"),
-        ("unix", urls(&targets.unix), ""),
-        ("tls", urls(&targets.tls), "tls: { verify: false }"),
-    ];
-    // The smaller one is all in the gateway's hands while its client takes nothing.
-    let sizes = [600_000, 6_000_000];
-    let limits = [("idle", "timeouts: { idle: 400ms, first_byte: 20s }"), ("total", "timeout: 400ms")];
-    let mut config = (String::from("services:\n"), String::from("routes:\n"));
-    for (name, urls, settings) in &services {
-        config.0 += &format!(
-            "  {name}: {{ targets: [{urls}], circuit_breaker: {{ failure_threshold: 3 }}, ejection: {{ failures: 2 }}, \
-             {settings} }}\n"
-        );
-        for (size, (limit, settings)) in sizes.iter().flat_map(|size| limits.map(|limit| (size, limit))) {
-            let route = format!("{name}-{limit}-{size}");
-            config.1 += &format!(
-                "  - {{ name: {route}, path_pattern: /{route}, target_service: {name}, retry_count: 0, \
-                 rewrite: /bytes/{size}, {settings} }}\n"
-            );
-        }
-    }
-    let gateway = Gateway::start(&(config.0 + &config.1)).await;
-    // Some take on while the gateway gives them up.
-    for late in [550, 470, 1500].map(Duration::from_millis) {
-        let routes = services.iter().flat_map(|(name, ..)| {
-            let limits = limits.into_iter().flat_map(|(limit, _)| sizes.map(|size| (limit, size)));
-            limits.map(move |(limit, size)| format!("/{name}-{limit}-{size}"))
-        });
-        let clients = routes.flat_map(|path| [(path.clone(), false), (path, true)]);
-        future::join_all(clients.map(|(path, is_h2)| take_late(&gateway, path, is_h2, late))).await;
-        assert_eq!(blamed(&gateway).await, [""; 0], "{late:?}");
     }
 }

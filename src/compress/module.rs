@@ -1,6 +1,11 @@
 //! Compression as the framework's response filters want it: head, body in pieces, and whichever end comes.
+//!
+//! What comes from a service is encoded ahead of the framework's own filters (`begin`, `encode`), which take several pieces
+//! in one go: between pieces there, others have their turn. An encoder takes memory, and a client that reads nothing makes
+//! it last: there is room for some (`listen::ledger`), and responses beyond them are sent as they are.
 
 use std::any::Any;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -16,9 +21,13 @@ use smallvec::SmallVec;
 
 use super::encoder::Encoder;
 use super::negotiate::{Coding, choose};
+use crate::listen::ledger::{EncoderRoom, Ledger};
 
 /// Shorter bodies gain nothing.
 const SHORTEST: u64 = 256;
+
+/// So many bytes are encoded until others have their turn.
+const IN_A_ROW: usize = 32 * 1024;
 
 /// Makes the module for each request.
 pub struct Builder;
@@ -30,6 +39,11 @@ pub struct Compression {
     encoder: Option<Box<Encoder>>,
     /// The response's length is not known: it may be a stream, whose every piece is awaited.
     streams: bool,
+    /// Pieces are encoded before they come to the framework's filter.
+    ahead: bool,
+    room: Option<EncoderRoom>,
+    /// What was encoded since others had their turn.
+    in_a_row: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -49,6 +63,42 @@ impl Compression {
         self.wanted = Some(Wanted { level, coding, head: request.method == Method::HEAD });
     }
 
+    /// Readies the encoder for a response of a service, if it is one that gains by it and there is room.
+    pub fn begin(&mut self, response: &ResponseHeader, ledger: &Arc<Ledger>) -> Result<()> {
+        let Some(wanted) = self.wanted.as_mut().filter(|wanted| !wanted.head && gains(response)) else { return Ok(()) };
+        let Some(coding) = wanted.coding else { return Ok(()) };
+        self.room = ledger.encoder(coding.memory());
+        if self.room.is_none() {
+            wanted.coding = None;
+            return Ok(());
+        }
+        self.ahead = true;
+        self.streams = !response.headers.contains_key(CONTENT_LENGTH);
+        self.encoder = Some(Box::new(Encoder::new(coding, wanted.level).map_err(failed)?));
+        Ok(())
+    }
+
+    /// Encodes a piece of a service's response. Whether others should have their turn now.
+    pub fn encode_ahead(&mut self, body: &mut Option<Bytes>, end: bool) -> Result<bool> {
+        if !self.ahead || self.encoder.is_none() {
+            return Ok(false);
+        }
+        self.in_a_row += body.as_ref().map_or(0, Bytes::len);
+        self.encode(body, end)?;
+        let long = self.in_a_row >= IN_A_ROW;
+        if long {
+            self.in_a_row = 0;
+        }
+        Ok(long)
+    }
+
+    /// The response of the service is not sent, but another.
+    pub fn give_up(&mut self) {
+        if std::mem::take(&mut self.ahead) {
+            (self.encoder, self.room) = (None, None);
+        }
+    }
+
     fn encode(&mut self, body: &mut Option<Bytes>, end: bool) -> Result<()> {
         let Some(encoder) = &mut self.encoder else { return Ok(()) };
         let encoded = encoder.write(body.as_deref().unwrap_or_default(), self.streams && !end).map_err(failed)?;
@@ -64,6 +114,7 @@ impl Compression {
     }
 
     fn finish(&mut self) -> Result<Option<Bytes>> {
+        self.room = None;
         self.encoder.take().map(|encoder| encoder.finish()).transpose().map_err(failed)
     }
 }
@@ -93,17 +144,22 @@ impl HttpModule for Compression {
             return Ok(());
         }
         add_vary(response)?;
-        let Some(coding) = wanted.coding.filter(|_| wanted.head || !end) else { return Ok(()) };
+        let Some(coding) = wanted.coding.filter(|_| wanted.head || !end) else {
+            self.give_up();
+            return Ok(());
+        };
         if wanted.head {
             return rewrite(response, coding);
         }
-        self.streams = !response.headers.contains_key(CONTENT_LENGTH);
-        self.encoder = Some(Box::new(Encoder::new(coding, wanted.level).map_err(failed)?));
+        if !self.ahead {
+            self.streams = !response.headers.contains_key(CONTENT_LENGTH);
+            self.encoder = Some(Box::new(Encoder::new(coding, wanted.level).map_err(failed)?));
+        }
         rewrite(response, coding)
     }
 
     fn response_body_filter(&mut self, body: &mut Option<Bytes>, end: bool) -> Result<()> {
-        self.encode(body, end)
+        if self.ahead { Ok(()) } else { self.encode(body, end) }
     }
 
     fn response_trailer_filter(&mut self, _trailers: &mut Option<Box<HeaderMap>>) -> Result<Option<Bytes>> {

@@ -23,6 +23,15 @@ impl Coding {
             Coding::Gzip => "gzip",
         }
     }
+
+    /// The memory its encoder takes, as measured at level 9, and somewhat more.
+    pub fn memory(self) -> u64 {
+        match self {
+            Coding::Br => 4 << 20,
+            Coding::Zstd => 3 << 19,
+            Coding::Gzip => 3 << 18,
+        }
+    }
 }
 
 /// The best encoding for the values of `Accept-Encoding`; `None` for no encoding.

@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 
 use super::entrance::Entrance;
 use super::fragments;
+use super::ledger::Account;
 use super::wire::Fault;
 use crate::record::metrics::Open;
 
@@ -30,6 +31,8 @@ pub struct Connection {
     pub entrance: Arc<Entrance>,
     /// Who it says it is, if it showed a certificate.
     pub certificate: Option<ClientCertificate>,
+    /// Its answers that wait to be taken.
+    pub account: Arc<Account>,
     /// Counts it among those that have asked nothing yet.
     newcomer: Mutex<Option<Open>>,
     /// What services are told of where it comes from and was made to; made once.
@@ -67,12 +70,14 @@ impl Connection {
         destination: Option<SocketAddr>,
         entrance: Arc<Entrance>,
         newcomer: Option<Open>,
+        account: Arc<Account>,
     ) -> Self {
         Connection {
             source,
             destination,
             entrance,
             certificate: None,
+            account,
             newcomer: Mutex::new(newcomer),
             source_value: OnceLock::new(),
             port_value: OnceLock::new(),
@@ -135,6 +140,7 @@ impl Connection {
 
     /// A request was settled.
     pub fn settle(&self) {
+        self.account.settle_down();
         self.settled.fetch_add(1, Ordering::Release);
     }
 

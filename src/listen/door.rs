@@ -102,11 +102,12 @@ impl Door {
             ends.destination = header.destination.or(ends.destination);
         }
         let address = ends.source.map(|source| source.ip());
-        let counted = match (address, limits.per_address) {
-            (Some(address), Some(most)) => Some(self.caps.count_of(address, most).ok_or("connections_per_address")?),
-            _ => None,
-        };
-        let mut connection = Connection::new(ends.source, ends.destination, entrance.clone(), newcomer);
+        // A trusted proxy comes for many.
+        let address = address.filter(|address| !self.shared.live.plan().edge.trusted.contains(Some(*address)));
+        let count = |address| self.caps.count_of(address, limits.per_address).ok_or("connections_per_address");
+        let counted = address.map(count).transpose()?;
+        let account = self.shared.ledger.open();
+        let mut connection = Connection::new(ends.source, ends.destination, entrance.clone(), newcomer, account);
         let (transport, is_h2) = match &entrance.tls {
             None => (Transport::Plain(socket), false),
             Some(tls) => {

@@ -2,8 +2,8 @@
 //!
 //! What a connection can make the library hold is at most, with the defaults, about 14 MiB: for each of its 100 streams
 //! a header list (64 KiB) and what is to be sent (64 KiB); for all of them together what was uploaded and not yet taken
-//! (1 MiB), the frame being read (16 KiB). Beside it stand the pieces of responses that the framework has read and nobody
-//! takes, up to ten of 64 KiB for a stream: some 80 MiB in all, until the route's idle timeout ends them.
+//! (1 MiB), the frame being read (16 KiB). Pieces of responses that the framework has read and nobody takes, up to ten of
+//! 64 KiB for a stream, are bounded by `ledger`.
 
 use std::num::NonZeroU32;
 

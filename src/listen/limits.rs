@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::wire;
 use crate::config::model;
+use crate::config::size::Size;
 use crate::config::{Faults, Place};
 
 /// What connections may take.
@@ -12,8 +13,10 @@ use crate::config::{Faults, Place};
 pub struct Limits {
     /// Connections in all.
     pub connections: usize,
-    /// Connections of one address.
-    pub per_address: Option<usize>,
+    /// Connections of one address, unless it is a trusted proxy's.
+    pub per_address: usize,
+    /// Bytes of answers that wait to be taken, in all.
+    pub buffered_answers: u64,
     /// For a head to arrive.
     pub head_timeout: Duration,
     /// For the silence between requests.
@@ -31,7 +34,7 @@ impl Limits {
     pub fn compile(raw: &model::Limits, faults: &mut Faults) -> Limits {
         let numbers = [
             ("connections", raw.connections, 1..=10_000_000, "1 to 10000000"),
-            ("connections_per_address", raw.connections_per_address.unwrap_or(1), 1..=10_000_000, "1 to 10000000"),
+            ("connections_per_address", raw.connections_per_address, 1..=10_000_000, "1 to 10000000"),
             ("head_bytes", raw.head_bytes, 1024..=1024 * 1024, "1024 to 1048576"),
             ("head_fields", raw.head_fields, 8..=256, "8 to 256"),
             ("uri_bytes", raw.uri_bytes, 64..=65_000, "64 to 65000"),
@@ -41,6 +44,9 @@ impl Limits {
             if !range.contains(&found) {
                 faults.push(place.key(key), found.to_string(), allowed);
             }
+        }
+        if !BUFFERED_ANSWERS.contains(&raw.buffered_answers) {
+            faults.push(place.key("buffered_answers"), raw.buffered_answers.to_string(), "16MiB to 1TiB");
         }
         if raw.keep_alive_requests == Some(0) {
             faults.push(place.key("keep_alive_requests"), "0", "at least 1");
@@ -54,6 +60,7 @@ impl Limits {
         Limits {
             connections: raw.connections,
             per_address: raw.connections_per_address,
+            buffered_answers: raw.buffered_answers.0,
             head_timeout: raw.head_timeout.0,
             keep_alive: raw.keep_alive.0,
             requests: raw.keep_alive_requests,
@@ -62,6 +69,9 @@ impl Limits {
         }
     }
 }
+
+/// Less would not do for a handful of downloads.
+const BUFFERED_ANSWERS: RangeInclusive<Size> = Size(16 << 20)..=Size(1 << 40);
 
 /// The framework's own patience with a connection's first request.
 const LONGEST_HEAD: Duration = Duration::from_secs(60);

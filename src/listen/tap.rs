@@ -334,6 +334,9 @@ impl Tap {
 
     /// What the client is sent lets it send more; while it takes nothing, it is what is waited for.
     fn count(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = &written {
+            self.connection.account.take(*bytes as u64);
+        }
         match (&mut self.speech, &written) {
             (Speech::Two(frames), Poll::Ready(Ok(bytes))) => {
                 frames.sent(*bytes);

@@ -212,6 +212,9 @@ pub fn note_request(session: &mut Session, upstream: &RequestHeader, ctx: &mut C
     let Some(route) = &ctx.route else { return };
     let uploading = uploads(session, ctx.present);
     let shared = upstream.version == Version::HTTP_2;
+    if let Some(connection) = &ctx.connection {
+        deadline::watch(|watch| watch.holding.begin(&connection.account, route.terms.timeouts.idle));
+    }
     deadline::watch(|watch| watch.asked(&route.terms.timeouts, shared, uploading));
     if let Some(slot) = ctx.forward.as_mut().and_then(|forward| forward.attempt.as_mut()) {
         slot.asked(shared);

@@ -52,8 +52,10 @@ use pingora_proxy::HttpProxy;
 
 use super::Proxy;
 use super::fairness::{Blame, Fairness};
+use super::holding::{Holding, Wait};
 use crate::alarm::Alarm;
 use crate::listen::connection::Connection;
+use crate::listen::ledger::Full;
 use crate::plan::route::Timeouts;
 use crate::policy::refusal::Kind;
 
@@ -94,6 +96,8 @@ pub struct Watch {
     late: Cell<Option<Late>>,
     fairness: Fairness,
     client: Client,
+    /// What the answer has of its connection's room.
+    pub holding: Holding,
 }
 
 /// What the task waits for on its client's side.
@@ -141,6 +145,20 @@ pub struct Late {
     at: Instant,
     /// If the upstream is told to be late, it is.
     sure: bool,
+}
+
+/// Whether a task may go on.
+#[derive(Default)]
+enum Room {
+    /// It may; `beginning` if its answer may begin.
+    Free { beginning: bool },
+    /// Not before this.
+    Later(Instant),
+    /// It has to end.
+    GivenUp,
+    /// There is no watch.
+    #[default]
+    Unwatched,
 }
 
 impl Watch {
@@ -268,6 +286,7 @@ impl Watch {
         self.expiry.set(None);
         self.late.set(None);
         self.fairness.forget();
+        self.holding.end();
     }
 
     /// Why time was over, if it was.
@@ -300,6 +319,33 @@ impl Watch {
         self.touched.set(true);
     }
 
+    /// Whether the task may go on. An answer that has not begun waits while there is no room for it, which is no silence of
+    /// its service's.
+    fn room(&self) -> Room {
+        if self.holding.is_given_up() {
+            self.late.set(Some(no_room(Full::Connection, Instant::now())));
+            return Room::GivenUp;
+        }
+        let beginning = self.awaits_head();
+        self.go_on();
+        let may_wait = (beginning || self.phase.get() == Phase::Upload) && self.late.get().is_none();
+        match if may_wait { self.holding.wait(self.upstream.get()) } else { Wait::No } {
+            Wait::No => Room::Free { beginning },
+            Wait::Until(again) => {
+                self.touched.set(true);
+                Room::Later(again)
+            }
+            Wait::TooLong(full) => {
+                self.give_up(no_room(full, Instant::now()));
+                Room::Free { beginning }
+            }
+        }
+    }
+
+    fn awaits_head(&self) -> bool {
+        self.phase.get() == Phase::Head
+    }
+
     /// When something has to have happened.
     fn due(&self) -> Option<Instant> {
         let silence = self.patience.get().and_then(|patience| {
@@ -320,19 +366,31 @@ impl Watch {
         }
         let now = Instant::now();
         let over = |time: &Cell<Option<Instant>>| time.get().is_some_and(|time| time <= now);
-        self.late.set(Some(if over(&self.expiry) { expired(now) } else { self.why(over(&self.end), now) }));
-        if self.client.is_shared && self.late.get().is_some_and(|late| late.kind == Kind::CLIENT_GONE) {
+        let late = if over(&self.expiry) {
+            expired(now)
+        } else if self.holding.is_waiting() {
+            no_room(Full::Ledger, now)
+        } else {
+            self.why(over(&self.end), now)
+        };
+        if self.client.is_shared && late.kind == Kind::CLIENT_GONE {
             // Nothing gentle frees a stream that is stuck.
+            self.late.set(Some(late));
             return false;
         }
+        self.give_up(late);
+        true
+    }
+
+    fn give_up(&self, late: Late) {
+        self.late.set(Some(late));
         self.expiry.set(None);
         self.patience.set(None);
-        self.end.set(Some(now + GRACE + self.lag.get()));
+        self.end.set(Some(late.at + GRACE + self.lag.get()));
         if let Some(upstream) = self.upstream.take() {
             // Should it fail, the grace will pass.
             let _ = shutdown(upstream, Shutdown::Both);
         }
-        true
     }
 
     fn why(&self, is_end: bool, at: Instant) -> Late {
@@ -378,6 +436,14 @@ fn expired(at: Instant) -> Late {
     Late { kind: Kind::CREDENTIALS_INVALID, cause, at, sure: true }
 }
 
+fn no_room(full: Full, at: Instant) -> Late {
+    let (kind, cause) = match full {
+        Full::Connection => (Kind::CLIENT_GONE, "the client did not take its answers, and room was needed"),
+        Full::Ledger => (Kind::SERVICE_BUSY, "answers that nobody took left no room for this one"),
+    };
+    Late { kind, cause, at, sure: false }
+}
+
 /// Whether the peer takes what is written, as far as that can be known: then it is the client who is waited for.
 fn takes(socket: RawFd) -> bool {
     get_tcp_info(socket).map_or(true, |info| info.tcpi_notsent_bytes == 0)
@@ -415,13 +481,32 @@ impl<T> Future for Guard<'_, T> {
             watch(Watch::woken);
         }
         while let Some(work) = &mut this.work {
-            watch(Watch::go_on);
-            if let Poll::Ready(done) = work.as_mut().poll(cx) {
-                return Poll::Ready(Some(done));
-            }
-            let Some(due) = watch(Watch::due) else { return Poll::Pending };
-            ready!(this.alarm.poll(due.into(), cx));
-            if !watch(Watch::expire) {
+            let again = match watch(Watch::room) {
+                Room::GivenUp => {
+                    this.work = None;
+                    break;
+                }
+                Room::Later(again) => Some(again),
+                Room::Free { beginning } => {
+                    let mut polled = work.as_mut().poll(cx);
+                    if beginning && polled.is_pending() && watch(Watch::awaits_head) {
+                        // What was read is handed from one half of the exchange to the other, and counted.
+                        polled = work.as_mut().poll(cx);
+                    }
+                    if let Poll::Ready(done) = polled {
+                        return Poll::Ready(Some(done));
+                    }
+                    None
+                }
+                Room::Unwatched => return work.as_mut().poll(cx).map(Some),
+            };
+            let due = watch(|watch| {
+                watch.holding.wakes(cx.waker());
+                watch.due()
+            });
+            let Some(next) = again.into_iter().chain(due).min() else { return Poll::Pending };
+            ready!(this.alarm.poll(next.into(), cx));
+            if due == Some(next) && !watch(Watch::expire) {
                 this.work = None;
             }
         }

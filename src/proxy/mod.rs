@@ -43,6 +43,7 @@ mod fairness;
 mod fault;
 mod grpc;
 mod headers;
+pub mod holding;
 mod identify;
 mod limit;
 mod patience;
@@ -328,7 +329,20 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         ctx: &mut Box<Ctx>,
     ) -> Result<()> {
-        response::to_client(session, response, ctx)
+        response::to_client(session, response, ctx)?;
+        response::begin_encoding(session, response, ctx)
+    }
+
+    fn response_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        end: bool,
+        ctx: &mut Box<Ctx>,
+    ) -> Result<Option<Duration>> {
+        let long = response::encode(session, body, end, ctx)?;
+        holding::hand_on(session, body.as_ref(), ctx);
+        Ok(long.then_some(TURN))
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Box<Ctx>) -> FailToProxy {
@@ -356,6 +370,9 @@ impl ProxyHttp for Proxy {
 
 /// What an HTTP/2 client has at least to take a piece of an answer.
 const LEAST_FOR_A_PIECE: Duration = Duration::from_secs(2);
+
+/// The shortest sleep there is: others have their turn.
+const TURN: Duration = Duration::from_nanos(1);
 
 /// How long the rest of a refused request's body is read before the connection is given up.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);

@@ -161,6 +161,7 @@ pub async fn refuse(session: &mut Session, refusal: Refusal, cause: Option<Strin
 
 /// Sends an answer of the gateway's own.
 async fn send(session: &mut Session, answer: Answer, ctx: &mut Ctx) -> Result<()> {
+    response::give_up_encoding(session, ctx);
     let mut head = http::Response::new(()).into_parts().0;
     head.status = answer.status;
     head.headers.reserve(answer.headers.len() + OWN_FIELDS);

@@ -1,5 +1,6 @@
 //! Header hygiene of responses: what the client may see of the upstream's, and what every answer has to tell.
 
+use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_PROTOCOL, TRANSFER_ENCODING, UPGRADE,
 };
@@ -12,6 +13,7 @@ use smallvec::SmallVec;
 use super::ctx::Ctx;
 use super::date;
 use super::request_id::{REQUEST_ID, X_REQUEST_ID};
+use crate::compress::Compression;
 use crate::listen::connection::Connection;
 use crate::policy::auth::credential::{SUBPROTOCOL, TokenFrom, asks_for_subprotocol};
 
@@ -83,6 +85,31 @@ pub fn complete(session: &Session, response: &mut HeaderMap, is_preflight: bool,
         security.apply(ctx.connection.as_deref().is_some_and(Connection::is_tls), response);
     }
     response.insert(REQUEST_ID, ctx.id.clone());
+}
+
+/// Readies the encoder of a response that comes from a service.
+pub fn begin_encoding(session: &mut Session, response: &ResponseHeader, ctx: &Ctx) -> Result<()> {
+    let informational = response.status.is_informational();
+    compression(session, ctx)
+        .filter(|_| !informational)
+        .map_or(Ok(()), |module| module.begin(response, &ctx.shared.ledger))
+}
+
+/// Encodes a piece of it; whether that took so long that others should have their turn.
+pub fn encode(session: &mut Session, body: &mut Option<Bytes>, end: bool, ctx: &Ctx) -> Result<bool> {
+    compression(session, ctx).map_or(Ok(false), |module| module.encode_ahead(body, end))
+}
+
+fn compression<'a>(session: &'a mut Session, ctx: &Ctx) -> Option<&'a mut Compression> {
+    let level = ctx.route.as_ref().map_or(0, |route| route.terms.compression);
+    if level > 0 { session.downstream_modules_ctx.get_mut() } else { None }
+}
+
+/// What a service said is not sent, but another answer.
+pub fn give_up_encoding(session: &mut Session, ctx: &Ctx) {
+    if let Some(module) = compression(session, ctx) {
+        module.give_up();
+    }
 }
 
 fn count_preflight(response: &HeaderMap, ctx: &Ctx) {

@@ -42,6 +42,9 @@ pub struct Metrics {
     connections_total: IntCounter,
     turned_away: IntCounterVec,
     cut: IntCounterVec,
+    answer_bytes: IntGauge,
+    answer_waits: IntCounter,
+    answers_given_up: IntCounter,
     plan_revision: IntGauge,
     reloads: IntCounterVec,
     policies: Policies,
@@ -146,6 +149,18 @@ impl Metrics {
                     &["reason"],
                 )?,
             )?,
+            answer_bytes: gauge(
+                "gatekeeper_buffered_answer_bytes",
+                "Memory of answers that clients have not taken yet and of encoders, as far as it counts.",
+            )?,
+            answer_waits: counter(
+                "gatekeeper_answer_waits_total",
+                "Answers that were not read from their services at once, for want of room.",
+            )?,
+            answers_given_up: counter(
+                "gatekeeper_answers_given_up_total",
+                "Connections whose answers were given up because the client took nothing and room was needed.",
+            )?,
             plan_revision: gauge("gatekeeper_plan_revision", "The revision of the configuration that serves.")?,
             request_bytes: counter("gatekeeper_request_bytes_total", "Bytes of request bodies.")?,
             response_bytes: counter("gatekeeper_response_bytes_total", "Bytes of response bodies.")?,
@@ -238,6 +253,17 @@ impl Metrics {
     /// Counts an HTTP/2 connection that is closed for what its client did.
     pub fn cut(&self, reason: &'static str) {
         self.cut.with_label_values(&[reason]).inc();
+    }
+
+    /// So much memory is taken by answers that wait to be taken, and so many began to wait for it.
+    pub fn answers_wait(&self, bytes: u64, began: u64) {
+        self.answer_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.answer_waits.inc_by(began);
+    }
+
+    /// Counts connections whose answers were given up for room.
+    pub fn gave_up(&self, connections: u64) {
+        self.answers_given_up.inc_by(connections);
     }
 
     /// Counts a client's connection, and as open while the guard lives.

@@ -7,6 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::super::size::Size;
 use super::super::value::{Period, Setting};
 
 /// One address clients connect to.
@@ -93,9 +94,13 @@ pub struct Limits {
     /// Connections in all; more wait to be accepted.
     #[serde(default = "default_connections")]
     pub connections: usize,
-    /// Connections of one address (IPv6: of a /64); more are closed at once. Unlimited when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub connections_per_address: Option<usize>,
+    /// Connections of one address (IPv6: of a /64); more are closed at once. Those of trusted proxies are not counted.
+    #[serde(default = "default_connections_per_address")]
+    pub connections_per_address: usize,
+    /// Memory for answers that clients have not taken yet, in all (16MiB to 1TiB). When it is used up, further answers are
+    /// not read from their services until there is room, and clients that take nothing lose theirs.
+    #[serde(default = "default_buffered_answers")]
+    pub buffered_answers: Size,
     /// For a PROXY header and TLS handshake, and again for each request's head to arrive whole (at most 60s).
     #[serde(default = "default_head_timeout")]
     pub head_timeout: Period,
@@ -137,7 +142,8 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             connections: default_connections(),
-            connections_per_address: None,
+            connections_per_address: default_connections_per_address(),
+            buffered_answers: default_buffered_answers(),
             head_timeout: default_head_timeout(),
             head_bytes: default_head_bytes(),
             head_fields: default_head_fields(),
@@ -151,6 +157,14 @@ impl Default for Limits {
 
 fn default_connections() -> usize {
     100_000
+}
+
+fn default_connections_per_address() -> usize {
+    10_000
+}
+
+fn default_buffered_answers() -> Size {
+    Size(1 << 30)
 }
 
 fn default_head_timeout() -> Period {
