@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 use crate::support::gateway::everything_to;
 use crate::support::tls::{Authority, Files};
-use crate::support::{Answer, Client, Gateway, Origin, Raw, Request, eventually, soon};
+use crate::support::{Answer, Client, Gateway, Origin, Raw, RawOrigin, Request, eventually, soon};
 
 /// So many connections a test opens where it takes many.
 const MANY: usize = 2000;
@@ -263,6 +263,20 @@ async fn one_address_has_so_many_connections_and_more_are_closed_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_trusted_proxy_has_as_many_connections_as_it_likes() {
+    let origin = Origin::start().await;
+    let config = limited("connections_per_address: 2", origin.url());
+    let gateway = Gateway::start(&format!("trusted_proxies: [127.0.0.0/8]\n{config}")).await;
+    let mut held = Vec::new();
+    for _ in 0..5 {
+        let mut client = gateway.h1().await;
+        assert_eq!(client.ask(Request::get("/x")).await.status, 200);
+        held.push(client);
+    }
+    assert_eq!(gateway.turned_away("connections_per_address").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_descriptors_it_neither_spins_nor_dies() {
     let origin = Origin::start().await;
     let config = limited("head_timeout: 60s", origin.url());
@@ -310,6 +324,47 @@ async fn an_idle_connection_takes_little_memory() {
     let each = (gateway.memory() - before) / MANY as u64;
     println!("an idle connection (HTTP/1.1, kept alive) takes {each} bytes");
     assert!(each < 64 * 1024, "{each} bytes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_websocket_and_an_idle_event_stream_take_little_memory() {
+    const SOME: usize = 500;
+    take_descriptors();
+    let origin = RawOrigin::playing(move |mut peer: Raw| async move {
+        while let Some(request) = peer.request_head().await {
+            let answer = match request.first_line.contains("/ws") {
+                true => "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+                false => {
+                    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n\
+                     d\r\ndata: hello\n\n\r\n"
+                }
+            };
+            peer.send(answer).await;
+        }
+    })
+    .await;
+    let gateway = Gateway::start(&limited("keep_alive: 60s", &origin.url())).await;
+    let open = async |count: usize, request: &str, status: u16| {
+        let mut clients = Vec::new();
+        for _ in 0..count {
+            let mut raw = gateway.raw().await;
+            raw.send(request).await;
+            assert_eq!(raw.response_head().await.status(), status);
+            clients.push(raw);
+        }
+        clients
+    };
+    let websocket = "GET /ws HTTP/1.1\r\nhost: a.test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+                     sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let events = "GET /events HTTP/1.1\r\nhost: a.test\r\n\r\n";
+    for (name, request, status) in [("a websocket", websocket, 101), ("a stream of events", events, 200)] {
+        let _warm = open(50, request, status).await;
+        let before = gateway.memory();
+        let _idle = open(SOME, request, status).await;
+        let each = gateway.memory().saturating_sub(before) / SOME as u64;
+        println!("{name} that is idle takes {each} bytes");
+        assert!(each < 72 * 1024, "{name}: {each} bytes");
+    }
 }
 
 /// A port that is free at all addresses now.

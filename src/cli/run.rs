@@ -1,6 +1,7 @@
 //! `run`: the gateway itself.
 
 use super::{Failure, Options, Outcome, demo};
+use crate::allocator;
 use crate::gateway::{Gateway, StartFault};
 use crate::listen::inherited::Inherited;
 
@@ -20,6 +21,7 @@ pub fn run(options: &Options, args: &Args) -> Outcome {
         }
         (false, _) => {}
     }
+    allocator::take_small_pages();
     start(&options.file(), Inherited::take().map_err(Failure::Refused)?)?.run();
     Ok(())
 }
