@@ -411,16 +411,17 @@ async fn what_an_upstream_says_of_its_message_is_said_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_early_hint_has_no_length() {
+async fn an_early_hint_has_no_length_and_takes_no_date() {
     let said = "HTTP/1.1 103 Early Hints\r\nContent-Length: 2\r\nTE: x\r\nLink: </a>\r\n\r\n\
-                HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+                HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 2\r\n\r\nok";
     let gateway = Gateway::to_url(&RawOrigin::answering(said).await.url()).await;
     let mut raw = gateway.raw().await;
     raw.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     let hint = raw.response_head().await;
     assert_eq!((hint.status(), hint.header("link")), (103, Some("</a>")));
     assert_eq!((hint.header("content-length"), hint.header("te")), (None, None));
-    assert_eq!(raw.response().await.text(), "ok");
+    let answer = raw.response().await;
+    assert_eq!((answer.text(), answer.header("date")), ("ok", Some("Sun, 06 Nov 1994 08:49:37 GMT")));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,6 +16,11 @@ const FIELD: &[u8] = b"\r\nDate: ";
 /// The length of `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 5.6.7).
 const LENGTH: usize = 29;
 
+/// Whether bytes that are written may be the head of a response, and not of one that only announces it (1xx).
+pub fn is_final(bytes: &[u8]) -> bool {
+    bytes.strip_prefix(b"HTTP/1.1 ").is_some_and(|status| !status.starts_with(b"1"))
+}
+
 impl Redated {
     /// This head with this date, if both have one of the usual form.
     pub fn new(head: &[u8], date: &HeaderValue) -> Option<Self> {
@@ -52,6 +57,7 @@ mod tests {
         assert_eq!(redated.rest(), b"HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nX: 1\r\n\r\n");
         redated.wrote(59);
         assert_eq!(redated.rest(), b"\n\r\n");
+        assert!(is_final(head) && !is_final(b"HTTP/1.1 103 Early Hints\r\n") && !is_final(b"body"));
         assert!(Redated::new(head, &HeaderValue::from_static("Sunday, 06-Nov-94 08:49:37 GMT")).is_none());
         assert!(Redated::new(b"HTTP/1.1 200 OK\r\n\r\n", &date).is_none());
         assert!(Redated::new(b"HTTP/1.1 200 OK\r\nDate: Mon, 30 Nov 2026", &date).is_none());

@@ -41,7 +41,7 @@ use super::frames::{Excess, FRAGMENTS, Frames, TooMuch};
 use super::lifetime::{LAST_REQUEST, Lifetime, Use};
 use super::limits::Limits;
 use super::patience::{Patience, Waiting};
-use super::redate::Redated;
+use super::redate::{self, Redated};
 use super::refuse::{HEAD_TIMEOUT, refuse};
 use super::transport::Transport;
 use super::wire::{self, Fault, Inspector, Phase, Step};
@@ -320,7 +320,7 @@ impl Tap {
 
     /// Writes some bytes; the head of a response with the date of its origin.
     fn poll_dated(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if self.redated.is_none() {
+        if self.redated.is_none() && redate::is_final(buf) {
             self.redated = self.connection.take_date().and_then(|date| Redated::new(buf, &date));
         }
         let Some(redated) = &mut self.redated else { return Pin::new(&mut self.stream).poll_write(cx, buf) };
