@@ -320,6 +320,7 @@ impl ProxyHttp for Proxy {
         ctx: &mut Box<Ctx>,
     ) -> Result<()> {
         verdict::note_trailers(session, trailers, ctx);
+        response::strip(trailers);
         Ok(())
     }
 

@@ -197,7 +197,7 @@ fn remove(response: &mut HeaderMap, unwanted: &Unwanted) {
     }
 }
 
-/// Deletes the same of an answer that is sent anew: what it said of its body goes too.
+/// Deletes the same of an answer that is sent anew, and of trailers (RFC 9110 6.5.1): what they said of a body goes too.
 pub(super) fn strip(response: &mut HeaderMap) {
     let unwanted = unwanted(response, StatusCode::NO_CONTENT, false);
     remove(response, &unwanted);

@@ -273,7 +273,9 @@ fn status(code: u16) -> Response<Body> {
 }
 
 fn trailers() -> Response<Body> {
-    let trailers = HeaderMap::from_iter([(HeaderName::from_static("x-checksum"), HeaderValue::from_static("42"))]);
+    let trailers = [("x-checksum", "42"), ("x-gatekeeper-error", "forged")];
+    let field = |(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value));
+    let trailers = HeaderMap::from_iter(trailers.map(field));
     let frames = [Frame::data(Bytes::from("with trailers")), Frame::trailers(trailers)];
     let body = StreamBody::new(stream::iter(frames.map(Ok::<_, BoxError>)));
     Response::builder().header(header::TRAILER, "x-checksum").body(body.boxed_unsync()).unwrap()
