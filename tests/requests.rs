@@ -252,8 +252,11 @@ async fn a_fragment_is_seen_however_http2_says_it_and_no_other_request_pays_for_
     assert_eq!(stand.received("the end").await.len(), 3);
 }
 
+/// Fields as HTTP/2 would say them.
+type Fields = Vec<(String, Vec<u8>)>;
+
 /// A case as HTTP/2 would say it: its fields, and its body.
-fn in_http2(case: &Case) -> Option<(Vec<(String, Vec<u8>)>, Vec<u8>)> {
+fn in_http2(case: &Case) -> Option<(Fields, Vec<u8>)> {
     let end = case.bytes.windows(4).position(|bytes| bytes == b"\r\n\r\n")?;
     let (head, body) = (&case.bytes[..end], &case.bytes[end + 4..]);
     let text: String = head.iter().copied().map(char::from).collect();

@@ -141,7 +141,7 @@ mod tests {
         for (name, value) in fields {
             request
                 .headers_mut()
-                .append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+                .append(HeaderName::from_lowercase(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
         }
         judge(&request.into_parts().0, &LIMITS).map_or_else(|fault| fault.code, |()| "good")
     }
