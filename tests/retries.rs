@@ -249,7 +249,7 @@ async fn timeouts_are_of_an_attempt_and_of_all_together() {
             ("h2", "h2", per_try),
             ("total", "app", "retry_count: 9, timeout: 800ms, timeouts: { first_byte: 300ms }"),
             ("h2total", "h2", "retry_count: 9, timeout: 800ms, timeouts: { first_byte: 300ms }"),
-            ("waiting", "app", "timeout: 600ms, retry: { backoff: { base: 1h, max: 1h } }"),
+            ("waiting", "app", "timeout: 600ms, retry: { backoff: { base: 10m, max: 1h } }"),
         ],
     ))
     .await;

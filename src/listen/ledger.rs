@@ -261,7 +261,7 @@ impl Account {
     /// Gives up all answers of which much waits; how much that gives back, and whether there was one that had not been
     /// given up before.
     pub(super) fn give_up(&self) -> (u64, bool) {
-        let fresh = self.held().iter().fold(false, |fresh, held| held.give_up() || fresh);
+        let fresh = self.held().iter().filter(|held| held.give_up()).count() > 0;
         (self.charged.load(Relaxed), fresh)
     }
 

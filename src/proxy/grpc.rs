@@ -32,10 +32,10 @@ pub fn patience(request: &Parts, present: Present) -> Result<Option<Duration>, R
 /// Tells the service how much of a call's time is left.
 pub fn tell(request: &Parts, ctx: &Ctx, upstream: &mut HeaderMap) {
     let end = ctx.forward.as_ref().and_then(|forward| forward.end);
-    if let Some(end) = end.filter(|_| ctx.present.grpc_timeout && is_call(request)) {
-        if let Some(left) = left(end.saturating_duration_since(Instant::now())) {
-            upstream.insert(GRPC_TIMEOUT, left);
-        }
+    if let Some(end) = end.filter(|_| ctx.present.grpc_timeout && is_call(request))
+        && let Some(left) = left(end.saturating_duration_since(Instant::now()))
+    {
+        upstream.insert(GRPC_TIMEOUT, left);
     }
 }
 
