@@ -320,7 +320,8 @@ async fn limits_count_when_they_decide() {
          \x20 - {{ name: fixed, path_pattern: /fixed/*, respond: {{ status: 204 }} }}\n",
     ))
     .await;
-    for path in ["/x", "/fixed/x"] {
+    // Forwarded, answered by the route, answered since it may go no further.
+    for (path, method) in [("/x", "GET"), ("/fixed/x", "GET"), ("/x", "OPTIONS")] {
         let began = Instant::now();
         let passed: Arc<Mutex<Vec<Duration>>> = Arc::default();
         let note = |answer: Answer| {
@@ -328,7 +329,10 @@ async fn limits_count_when_they_decide() {
                 passed.lock().push(began.elapsed());
             }
         };
-        let slow = async |number: usize| note(gateway.ask(bearing(&format!("good-{path}-{number}"), path)).await);
+        let slow = async |number: usize| {
+            let request = bearing(&format!("good-{method}-{path}-{number}"), path).method(method);
+            note(gateway.ask(request.header("max-forwards", "0")).await);
+        };
         let quick = async {
             // As many more as soon as the first of those that waited have passed.
             eventually("somebody passes", async || (!passed.lock().is_empty()).then_some(())).await;
