@@ -8,7 +8,6 @@ use super::address::is_broad;
 use super::compile::active;
 use super::route::Route;
 use crate::config::model::{Config, Timeouts};
-use crate::config::value::Period;
 use crate::config::{Fault, Faults, Place};
 
 /// Adds the lints of a compiled configuration.
@@ -17,7 +16,6 @@ pub fn lint(config: &Config, plan: &Plan, faults: &mut Faults) {
     hidden_by_own_paths(config, plan, faults);
     unused_services(config, faults);
     contradictory_timeouts(config, faults);
-    unlikely_periods(config, faults);
     unverified_upstreams(config, faults);
     public_administration(config, faults);
     closed_shields(config, plan, faults);
@@ -84,30 +82,6 @@ fn contradictory_timeouts(config: &Config, faults: &mut Faults) {
         }
     }
 }
-
-/// Periods of more than a day where nobody waits that long: what is held meanwhile is held for ages.
-fn unlikely_periods(config: &Config, faults: &mut Faults) {
-    let (limits, drain, pool) = (Place::new("limits"), Place::new("drain"), Place::new("upstream_pool"));
-    let mut periods = vec![
-        (limits.key("keep_alive"), config.limits.keep_alive),
-        (pool.key("idle_timeout"), config.upstream_pool.idle_timeout),
-        (drain.key("grace"), config.drain.grace),
-        (drain.key("upgrade_grace"), config.drain.upgrade_grace),
-    ];
-    let services = Place::new("services");
-    for (name, service) in &config.services {
-        let at = services.key(name);
-        periods.push((at.key("queue").key("timeout"), service.queue.timeout));
-        periods.push((at.key("circuit_breaker").key("max_timeout"), service.circuit_breaker.max_timeout));
-        let interval = service.health_check.as_ref().map(|check| check.interval);
-        periods.extend(interval.map(|interval| (at.key("health_check").key("interval"), interval)));
-    }
-    for (place, period) in periods.into_iter().filter(|(_, period)| *period > A_DAY) {
-        faults.warn(Fault::saying(place, format!("{period} is a very long time")).with_hint("is the unit right?"));
-    }
-}
-
-const A_DAY: Period = Period::from_secs(86_400);
 
 fn public_administration(config: &Config, faults: &mut Faults) {
     let address = config.admin.address.parse::<std::net::SocketAddr>();
