@@ -220,6 +220,58 @@ async fn one_address_leaves_turns_of_a_deciding_service_to_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn waiting_for_a_turn_speaks_against_no_deciding_service() {
+    let (origin, decider) = (Origin::start().await, Decider::start(600 * MS).await);
+    let auth = format!("{{ forward: {{ url: \"{}/\", timeout: 900ms }} }}", decider.server.url());
+    let gateway = gateway(&origin, &auth, "").await;
+    let answers = join_all((0..160).map(|_| gateway.ask(from("192.0.2.1", "x")))).await;
+    assert!(statuses(&answers, 503) >= 5, "some of the crowd had no time left when their turn came");
+    assert_eq!(gateway.ask(from("192.0.2.2", "x")).await.status, 200, "nobody else is harmed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_can_be_read_in_two_ways_let_nobody_in() {
+    let origin = Origin::start().await;
+    for (status, body, wanted) in [
+        ("200 OK", r#"{"active": true, "sub": "opal"}"#, 200),
+        ("200 OK", r#"{"active": false, "active": true, "sub": "opal"}"#, 503),
+        ("200 OK", r#"{"active": true, "sub": "opal", "sub": "root"}"#, 503),
+        ("200 OK", r#"{"active": true, "sub": "opal", "a": {"roles": [], "roles": ["admin"]}}"#, 503),
+        ("600 Odd", r#"{"active": true, "sub": "opal"}"#, 503),
+    ] {
+        let answer = http(status, body);
+        let server = RawOrigin::playing(move |mut raw| {
+            let answer = answer.clone();
+            async move {
+                while raw.request().await.is_some() {
+                    raw.send(answer.clone()).await;
+                }
+            }
+        })
+        .await;
+        for by in ["introspection", "forward"] {
+            let is_about_the_body = by == "forward" && status == "200 OK";
+            let gateway = gateway(&origin, &format!("{{ {by}: {{ url: \"{}/\" }} }}", server.url()), "").await;
+            let seen = gateway.ask(bearing("good", "/x")).await.status;
+            assert_eq!(seen, if is_about_the_body { 200 } else { wanted }, "{by}: {status} {body}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_decides_sees_the_cookies_that_the_service_gets() {
+    let (origin, decider) = (Origin::start().await, Decider::start(Duration::ZERO).await);
+    let auth = format!("{{ forward: {{ url: \"{}/\", request_headers: [Cookie] }} }}", decider.server.url());
+    let gateway = gateway(&origin, &auth, "").await;
+    let mut raw = gateway.raw().await;
+    raw.send("GET /x HTTP/1.1\r\nhost: x\r\ncookie: s=1\r\ncookie: s=2\r\n\r\n").await;
+    raw.response().await;
+    let seen = decider.server.requests();
+    let text = seen.first().map(|request| request.text().to_lowercase()).unwrap_or_default();
+    assert!(text.contains("\r\ncookie: s=1; s=2\r\n"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_left_takes_no_turn_for_long() {
     let (origin, decider) = (Origin::start().await, Decider::start(300 * MS).await);
     let auth = format!("{{ introspection: {{ url: \"{}/\" }}, failures: {{ max: 1000 }} }}", decider.server.url());

@@ -247,6 +247,9 @@ impl<'a> Compiler<'a, '_> {
                 "a path, or a URL with http:// or https://",
             );
         }
+        if redirect.to.chars().any(char::is_control) {
+            self.faults.push(place.key("to"), format!("{:?}", redirect.to), "no control characters");
+        }
         let to = self.template(&redirect.to, place.key("to"), &["host", "path", "query"])?;
         Some(Action::Redirect(StatusCode::from_u16(redirect.status).ok()?, to))
     }

@@ -70,6 +70,10 @@ impl Forward {
         let mut headers = HeaderMap::new();
         let believed = |name: &&HeaderName| visitor.trusted || !is_origin(name.as_str());
         for name in self.settings.sent.iter().filter(believed) {
+            if *name == COOKIE {
+                cookies(&visitor.request.headers).and_then(|line| headers.insert(COOKIE, line));
+                continue;
+            }
             for value in visitor.request.headers.get_all(name) {
                 headers.append(name, value.clone());
             }
@@ -106,6 +110,12 @@ impl Forward {
         };
         Decision::Pass(user, self.settings.taken.iter().filter_map(taken).collect())
     }
+}
+
+/// All cookies in one line, as the service gets them: of two lines one might read the first and the other the last.
+fn cookies(headers: &HeaderMap) -> Option<HeaderValue> {
+    let lines: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    HeaderValue::from_bytes(&lines.join(&b"; "[..])).ok().filter(|line| !line.is_empty())
 }
 
 /// What it is told of a request beside its headers: the path is the one that its route was chosen by, not another spelling of it.

@@ -20,6 +20,7 @@ use serde_json::Value;
 use super::api_key::{Hash, hash};
 use super::fetch::{Answer as Reply, Client};
 use super::identity::{Claims, Identity, claim, text, texts};
+use super::json;
 use super::remote::{Remote, Unavailable};
 use crate::config::model::IntrospectionStyle;
 
@@ -183,8 +184,8 @@ impl Introspection {
             StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if bearer => return Ok(None),
             status => return Err(Unavailable(format!("it answered {status}"))),
         }
-        let no_object = || Unavailable("its answer is no JSON object".into());
-        let claims: Claims = serde_json::from_slice(&reply.body).map_err(|_| no_object())?;
+        let no_object = || Unavailable("its answer is no JSON object, or a name stands twice in it".into());
+        let claims: Claims = json::object(&reply.body).ok_or_else(no_object)?;
         match claims.get("active") {
             Some(Value::Bool(true)) => {}
             Some(Value::Bool(false)) => return Ok(None),

@@ -20,6 +20,8 @@ const AT_ONCE: usize = 128;
 const LONGEST_ANSWER: usize = 64 << 10;
 /// Answers that fail in a row before it is left alone.
 const FAILURES: u32 = 5;
+/// Who is asked within so much of when the question came up has its whole time.
+const PROMPT: Duration = Duration::from_millis(20);
 /// For how long, at first and at most.
 const ALONE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
@@ -79,15 +81,20 @@ impl Remote {
             return Err(Unavailable("too many questions at a time".into()));
         }
         let answer = self.client.send(question, left, LONGEST_ANSWER).await;
-        // One answer that is too long says nothing of the next.
-        let too_long = matches!(answer, Err(Failure::TooLong(_)));
+        // One answer that is too long says nothing of the next; nor does one that had less than its time, since the question
+        // had to wait for its turn.
+        let says_nothing = match &answer {
+            Err(Failure::TooLong(_)) => true,
+            Err(Failure::TooSlow) => left + PROMPT < self.timeout,
+            _ => false,
+        };
         let answer = answer.map_err(|failure| Unavailable(failure.to_string())).and_then(|answer| {
-            let failed = answer.status.is_server_error();
+            let failed = answer.status.as_u16() >= 500;
             if failed { Err(Unavailable(format!("it answered {}", answer.status))) } else { Ok(answer) }
         });
         let verdict = match &answer {
             Ok(_) => Verdict::Success,
-            Err(_) if too_long => Verdict::Neutral,
+            Err(_) if says_nothing => Verdict::Neutral,
             Err(_) => Verdict::Failure,
         };
         permit.settle(verdict, Instant::now());
