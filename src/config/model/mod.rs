@@ -192,7 +192,7 @@ pub struct Compression {
     /// Compress where a route does not say otherwise.
     #[serde(default)]
     pub enabled: Setting<false>,
-    /// 1 (fast) to 9 (small).
+    /// 1 (fast) to 9 (small); br goes no further than 5.
     #[serde(default = "default_level")]
     pub level: u32,
 }
