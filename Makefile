@@ -13,7 +13,7 @@ TEST_TOOLS := h2load:nghttp2-client systemd-analyze:systemd openssl:openssl node
 BENCH_TOOLS := wrk:wrk h2load:nghttp2-client openssl:openssl nginx:nginx haproxy:haproxy python3:python3 pip3:python3-pip
 
 # Tests that measure time: alone, one after the other.
-TIMED := balancing:: connections:: deadlines:: h2_abuse:: life:: limits:: oidc:: posts:: proxy_protocol:: retries:: shields:: upheaval::
+TIMED := balancing:: connections:: deadlines:: h2_abuse:: life:: limits:: oidc:: posts:: proxy_protocol:: retries:: shields:: stalled:: taking:: untaken:: upheaval::
 
 PREFIX ?= /usr/local
 BINARY ?= target/release/gatekeeper
