@@ -267,7 +267,7 @@ async fn who_decides_sees_the_cookies_that_the_service_gets() {
     raw.send("GET /x HTTP/1.1\r\nhost: x\r\ncookie: s=1\r\ncookie: s=2\r\n\r\n").await;
     raw.response().await;
     let seen = decider.server.requests();
-    let text = seen.first().map(|request| request.text().to_lowercase()).unwrap_or_default();
+    let text = seen.first().map(|request| request.to_text().to_lowercase()).unwrap_or_default();
     assert!(text.contains("\r\ncookie: s=1; s=2\r\n"), "{text}");
 }
 
