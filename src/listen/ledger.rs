@@ -202,6 +202,11 @@ impl Account {
         &self.ledger
     }
 
+    /// Whether so much waits that room may soon be short.
+    pub fn is_tight(&self) -> bool {
+        self.ledger.total() >= self.ledger.budget() / 4 || self.charged.load(Relaxed) >= SHARE / 4
+    }
+
     /// Whether another answer has to wait until it is read.
     pub fn full(&self) -> Option<Full> {
         if self.ledger.total() >= self.ledger.budget() {

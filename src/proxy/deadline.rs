@@ -150,7 +150,7 @@ pub struct Late {
 /// Whether a task may go on.
 #[derive(Default)]
 enum Room {
-    /// It may; `beginning` if its answer may begin.
+    /// It may; `beginning` if its answer may begin while room is short.
     Free { beginning: bool },
     /// Not before this.
     Later(Instant),
@@ -330,14 +330,14 @@ impl Watch {
         self.go_on();
         let may_wait = (beginning || self.phase.get() == Phase::Upload) && self.late.get().is_none();
         match if may_wait { self.holding.wait(self.upstream.get()) } else { Wait::No } {
-            Wait::No => Room::Free { beginning },
+            Wait::No => Room::Free { beginning: beginning && self.holding.is_tight() },
             Wait::Until(again) => {
                 self.touched.set(true);
                 Room::Later(again)
             }
             Wait::TooLong(full) => {
                 self.give_up(no_room(full, Instant::now()));
-                Room::Free { beginning }
+                Room::Free { beginning: false }
             }
         }
     }

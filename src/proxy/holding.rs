@@ -88,6 +88,11 @@ impl Holding {
         self.waits.get().is_some()
     }
 
+    /// Whether room may soon be short.
+    pub fn is_tight(&self) -> bool {
+        self.account.borrow().as_ref().is_some_and(|account| account.is_tight())
+    }
+
     /// This is the task to wake should it have to end.
     pub fn wakes(&self, task: &Waker) {
         if let Some(held) = &*self.held.borrow() {
