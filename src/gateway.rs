@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use pingora::apps::HttpServerOptions;
@@ -43,6 +43,9 @@ use crate::succession::{Estate, Succession};
 use crate::supervision::{self, Supervisor};
 use crate::systemd::Systemd;
 use crate::upstream::keeper::Keeper;
+
+/// What the runtimes have to drop the tasks of requests that were cut off.
+const LAST_TASKS: Duration = Duration::from_millis(500);
 
 /// What requests and administration share.
 pub struct Shared {
@@ -258,7 +261,17 @@ impl Gateway {
         server.add_service(background_service("administration", administration));
         let signals = Signals::new(self.heard, self.shared.clone(), stages, self.config.drain);
         server.run(RunArgs { shutdown_signal: Box::new(signals) });
+        await_settled(&self.shared.metrics);
         self.shared.log.finish();
+    }
+}
+
+/// Waits for requests that were cut off: they settle when their tasks are dropped, which the runtimes do after we are told
+/// that they have ended.
+fn await_settled(metrics: &Metrics) {
+    let began = Instant::now();
+    while metrics.requests_in_flight() > 0 && began.elapsed() < LAST_TASKS {
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

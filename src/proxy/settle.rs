@@ -77,7 +77,6 @@ fn end(ctx: &mut Ctx, late: Option<Kind>, now: Instant) {
 pub fn settle_lost(ctx: &mut Ctx) {
     let late = deadline::watch(Watch::late);
     let now = Instant::now();
-    end(ctx, Some(late.map_or(Kind::INTERNAL, |late| late.kind)), now);
     let (line, forward) = (ctx.line.as_ref(), ctx.forward.as_ref());
     let event = Event {
         facts: Facts {
@@ -107,6 +106,8 @@ pub fn settle_lost(ctx: &mut Ctx) {
         logged_headers: &[],
     };
     record(ctx, &event);
+    // Last: a gateway that ends waits for it, and then closes the log.
+    end(ctx, Some(late.map_or(Kind::INTERNAL, |late| late.kind)), now);
 }
 
 fn record(ctx: &Ctx, event: &Event) {
