@@ -424,7 +424,8 @@ async fn a_grpc_server_that_goes_wrong_is_bad() {
         (endless, "too long"),
         (empty, "it did not answer within 1s"),
         (reset, "it gave no whole answer"),
-        (garbage.address, "no whole answer: connection error detected: frame with invalid size"),
+        // Whether its bytes or the end of its connection are seen first is open.
+        (garbage.address, "no whole answer"),
     ];
     for (index, (address, words)) in cases.into_iter().enumerate() {
         let answer = ask(r#"{"kind": "grpc", "timeout": "1s"}"#, &http(address)).await;
