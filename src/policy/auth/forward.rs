@@ -1,8 +1,9 @@
 //! Forward authentication: a service of the user's own decides on each request, by its head.
 //!
 //! It is sent a GET with the chosen headers of the request, its Origin, X-Forwarded-Method, -Proto, -Host, -Uri and -For, and
-//! `Via` with our name, so that a question that comes to us ourselves does not go round for ever. 2xx lets the request pass, and the chosen headers of that answer go upstream; another answer below 500 goes to the client as it is (a
-//! login page's redirect, for example); none, a 101, or 500 and more, is a 503.
+//! `Via` with our name, so that a question that comes to us ourselves does not go round for ever. 2xx lets the request pass,
+//! and the chosen headers of that answer go upstream; another answer below 500 goes to the client (a login page's redirect,
+//! for example), without the fields of its connection; none, a 101, or 500 and more, is a 503.
 
 use std::time::{Duration, Instant};
 
