@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures::future;
+use futures::{StreamExt, future};
 use h2::server::{self, SendResponse};
 use h2::{Reason, RecvStream};
 use http::{Method, Response, StatusCode};
@@ -40,6 +40,8 @@ struct Stage {
     begun: AtomicUsize,
     /// Streams that the gateway reset, by connection.
     resets: Mutex<Vec<usize>>,
+    /// Connections that are open.
+    open: AtomicUsize,
     /// So many resets on one connection end it.
     most_resets: usize,
     released: watch::Sender<bool>,
@@ -92,10 +94,14 @@ async fn serve(stream: TcpStream, stage: Arc<Stage>) {
         resets.len() - 1
     };
     let fed_up = Arc::new(Notify::new());
+    stage.open.fetch_add(1, Ordering::SeqCst);
     loop {
         tokio::select! {
             accepted = connection.accept() => {
-                let Some(Ok((request, respond))) = accepted else { return };
+                let Some(Ok((request, respond))) = accepted else {
+                    stage.open.fetch_sub(1, Ordering::SeqCst);
+                    return;
+                };
                 stage.begun.fetch_add(1, Ordering::SeqCst);
                 tokio::spawn(act(request, respond, number, stage.clone(), fed_up.clone()));
             }
@@ -287,6 +293,39 @@ async fn requests_that_clients_give_up_end_nobody_elses() {
     for status in future::join_all(waiting).await {
         assert_eq!(status.unwrap(), 200);
     }
+    assert_eq!(gateway.get("/").await.status, 200);
+}
+
+/// A body that begins and never ends.
+fn unfinished() -> Body {
+    use http_body_util::{BodyExt, StreamBody};
+    let pieces = futures::stream::iter([Ok(hyper::body::Frame::data(Bytes::from("begins")))]);
+    StreamBody::new(pieces.chain(futures::stream::pending())).boxed_unsync()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unfinished_uploads_leave_no_connection_behind() {
+    let upstream = Upstream::start(usize::MAX).await;
+    let gateway = upstream.gateway("", ", timeouts: { idle: 500ms }, retry_count: 0").await;
+    let mut open = Vec::new();
+    for round in 1..=3 {
+        let mut uploads = Vec::new();
+        for _ in 0..10 {
+            let mut client = gateway.h2c().await;
+            uploads.push(tokio::spawn(async move {
+                let request = Request::post("/").body(unfinished()).unwrap();
+                client.send(request).await.map(|response| response.status())
+            }));
+        }
+        eventually("they begin", async || (upstream.begun() == 10 * round).then_some(())).await;
+        open.push(upstream.stage.open.load(Ordering::SeqCst));
+        for ended in future::join_all(uploads).await {
+            assert!(ended.unwrap().is_err(), "an upload that does not go on is ended");
+        }
+        eventually("their connections end", async || (upstream.stage.open.load(Ordering::SeqCst) == 0).then_some(()))
+            .await;
+    }
+    assert_eq!(open, [10; 3], "each upload of unknown length has a connection");
     assert_eq!(gateway.get("/").await.status, 200);
 }
 

@@ -201,8 +201,12 @@ fn told(error: Box<Error>, peer: &HttpPeer, again: bool) -> Box<Error> {
 }
 
 /// Notes the connection an attempt has.
-pub fn note_connection(upstream: RawFd) -> Result<()> {
+pub fn note_connection(upstream: RawFd, reused: bool, ctx: &mut Ctx) -> Result<()> {
     check_time()?;
+    let slot = ctx.forward.as_mut().and_then(|forward| forward.attempt.as_mut());
+    if let Some(slot) = slot.filter(|_| !reused) {
+        slot.opened(upstream);
+    }
     deadline::watch(|watch| watch.connected(upstream));
     Ok(())
 }

@@ -241,13 +241,13 @@ impl ProxyHttp for Proxy {
     async fn connected_to_upstream(
         &self,
         _session: &mut Session,
-        _reused: bool,
+        reused: bool,
         _peer: &HttpPeer,
         fd: RawFd,
         _digest: Option<&Digest>,
-        _ctx: &mut Box<Ctx>,
+        ctx: &mut Box<Ctx>,
     ) -> Result<()> {
-        attempt::note_connection(fd)
+        attempt::note_connection(fd, reused, ctx)
     }
 
     async fn upstream_request_filter(

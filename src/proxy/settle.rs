@@ -106,6 +106,9 @@ pub fn settle_lost(ctx: &mut Ctx) {
         logged_headers: &[],
     };
     record(ctx, &event);
+    if let Some(stream) = forward.and_then(|forward| forward.attempt.as_ref()?.stream.as_ref()) {
+        stream.abandon();
+    }
     // Last: a gateway that ends waits for it, and then closes the log.
     end(ctx, Some(late.map_or(Kind::INTERNAL, |late| late.kind)), now);
 }

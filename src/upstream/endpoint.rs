@@ -3,6 +3,7 @@
 //! What is known of an endpoint (its health, conduct, requests in flight) outlives the settings it was known under: a
 //! reload or another look-up of names that comes to the same URL and address keeps its `Standing`.
 
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -202,6 +203,13 @@ impl Slot {
             peer.group_key ^= self.stream.as_ref().map_or(0, Stream::key);
         }
         peer
+    }
+
+    /// Notes that a connection was made for it.
+    pub fn opened(&mut self, connection: RawFd) {
+        if let Some(stream) = &mut self.stream {
+            stream.opened(connection);
+        }
     }
 
     /// Notes that the request is sent, perhaps on a connection that is shared.

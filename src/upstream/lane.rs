@@ -14,10 +14,16 @@
 //!
 //! A lane that is worn, or whose connection is lost, takes no new requests; those on it end as they would.
 //!
+//! A request whose task is dropped never gives its stream back to the framework's pool, which then keeps the connection for
+//! ever. So a lane with such a request ends as soon as nobody is on it: its connections are shut down. Its key is used again
+//! when the pool has noticed that: whoever asks the pool under that key makes it forget the connection.
+//!
 //! Known inaccuracy: gRPC calls have no length, and there are too many at once for a connection each. They have lanes of
 //! their own and share their credit. Once pieces of calls have been waiting to be taken for [`STALL`] without a break, new
 //! calls keep away from the lane; those already on it wait with it.
 
+use std::collections::VecDeque;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -25,6 +31,8 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::Mutex;
+
+use super::socket::Socket;
 
 /// Requests that share one connection at most.
 pub const STREAMS: u32 = 32;
@@ -40,18 +48,32 @@ const RESETS: u32 = 16;
 /// How long pieces of calls may wait to be taken, without a break, before new calls go elsewhere.
 const STALL: Duration = Duration::from_millis(200);
 
+/// By then the pool knows of a connection that it is shut down.
+const NOTICED: Duration = Duration::from_secs(1);
+/// What a lane's streams are when it has ended: more than any lane may have.
+const ENDED: u32 = 1 << 31;
+
 /// The lanes to an endpoint.
 pub struct Lanes {
     start: Instant,
     open: ArcSwap<Vec<Arc<Lane>>>,
     opening: Mutex<()>,
+    used: Arc<Used>,
     /// It was found to speak HTTP/1, whose connections nobody shares.
     unshared: AtomicBool,
 }
 
+/// Keys under which the pool has connections that nobody gave back, and when they were shut down; the oldest first.
+type Used = Mutex<VecDeque<(Instant, u64)>>;
+
 /// A key of the pool of connections, and what is on them.
 struct Lane {
     key: u64,
+    used: Arc<Used>,
+    /// Its connections.
+    sockets: Mutex<Vec<Socket>>,
+    /// A request on it was dropped together with its task.
+    abandoned: AtomicBool,
     /// It takes gRPC calls, and nothing else.
     calls: bool,
     start: Instant,
@@ -91,8 +113,8 @@ impl Upload {
 
 impl Lanes {
     pub(super) fn new(start: Instant) -> Self {
-        let (open, opening) = (ArcSwap::default(), Mutex::new(()));
-        Lanes { start, open, opening, unshared: AtomicBool::new(false) }
+        let (open, opening, used) = (ArcSwap::default(), Mutex::new(()), Arc::default());
+        Lanes { start, open, opening, used, unshared: AtomicBool::new(false) }
     }
 
     /// A place for a request that may share its connection; none where connections are not shared.
@@ -119,19 +141,24 @@ impl Lanes {
         if let Some(stream) = self.find(upload) {
             return stream;
         }
-        let lane = Arc::new(Lane::new(upload, self.start));
-        let mut open: Vec<_> = self.open.load().iter().filter(|lane| !lane.is_worn()).cloned().collect();
+        let lane = Arc::new(Lane::new(upload, self.start, self.used.clone()));
+        let mut open: Vec<_> =
+            self.open.load().iter().filter(|lane| !lane.is_worn() && !lane.has_ended()).cloned().collect();
         open.push(lane.clone());
         self.open.store(Arc::new(open));
-        Stream { lane, credit: upload.credit(), asked: false }
+        Stream { lane, credit: upload.credit(), asked: false, opened: None }
     }
 }
 
 impl Lane {
     /// A lane with its first request.
-    fn new(upload: Upload, start: Instant) -> Self {
+    fn new(upload: Upload, start: Instant, used: Arc<Used>) -> Self {
+        let again = used.lock().pop_front_if(|(since, _)| since.elapsed() >= NOTICED);
         Lane {
-            key: fastrand::u64(..),
+            key: again.map_or_else(|| fastrand::u64(..), |(_, key)| key),
+            used,
+            sockets: Mutex::default(),
+            abandoned: AtomicBool::new(false),
             calls: upload == Upload::Call,
             start,
             streams: AtomicU32::new(1),
@@ -152,10 +179,26 @@ impl Lane {
         }
         let credit = upload.credit();
         if credit > 0 && !take(&self.credit, credit, CREDIT) {
-            self.streams.fetch_sub(1, Ordering::Relaxed);
+            self.leave();
             return None;
         }
-        Some(Stream { lane: self.clone(), credit, asked: false })
+        Some(Stream { lane: self.clone(), credit, asked: false, opened: None })
+    }
+
+    /// One request less; the last one of a lane with an abandoned one ends it, unless another came meanwhile.
+    fn leave(&self) {
+        let last = self.streams.fetch_sub(1, Ordering::AcqRel) == 1;
+        if last
+            && self.abandoned.load(Ordering::Relaxed)
+            && self.streams.compare_exchange(0, ENDED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        {
+            self.sockets.lock().drain(..).for_each(|socket| socket.shut_down());
+            self.used.lock().push_back((Instant::now(), self.key));
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.streams.load(Ordering::Relaxed) >= ENDED
     }
 
     fn is_worn(&self) -> bool {
@@ -186,6 +229,8 @@ pub struct Stream {
     credit: u32,
     /// Its request was sent and has not come to an end.
     asked: bool,
+    /// The connection that was made for it.
+    opened: Option<RawFd>,
 }
 
 impl Stream {
@@ -194,9 +239,24 @@ impl Stream {
         self.lane.key
     }
 
+    /// A connection was made for it.
+    pub fn opened(&mut self, connection: RawFd) {
+        self.opened = Some(connection);
+    }
+
     /// The request's head is sent.
     pub fn asked(&mut self) {
         self.asked = true;
+        if let Some(socket) = self.opened.take().and_then(Socket::of) {
+            let mut sockets = self.lane.sockets.lock();
+            sockets.retain(Socket::is_open);
+            sockets.push(socket);
+        }
+    }
+
+    /// The request's task is dropped.
+    pub fn abandon(&self) {
+        self.lane.abandoned.store(true, Ordering::Relaxed);
     }
 
     /// The exchange came to its end on both sides, or the endpoint ended it.
@@ -227,7 +287,7 @@ impl Drop for Stream {
             self.lane.resets.fetch_add(1, Ordering::Relaxed);
         }
         self.lane.credit.fetch_sub(self.credit, Ordering::Relaxed);
-        self.lane.streams.fetch_sub(1, Ordering::Relaxed);
+        self.lane.leave();
     }
 }
 
@@ -311,6 +371,30 @@ mod tests {
         second.close();
         assert_ne!(stream().key(), second.key());
         assert_eq!(lanes.open.load().len(), 1);
+    }
+
+    #[test]
+    fn a_lane_with_an_abandoned_request_ends_when_the_last_one_leaves_and_its_key_comes_back_later() {
+        use std::io::Read;
+        use std::os::fd::AsRawFd;
+        let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let lanes = Lanes::new(Instant::now());
+        let (mut lost, other) = (lanes.enter(Upload::Nothing).unwrap(), lanes.enter(Upload::Nothing).unwrap());
+        let key = other.key();
+        lost.opened(ours.as_raw_fd());
+        lost.asked();
+        lost.abandon();
+        drop(lost);
+        assert!(theirs.read(&mut [0]).is_err(), "another request is on it");
+        assert_eq!(lanes.enter(Upload::Nothing).unwrap().key(), key);
+        drop(other);
+        assert_eq!(theirs.read(&mut [0]).unwrap(), 0);
+        let next = lanes.enter(Upload::Unknown).unwrap();
+        assert_ne!(next.key(), key);
+        let long_ago = Instant::now().checked_sub(NOTICED).unwrap();
+        lanes.used.lock()[0].0 = long_ago;
+        assert_eq!(lanes.enter(Upload::Unknown).unwrap().key(), key);
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub mod retry;
 pub mod service;
 pub mod settings;
 pub mod shares;
+mod socket;
 pub mod sticky;
 pub mod target;
 mod tls;
