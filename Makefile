@@ -30,7 +30,7 @@ build:
 test:
 	@$(MAKE) --no-print-directory tools TOOLS="$(BUILD_TOOLS) $(TEST_TOOLS)"
 	@$(MAKE) --no-print-directory tests/peers/node_modules
-	$(CARGO) test --locked --lib --bins --examples --benches
+	$(CARGO) test --locked --workspace --lib --bins --examples --benches
 	$(CARGO) test --locked --test main -- $(TIMED:%=--skip %)
 	$(CARGO) test --locked --test main -- --test-threads=1 $(TIMED)
 
@@ -45,8 +45,8 @@ fuzz:
 
 check:
 	@$(MAKE) --no-print-directory tools TOOLS="$(BUILD_TOOLS)"
-	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
 bench: bench-build
 	benches/load/run $(CASE)

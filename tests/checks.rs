@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use gatekeeper::config::model::HealthCheck;
-use gatekeeper::config::{Faults, Place};
-use gatekeeper::upstream::check::{Check, Dialler};
+use gatekeeper_model::raw::HealthCheck;
+use gatekeeper_model::{Faults, Place};
+use gatekeeper_plane::upstream::check::{Check, Dialler};
 use http::{HeaderValue, Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use gatekeeper::listen::wire::HeadFault;
-use gatekeeper::policy::refusal::Kind;
+use gatekeeper_core::refusal::Kind;
+use gatekeeper_core::wire::HeadFault;
 
 type Codes = BTreeSet<(u16, String)>;
 
@@ -66,8 +66,8 @@ fn existing() -> Codes {
     let reasons = files.iter().flat_map(|file| quoted_after(file, "malformed("));
     let written = files.iter().flat_map(|file| written_faults(file));
     let read = |name: &str| fs::read_to_string(source.join(name)).unwrap();
-    let paths = quoted_after(&read("route/path.rs"), "=>").into_iter().filter(|text| text.starts_with("path_"));
-    let hosts = quoted_after(&read("route/host.rs"), "=>").into_iter().filter(|text| text.starts_with("host_"));
+    let paths = quoted_after(&read("core/route/path.rs"), "=>").into_iter().filter(|text| text.starts_with("path_"));
+    let hosts = quoted_after(&read("core/route/host.rs"), "=>").into_iter().filter(|text| text.starts_with("host_"));
     let kinds = Kind::ALL.iter().map(|kind| (kind.status, kind.code.to_owned()));
     let faults = HeadFault::ALL.iter().map(|fault| (fault.status, fault.code.to_owned()));
     let malformed = reasons.chain(paths).chain(hosts).map(|code| (400, code));

@@ -16,7 +16,7 @@ use crate::support::raw::Message;
 use crate::support::recorder::{Received, messages, read_request};
 use crate::support::{Gateway, Raw, Recorder, eventually, soon};
 
-#[path = "../src/listen/wire/cases.rs"]
+#[path = "../src/core/wire/cases.rs"]
 pub mod cases;
 
 use cases::Case;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use std::{env, fs, hint, thread};
 
 use criterion::{Criterion, criterion_group};
-use gatekeeper::policy::limit::{Algorithm, Answer, Charge, Ledger, Local, Quota, Rule, Table};
+use gatekeeper_core::limit::{Algorithm, Answer, Charge, Ledger, Local, Quota, Rule, Table};
 
 const SUBJECTS: u64 = 1_000_000;
 

@@ -7,13 +7,16 @@ use std::env;
 
 use criterion::Criterion;
 
+#[path = "../../src/gatekeeper/allocator.rs"]
+#[allow(dead_code, unused_imports)]
+mod allocator;
 mod limit;
 mod record;
 mod route;
 mod wire;
 
 #[global_allocator]
-static ALLOCATOR: gatekeeper::allocator::Allocator = gatekeeper::allocator::Allocator;
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).filter(|argument| argument != "--bench").collect();

@@ -7,8 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use criterion::{Criterion, criterion_group};
-use gatekeeper::config::model;
-use gatekeeper::record::{AccessLog, Event, Facts, Metrics};
+use gatekeeper_core::event::{Event, Facts};
+use gatekeeper_model::raw;
+use gatekeeper_plane::observe::{AccessLog, Metrics};
 use http::header::{HeaderMap, HeaderValue, USER_AGENT};
 use http::{Method, Version};
 
@@ -64,7 +65,7 @@ fn record(criterion: &mut Criterion) {
     let mut headers = HeaderMap::new();
     headers.insert(USER_AGENT, HeaderValue::from_static("Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101"));
     let metrics = Metrics::new("bench").expect("metrics");
-    let config = model::AccessLog { to: "/dev/null".into(), ..model::AccessLog::default() };
+    let config = raw::AccessLog { to: "/dev/null".into(), ..raw::AccessLog::default() };
     let log = AccessLog::start(&config, metrics.access_log_dropped.clone()).expect("log");
     criterion.bench_function("access log: build and push", |bencher| {
         bencher.iter_custom(|count| push_in_bursts(&log, &event(&headers), count));

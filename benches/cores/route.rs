@@ -3,8 +3,8 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group};
-use gatekeeper::route::path::canonicalise;
-use gatekeeper::route::{Conditions, HostPattern, ListenerId, Lookup, PathPattern, Table};
+use gatekeeper_core::route::path::canonicalise;
+use gatekeeper_core::route::{Conditions, HostPattern, ListenerId, Lookup, PathPattern, Table};
 use http::{HeaderMap, Method};
 
 /// A third each: exact paths, captures, prefixes; every tenth route for one host only.

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group};
-use gatekeeper::listen::wire::{Inspector, Limits, Step};
+use gatekeeper_core::wire::{Inspector, Limits, Step};
 
 const LIMITS: Limits = Limits { head_bytes: 32 * 1024, fields: 100, uri_bytes: 8 * 1024 };
 

@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use super::input::Body;
 use super::problem::Problem;
-use crate::gateway::Shared;
-use crate::plan::Plan;
-use crate::plan::explain::Explanation;
-use crate::plan::route_tests::{FORMS, parse_request};
-use crate::policy::auth::identity::{Claims, Identity, texts};
+use crate::Control;
+use gatekeeper_plane::plan::Plan;
+use gatekeeper_plane::plan::explain::Explanation;
+use gatekeeper_plane::plan::route_tests::{FORMS, parse_request};
+use gatekeeper_plane::policy::auth::identity::{Claims, Identity, texts};
 
 /// A request to be explained.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -71,9 +71,9 @@ fn pretended(subject: String, claims: Claims, plan: &Plan) -> Identity {
 
 /// Explains a request.
 pub async fn explain(
-    State(shared): State<Arc<Shared>>,
+    State(control): State<Arc<Control>>,
     Body(inquiry): Body<Inquiry>,
 ) -> Result<Json<Explanation>, Problem> {
-    let explained = inquiry.answer(&shared.live.plan());
+    let explained = inquiry.answer(&control.plane.live.plan());
     explained.map(Json).map_err(|fault| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", fault))
 }

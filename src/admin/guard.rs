@@ -18,10 +18,10 @@ use axum::response::{IntoResponse, Response};
 
 use super::listener::Caller;
 use super::problem::Problem;
-use crate::gateway::Shared;
-use crate::policy::auth::failures::Failures;
-use crate::policy::refusal::Refusal;
-use crate::route::canonical_host;
+use crate::Control;
+use gatekeeper_core::refusal::Refusal;
+use gatekeeper_core::route::canonical_host;
+use gatekeeper_plane::policy::auth::failures::Failures;
 
 /// Wrong tokens of an address in a minute.
 const WRONG_TOKENS: u32 = 20;
@@ -33,13 +33,13 @@ pub fn budget() -> Failures {
 
 /// Every request passes here: it is counted on its connection, and must name this listener.
 pub async fn receive(
-    State(shared): State<Arc<Shared>>,
+    State(control): State<Arc<Control>>,
     ConnectInfo(Caller(connection)): ConnectInfo<Caller>,
     request: Request,
     next: Next,
 ) -> Response {
     let _answering = connection.answering();
-    if connection.peer.is_some() && !is_named(&shared, &request) {
+    if connection.peer.is_some() && !is_named(&control, &request) {
         let text = "no request for this host is answered here: use an IP address or localhost, or list the name in admin.hosts";
         return Problem::new(StatusCode::MISDIRECTED_REQUEST, "unknown_host", text).into_response();
     }
@@ -47,7 +47,7 @@ pub async fn receive(
 }
 
 /// Whether the request names us. One without a host (HTTP/1.0) comes from no browser.
-fn is_named(shared: &Shared, request: &Request) -> bool {
+fn is_named(control: &Control, request: &Request) -> bool {
     let host = request.headers().get(HOST).map(|host| host.as_bytes());
     let Some(host) = host.or(request.uri().authority().map(|authority| authority.as_str().as_bytes())) else {
         return true;
@@ -56,17 +56,17 @@ fn is_named(shared: &Shared, request: &Request) -> bool {
     host == "localhost"
         || host.starts_with('[')
         || host.parse::<std::net::Ipv4Addr>().is_ok()
-        || shared.live.plan().edge.admin_hosts.iter().any(|pattern| pattern.matches(&host))
+        || control.plane.live.plan().edge.admin_hosts.iter().any(|pattern| pattern.matches(&host))
 }
 
 /// Lets only those pass that show the token.
 pub async fn require_token(
-    State(shared): State<Arc<Shared>>,
+    State(control): State<Arc<Control>>,
     ConnectInfo(caller): ConnectInfo<Caller>,
     request: Request,
     next: Next,
 ) -> Response {
-    match has_token(&shared, &caller, request.headers()) {
+    match has_token(&control, &caller, request.headers()) {
         Ok(true) => next.run(request).await,
         Ok(false) => {
             let text = "the administration token is missing or wrong";
@@ -84,13 +84,13 @@ pub async fn require_token(
 }
 
 /// Whether the token is shown; an error if its address has to wait.
-pub fn has_token(shared: &Shared, Caller(connection): &Caller, headers: &HeaderMap) -> Result<bool, Refusal> {
+pub fn has_token(control: &Control, Caller(connection): &Caller, headers: &HeaderMap) -> Result<bool, Refusal> {
     let Some(token) = bearer(headers) else { return Ok(false) };
     let now = Instant::now();
-    shared.wrong_tokens.admit(connection.peer, now)?;
-    let is_right = is_same(token, shared.admin_token.as_bytes());
+    control.wrong_tokens.admit(connection.peer, now)?;
+    let is_right = is_same(token, control.token.as_bytes());
     if !is_right {
-        shared.wrong_tokens.note(connection.peer, now);
+        control.wrong_tokens.note(connection.peer, now);
         log::warn!("administration: a wrong token came from {}", shown(connection.peer));
     }
     Ok(is_right)

@@ -15,13 +15,13 @@ use std::time::Instant;
 use jiff::{Timestamp, Unit};
 use serde::{Deserialize, Serialize};
 
-use crate::gateway::Shared;
-use crate::upstream::breaker;
-use crate::upstream::endpoint::Endpoint;
-use crate::upstream::health::{Findings, State};
-use crate::upstream::memory::Registered;
-use crate::upstream::service::Service;
-use crate::upstream::target::{Target, Url};
+use crate::Control;
+use gatekeeper_core::breaker;
+use gatekeeper_plane::upstream::endpoint::Endpoint;
+use gatekeeper_plane::upstream::health::{Findings, State};
+use gatekeeper_plane::upstream::memory::Registered;
+use gatekeeper_plane::upstream::service::Service;
+use gatekeeper_plane::upstream::target::{Target, Url};
 
 /// How a service stands.
 #[derive(Debug, Deserialize, Serialize)]
@@ -224,12 +224,12 @@ impl TargetHealth {
 
 impl AggregatedHealth {
     /// How these services stand together.
-    pub fn of(shared: &Shared, services: Vec<ServiceHealth>) -> Self {
+    pub fn of(control: &Control, services: Vec<ServiceHealth>) -> Self {
         AggregatedHealth {
             status: together(&services.iter().map(|service| service.status).collect::<Vec<_>>()),
             version: env!("CARGO_PKG_VERSION"),
-            revision: shared.live.plan().revision,
-            uptime_seconds: shared.started.elapsed().as_secs(),
+            revision: control.plane.live.plan().revision,
+            uptime_seconds: control.started.elapsed().as_secs(),
             services,
         }
     }

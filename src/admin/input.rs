@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
-use crate::config::{Faults, understand};
+use gatekeeper_model::{Faults, understand};
 
 /// A request's body.
 pub struct Body<T>(pub T);

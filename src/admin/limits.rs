@@ -10,10 +10,11 @@ use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
 use super::input::Parameters;
-use crate::gateway::Shared;
-use crate::plan::judged::LimitStanding;
-use crate::policy::auth::identity::Identity;
-use crate::policy::limit::{Answer, Counted, Endpoint, Limit, Subject};
+use crate::Control;
+use gatekeeper_core::limit::Answer;
+use gatekeeper_plane::plan::judged::LimitStanding;
+use gatekeeper_plane::policy::auth::identity::Identity;
+use gatekeeper_plane::policy::limit::{Counted, Endpoint, Limit, Subject};
 
 /// A rule and its state.
 #[derive(Debug, Deserialize, Serialize)]
@@ -54,8 +55,8 @@ pub struct Whose {
 }
 
 /// All rules.
-pub async fn list(State(shared): State<Arc<Shared>>) -> Json<Vec<RuleState>> {
-    Json(shared.live.plan().edge.rates.all.iter().map(|limit| state(limit)).collect())
+pub async fn list(State(control): State<Arc<Control>>) -> Json<Vec<RuleState>> {
+    Json(control.plane.live.plan().edge.rates.all.iter().map(|limit| state(limit)).collect())
 }
 
 fn state(limit: &Limit) -> RuleState {
@@ -76,10 +77,10 @@ fn state(limit: &Limit) -> RuleState {
 
 /// Where an address or a user stands. Limits by route, claim or header know no such subject and are left out.
 pub async fn status(
-    State(shared): State<Arc<Shared>>,
+    State(control): State<Arc<Control>>,
     Parameters(whose): Parameters<Whose>,
 ) -> Json<Vec<LimitStanding>> {
-    let plan = shared.live.plan();
+    let plan = control.plane.live.plan();
     let address: Option<IpAddr> = whose.subject.parse().ok();
     let issuers = plan.edge.auth.as_ref().and_then(|auth| auth.issuers.as_ref());
     let usual = || issuers.and_then(|issuers| issuers.first_name()).unwrap_or("jwt");

@@ -17,17 +17,17 @@ use futures::task::AtomicWaker;
 use nix::sys::resource::{Resource, getrlimit};
 
 use super::stream::Stream;
-use crate::gateway::Shared;
-use crate::listen::accept;
+use crate::Control;
+use gatekeeper_plane::listen::accept;
 
 /// The administration listener.
 pub struct Listener {
     socket: accept::Listener,
-    shared: Arc<Shared>,
+    control: Arc<Control>,
     open: Connections,
 }
 
-/// What is known of one connection, shared by its stream and its requests.
+/// What is known of one connection, control by its stream and its requests.
 #[derive(Debug, Default)]
 pub struct Connection {
     /// The peer's address; `None` on a unix socket.
@@ -53,9 +53,9 @@ pub struct Answering(Arc<Connection>);
 
 impl Listener {
     /// Accepts on a bound socket.
-    pub fn new(fd: OwnedFd, is_unix: bool, shared: Arc<Shared>) -> io::Result<Self> {
+    pub fn new(fd: OwnedFd, is_unix: bool, control: Arc<Control>) -> io::Result<Self> {
         let open = Connections { all: Vec::new(), most: share_of_descriptors() };
-        Ok(Listener { socket: accept::Listener::new(fd, is_unix)?, shared, open })
+        Ok(Listener { socket: accept::Listener::new(fd, is_unix)?, control, open })
     }
 }
 
@@ -76,9 +76,9 @@ impl axum::serve::Listener for Listener {
                 Ok((socket, ends)) => match self.open.admit(ends.source.map(|source| source.ip())) {
                     Some(connection) => {
                         let caller = Caller(connection.clone());
-                        return (Stream::new(socket, connection, self.shared.clone()), caller);
+                        return (Stream::new(socket, connection, self.control.clone()), caller);
                     }
-                    None => self.shared.metrics.turned_away("administration_full"),
+                    None => self.control.plane.metrics.turned_away("administration_full"),
                 },
                 // The client went before we came.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}

@@ -5,7 +5,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::config::fault::{Fault, Faults};
+use gatekeeper_model::fault::{Fault, Faults};
 
 /// An error, as a problem document.
 #[derive(Serialize)]

@@ -15,10 +15,10 @@ use serde::{Deserialize, Serialize};
 use super::input::{Body, Parameters};
 use super::problem::Problem;
 use super::services::{find, unknown_service};
-use crate::config::{Faults, quoted};
-use crate::gateway::Shared;
-use crate::upstream::memory::Registering;
-use crate::upstream::service::Service;
+use crate::Control;
+use gatekeeper_model::{Faults, quoted};
+use gatekeeper_plane::upstream::memory::Registering;
+use gatekeeper_plane::upstream::service::Service;
 
 /// What an instance says of itself.
 #[derive(Deserialize, Serialize)]
@@ -41,12 +41,12 @@ pub struct Instance {
 
 /// Adds an instance, or renews it.
 pub async fn register(
-    State(shared): State<Arc<Shared>>,
+    State(control): State<Arc<Control>>,
     Body(registration): Body<Registration>,
 ) -> Result<(StatusCode, Json<Registration>), Problem> {
-    let _change = shared.succession.change().ok_or_else(Problem::handing_over)?;
+    let _change = control.plane.deed.change().ok_or_else(Problem::handing_over)?;
     let Registration { service_name: name, service_url: url, weight, ttl_seconds } = &registration;
-    let plan = shared.live.plan();
+    let plan = control.plane.live.plan();
     let taking = plan.services.values().filter(|service| service.takes_registrations());
     let service = plan.services.get(&**name).ok_or_else(|| unknown_service(name, taking))?;
     may_register(service, url)?;
@@ -74,24 +74,24 @@ fn may_register(service: &Service, url: &str) -> Result<(), Problem> {
 
 /// Renews an instance.
 pub async fn heartbeat(
-    State(shared): State<Arc<Shared>>,
+    State(control): State<Arc<Control>>,
     Path(name): Path<String>,
     Body(instance): Body<Instance>,
 ) -> Result<StatusCode, Problem> {
-    let _change = shared.succession.change().ok_or_else(Problem::handing_over)?;
-    let service = find(&shared, &name)?;
+    let _change = control.plane.deed.change().ok_or_else(Problem::handing_over)?;
+    let service = find(&control, &name)?;
     let known = service.memory.heartbeat(&instance.service_url, Instant::now());
     if known { Ok(StatusCode::NO_CONTENT) } else { Err(unknown_instance(&service, &instance)) }
 }
 
 /// Takes an instance back.
 pub async fn deregister(
-    State(shared): State<Arc<Shared>>,
+    State(control): State<Arc<Control>>,
     Path(name): Path<String>,
     Parameters(instance): Parameters<Instance>,
 ) -> Result<StatusCode, Problem> {
-    let _change = shared.succession.change().ok_or_else(Problem::handing_over)?;
-    let service = find(&shared, &name)?;
+    let _change = control.plane.deed.change().ok_or_else(Problem::handing_over)?;
+    let service = find(&control, &name)?;
     if !service.memory.deregister(&instance.service_url) {
         return Err(unknown_instance(&service, &instance));
     }

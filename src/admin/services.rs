@@ -17,10 +17,10 @@ use super::health::{AggregatedHealth, Clock, ServiceHealth};
 use super::input::{Body, Parameters};
 use super::listener::Caller;
 use super::problem::Problem;
-use crate::config::{Faults, Place, did_you_mean, quoted};
-use crate::gateway::Shared;
-use crate::upstream::health::State as Health;
-use crate::upstream::service::Service;
+use crate::Control;
+use gatekeeper_model::{Faults, Place, did_you_mean, quoted};
+use gatekeeper_plane::upstream::health::State as Health;
+use gatekeeper_plane::upstream::service::Service;
 
 /// Which part of a list is wanted.
 #[derive(Deserialize)]
@@ -52,7 +52,7 @@ const WHO: &str = "by the admin token";
 
 /// All services, in the order of their names.
 pub async fn list(
-    State(shared): State<Arc<Shared>>,
+    State(control): State<Arc<Control>>,
     Parameters(page): Parameters<Page>,
 ) -> Result<([(HeaderName, String); 1], Json<Vec<ServiceHealth>>), Problem> {
     if !(1..=LONGEST_PAGE).contains(&page.limit) {
@@ -60,7 +60,7 @@ pub async fn list(
         faults.push(Place::new("limit"), page.limit.to_string(), format!("1 to {LONGEST_PAGE}"));
         return Err(Problem::invalid(&faults));
     }
-    let all = all(&shared);
+    let all = all(&control);
     let clock = Clock::now();
     let shown = all.iter().skip(page.offset).take(page.limit);
     let shown = shown.map(|service| ServiceHealth::of(service, clock)).collect();
@@ -68,16 +68,19 @@ pub async fn list(
 }
 
 /// One service.
-pub async fn show(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Result<Json<ServiceHealth>, Problem> {
-    find(&shared, &name).map(|service| shown(&service))
+pub async fn show(
+    State(control): State<Arc<Control>>,
+    Path(name): Path<String>,
+) -> Result<Json<ServiceHealth>, Problem> {
+    find(&control, &name).map(|service| shown(&service))
 }
 
 /// Closes a service's breaker.
 pub async fn reset(
-    State(shared): State<Arc<Shared>>,
+    State(control): State<Arc<Control>>,
     Path(name): Path<String>,
 ) -> Result<Json<ServiceHealth>, Problem> {
-    let service = find(&shared, &name)?;
+    let service = find(&control, &name)?;
     let Some(breaker) = &service.breaker else {
         let text = format!("the service {} has no circuit breaker", quoted(&name));
         return Err(Problem::new(StatusCode::CONFLICT, "no_breaker", text));
@@ -89,32 +92,32 @@ pub async fn reset(
 
 /// No new requests for a service, or for one of its targets.
 pub async fn drain(
-    State(shared): State<Arc<Shared>>,
+    State(control): State<Arc<Control>>,
     Path(name): Path<String>,
     Parameters(asked): Parameters<Whom>,
     Body(whom): Body<Whom>,
 ) -> Result<Json<ServiceHealth>, Problem> {
-    set_drained(&shared, &name, asked.target.or(whom.target), true)
+    set_drained(&control, &name, asked.target.or(whom.target), true)
 }
 
 /// Requests again.
 pub async fn undrain(
-    State(shared): State<Arc<Shared>>,
+    State(control): State<Arc<Control>>,
     Path(name): Path<String>,
     Parameters(asked): Parameters<Whom>,
     Body(whom): Body<Whom>,
 ) -> Result<Json<ServiceHealth>, Problem> {
-    set_drained(&shared, &name, asked.target.or(whom.target), false)
+    set_drained(&control, &name, asked.target.or(whom.target), false)
 }
 
 fn set_drained(
-    shared: &Shared,
+    control: &Control,
     name: &str,
     target: Option<String>,
     drained: bool,
 ) -> Result<Json<ServiceHealth>, Problem> {
-    let _change = shared.succession.change().ok_or_else(Problem::handing_over)?;
-    let service = find(shared, name)?;
+    let _change = control.plane.deed.change().ok_or_else(Problem::handing_over)?;
+    let service = find(control, name)?;
     let act = if drained { "drained" } else { "undrained" };
     match target {
         None => {
@@ -131,15 +134,15 @@ fn set_drained(
 
 /// How all services stand together; without the token no addresses are told.
 pub async fn health(
-    State(shared): State<Arc<Shared>>,
+    State(control): State<Arc<Control>>,
     ConnectInfo(caller): ConnectInfo<Caller>,
     Parameters(query): Parameters<HashMap<String, String>>,
     headers: HeaderMap,
 ) -> (StatusCode, Json<AggregatedHealth>) {
     let clock = Clock::now();
-    let services = all(&shared).iter().map(|service| ServiceHealth::of(service, clock)).collect();
-    let mut health = AggregatedHealth::of(&shared, services);
-    if !has_token(&shared, &caller, &headers).is_ok_and(|shown| shown) {
+    let services = all(&control).iter().map(|service| ServiceHealth::of(service, clock)).collect();
+    let mut health = AggregatedHealth::of(&control, services);
+    if !has_token(&control, &caller, &headers).is_ok_and(|shown| shown) {
         health.hide_addresses();
     }
     let strict = query.get("strict").is_some_and(|value| value != "false");
@@ -151,15 +154,15 @@ fn shown(service: &Service) -> Json<ServiceHealth> {
     Json(ServiceHealth::of(service, Clock::now()))
 }
 
-fn all(shared: &Shared) -> Vec<Arc<Service>> {
-    let mut all: Vec<_> = shared.live.plan().services.values().cloned().collect();
+fn all(control: &Control) -> Vec<Arc<Service>> {
+    let mut all: Vec<_> = control.plane.live.plan().services.values().cloned().collect();
     all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     all
 }
 
 /// The service of this name.
-pub(super) fn find(shared: &Shared, name: &str) -> Result<Arc<Service>, Problem> {
-    let plan = shared.live.plan();
+pub(super) fn find(control: &Control, name: &str) -> Result<Arc<Service>, Problem> {
+    let plan = control.plane.live.plan();
     plan.services.get(name).cloned().ok_or_else(|| unknown_service(name, plan.services.values()))
 }
 

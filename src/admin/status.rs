@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 
-use crate::gateway::Shared;
+use crate::Control;
 
 /// The state of a running gateway.
 #[derive(Debug, Deserialize, Serialize)]
@@ -43,20 +43,20 @@ pub struct Listener {
 }
 
 /// Tells the state.
-pub async fn show(State(shared): State<Arc<Shared>>) -> Json<Status> {
-    let plan = shared.live.plan();
-    let listeners = shared.listeners.iter().map(|address| Listener { address: address.clone() });
+pub async fn show(State(control): State<Arc<Control>>) -> Json<Status> {
+    let plan = control.plane.live.plan();
+    let listeners = control.listeners.iter().map(|address| Listener { address: address.clone() });
     Json(Status {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
-        uptime_seconds: shared.started.elapsed().as_secs(),
-        ready: shared.is_ready(),
+        uptime_seconds: control.started.elapsed().as_secs(),
+        ready: control.plane.is_ready(),
         revision: plan.revision,
-        last_fault: shared.live.last_fault(),
+        last_fault: control.plane.live.last_fault(),
         listeners: listeners.collect(),
         routes: plan.routes.len(),
         services: plan.services.len(),
-        requests_in_flight: shared.metrics.requests_in_flight(),
-        access_log_dropped: shared.log.dropped(),
+        requests_in_flight: control.plane.metrics.requests_in_flight(),
+        access_log_dropped: control.plane.log.dropped(),
     })
 }

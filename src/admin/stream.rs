@@ -14,14 +14,14 @@ use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::listener::Connection;
-use crate::gateway::Shared;
-use crate::listen::farewell::{FAREWELL, Farewell};
-use crate::listen::limits::Limits;
-use crate::listen::patience::{Patience, Waiting};
-use crate::listen::refuse::{HEAD_TIMEOUT, answer};
-use crate::listen::transport::Socket;
-use crate::listen::wire::{self, Fault, Inspector, Phase, Step};
-use crate::proxy::request_id;
+use crate::Control;
+use gatekeeper_core::wire::{self, Fault, Inspector, Phase, Step};
+use gatekeeper_plane::listen::farewell::{FAREWELL, Farewell};
+use gatekeeper_plane::listen::limits::Limits;
+use gatekeeper_plane::listen::patience::{Patience, Waiting};
+use gatekeeper_plane::listen::refuse::{HEAD_TIMEOUT, answer};
+use gatekeeper_plane::listen::transport::Socket;
+use gatekeeper_plane::proxy::request_id;
 
 /// For a client to take a whole answer, once it has kept us waiting.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -32,7 +32,7 @@ const PIECE: usize = 4096;
 pub struct Stream {
     socket: Socket,
     connection: Arc<Connection>,
-    shared: Arc<Shared>,
+    control: Arc<Control>,
     limits: Limits,
     inspector: Inspector,
     /// What has arrived and is not yet handed on.
@@ -54,12 +54,12 @@ pub struct Stream {
 
 impl Stream {
     /// The bytes of a connection that has just been accepted.
-    pub fn new(socket: Socket, connection: Arc<Connection>, shared: Arc<Shared>) -> Self {
-        let limits = shared.live.plan().edge.limits;
+    pub fn new(socket: Socket, connection: Arc<Connection>, control: Arc<Control>) -> Self {
+        let limits = control.plane.live.plan().edge.limits;
         Stream {
             socket,
             connection,
-            shared,
+            control,
             limits,
             inspector: Inspector::new(limits.wire),
             held: Vec::new(),
@@ -165,13 +165,13 @@ impl Stream {
 
     /// A request's body breaks a rule: reading it fails, and that request is answered by whoever reads it.
     fn broken(&self, fault: Fault) -> io::Error {
-        self.shared.metrics.refused(fault.code);
+        self.control.plane.metrics.refused(fault.code);
         io::Error::new(io::ErrorKind::InvalidData, fault.text)
     }
 
     /// Refuses a head.
     fn refuse(&mut self, fault: Fault, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.shared.metrics.refused(fault.code);
+        self.control.plane.metrics.refused(fault.code);
         let id = request_id::new(SystemTime::now());
         let is_head = wire::is_head(&self.held);
         self.farewell = Some(Farewell::new(answer(fault, id.to_str().unwrap_or_default(), is_head)));

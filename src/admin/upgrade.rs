@@ -1,7 +1,6 @@
 //! Upgrade over the administration API.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Json;
 use axum::extract::{Query, State};
@@ -10,9 +9,9 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::problem::Problem;
-use crate::config::value::Period;
-use crate::gateway::Shared;
-use crate::succession::{Estate, Refusal};
+use crate::Control;
+use crate::process::NoUpgrade;
+use gatekeeper_model::value::Period;
 
 /// How an upgrade is asked for.
 #[derive(Debug, Deserialize, Serialize)]
@@ -29,18 +28,15 @@ pub struct Upgraded {
 }
 
 /// Starts the successor. The answer comes when it serves, or says why it does not. Who asked may go; it goes on.
-pub async fn upgrade(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>) -> Response {
-    let upgrade = tokio::spawn(async move {
-        let estate = || Estate::of(&shared.live.plan(), Instant::now());
-        shared.succession.upgrade(asked.timeout.0, estate).await
-    });
+pub async fn upgrade(State(control): State<Arc<Control>>, Query(asked): Query<Asked>) -> Response {
+    let upgrade = tokio::spawn(control.process.clone().upgrade(asked.timeout.0));
     let conflict = |text: &str| Problem::new(StatusCode::CONFLICT, "upgrade_refused", text).into_response();
     let failed = |text| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "upgrade_failed", text).into_response();
     match upgrade.await {
         Ok(Ok(pid)) => Json(Upgraded { pid }).into_response(),
-        Ok(Err(Refusal::Busy)) => conflict("an upgrade is under way"),
-        Ok(Err(Refusal::Impossible)) => conflict("this gateway can't be upgraded: it is a demo, or it is stopping"),
-        Ok(Err(Refusal::Failed(reason))) => failed(format!("the running gateway serves on; the new one: {reason}")),
+        Ok(Err(NoUpgrade::Busy)) => conflict("an upgrade is under way"),
+        Ok(Err(NoUpgrade::Impossible)) => conflict("this gateway can't be upgraded: it is a demo, or it is stopping"),
+        Ok(Err(NoUpgrade::Failed(reason))) => failed(format!("the running gateway serves on; the new one: {reason}")),
         Err(error) => failed(error.to_string()),
     }
 }

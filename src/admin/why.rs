@@ -7,11 +7,11 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 
 use super::problem::Problem;
-use crate::gateway::Shared;
-use crate::record::refusals::Refused;
+use crate::Control;
+use gatekeeper_plane::observe::refusals::Refused;
 
 /// Why a request was refused.
-pub async fn show(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Result<Json<Refused>, Problem> {
+pub async fn show(State(control): State<Arc<Control>>, Path(id): Path<String>) -> Result<Json<Refused>, Problem> {
     let missing = "no refusal of a request with this id is remembered: it was served, or it is too long ago";
-    shared.refusals.find(&id).map(Json).ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "not_found", missing))
+    control.plane.refusals.find(&id).map(Json).ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "not_found", missing))
 }

@@ -4,10 +4,10 @@
 use std::fs;
 use std::path::PathBuf;
 
-use gatekeeper::config::{Faults, parse_with, show};
-use gatekeeper::plan::compile::compile;
-use gatekeeper::record::metrics::Metrics;
-use gatekeeper::upstream::service::BuildContext;
+use gatekeeper_model::{Faults, parse_with, show};
+use gatekeeper_plane::observe::metrics::Metrics;
+use gatekeeper_plane::plan::compile::compile;
+use gatekeeper_plane::upstream::service::BuildContext;
 
 use super::Verdict;
 use super::runner::outcome;

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use gatekeeper::listen::proxy_protocol::{Header, LONGEST, Parsed, parse};
+use gatekeeper_core::proxy_protocol::{Header, LONGEST, Parsed, parse};
 
 use super::Verdict;
 use super::runner::outcome;

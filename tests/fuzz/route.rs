@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use gatekeeper::config::model::{Condition, ConditionForm};
-use gatekeeper::route::path::{canonicalise, canonicalise_derived, strip_prefix};
-use gatekeeper::route::{HeaderCondition, HostPattern, PathPattern, QueryCondition, Template, canonical_host};
+use gatekeeper_core::route::path::{canonicalise, canonicalise_derived, strip_prefix};
+use gatekeeper_core::route::{HeaderCondition, HostPattern, PathPattern, QueryCondition, Template, canonical_host};
+use gatekeeper_model::raw::{Condition, ConditionForm};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Verdict;

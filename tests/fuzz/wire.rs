@@ -1,7 +1,7 @@
 //! The inspector of HTTP/1: its verdict does not depend on how the bytes are cut, and what it releases is what a strict
 //! reader and httparse take for whole messages.
 
-use gatekeeper::listen::wire::{HeadFault, Inspector, Limits, Phase, Step};
+use gatekeeper_core::wire::{HeadFault, Inspector, Limits, Phase, Step};
 
 use super::Verdict;
 use super::runner::outcome;

@@ -1,0 +1,7 @@
+//! Work that goes on behind requests.
+
+mod following;
+mod persistence;
+
+pub use following::Following;
+pub use persistence::persist;

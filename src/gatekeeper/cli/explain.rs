@@ -1,0 +1,66 @@
+//! `explain`: why a request goes where it goes, through the very functions that serve requests.
+
+use std::net::IpAddr;
+
+use super::{Failure, Options, Outcome, compile_file, reach};
+use gatekeeper_admin::explain::Inquiry;
+use gatekeeper_plane::plan::explain::Explanation;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The method
+    method: String,
+    /// A path or a URL
+    url: String,
+    /// A request header
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    headers: Vec<String>,
+    /// The listener it comes by, by name or address; the first one if absent
+    #[arg(long, value_name = "LISTENER")]
+    listener: Option<String>,
+    /// The client's address
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    from: IpAddr,
+    /// Take this for its user
+    #[arg(long = "as", value_name = "USER")]
+    user: Option<String>,
+    /// What is known of that user, as a JSON object: {"roles": ["admin"], "scope": "read"}
+    #[arg(long, value_name = "JSON", requires = "user")]
+    claims: Option<String>,
+    /// Ask the running gateway, which knows what limits have counted
+    #[arg(long)]
+    running: bool,
+}
+
+/// Explains a request.
+pub fn run(options: &Options, args: &Args) -> Outcome {
+    let inquiry = inquiry(args)?;
+    let explanation: Explanation = if args.running {
+        let answer = reach::post(options, "/explain", &inquiry)?;
+        serde_json::from_value(answer).map_err(|error| Failure::Refused(format!("the gateway's answer: {error}")))?
+    } else {
+        let (_, plan, _) = compile_file(options)?;
+        inquiry.answer(&plan).map_err(Failure::Refused)?
+    };
+    options.print(&explanation, &explanation)
+}
+
+fn inquiry(args: &Args) -> Result<Inquiry, Failure> {
+    let headers = args.headers.iter().map(|header| split_header(header)).collect::<Result<Vec<_>, _>>()?;
+    let claims = args.claims.as_deref().map(serde_json::from_str).transpose();
+    Ok(Inquiry {
+        request: format!("{} {}", args.method, args.url),
+        headers: headers.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        listener: args.listener.clone(),
+        from: Some(args.from),
+        user: args.user.clone(),
+        claims: claims.map_err(|error| Failure::Usage(format!("--claims: {error}")))?.unwrap_or_default(),
+    })
+}
+
+fn split_header(header: &str) -> Result<(&str, &str), Failure> {
+    let (name, value) = header
+        .split_once(':')
+        .ok_or_else(|| Failure::Refused(format!("{header:?} is no header; it has the form NAME: VALUE")))?;
+    Ok((name.trim(), value.trim()))
+}

@@ -1,0 +1,247 @@
+//! The command line. One file a command; what they share is here: options, exit codes, how errors are told.
+//!
+//! Exit codes: 0 good, 1 refused or invalid, 2 usage, 3 the gateway can't be reached.
+
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use serde::Serialize;
+
+use gatekeeper_model::fault::Faults;
+use gatekeeper_model::load::load;
+use gatekeeper_model::{Loaded, raw};
+use gatekeeper_plane::observe::metrics::Metrics;
+use gatekeeper_plane::plan::Plan;
+use gatekeeper_plane::plan::compile::compile;
+use gatekeeper_plane::upstream::service::BuildContext;
+
+mod check;
+mod config;
+mod demo;
+mod explain;
+mod generate;
+mod jwt;
+mod key;
+mod limits;
+mod reach;
+mod reload;
+mod routes;
+mod run;
+mod services;
+mod status;
+mod upgrade;
+mod why;
+
+/// An API gateway and reverse proxy for the edge.
+#[derive(Parser)]
+#[command(name = "gatekeeper", version, about, disable_help_subcommand = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(flatten)]
+    options: Options,
+    /// Check the configuration (the same as `check`)
+    #[arg(short = 't')]
+    test: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+const EXAMPLES: &str = "Examples:
+  gatekeeper run --demo                            nine demo services and a gateway before them
+  gatekeeper config init > gatekeeper.yaml         an annotated configuration to begin with
+  gatekeeper check -c gatekeeper.yaml              every error and warning, with its place
+  gatekeeper explain GET /api/v1/content/1         why a request goes where it goes
+  gatekeeper reload                                apply the file; says why not, if not";
+
+#[derive(clap::Args)]
+struct Options {
+    /// The configuration [default: gatekeeper.yaml if it exists, else /etc/gatekeeper/gatekeeper.yaml]
+    #[arg(short = 'c', long = "config", global = true, value_name = "FILE", env = "GATEKEEPER_CONFIG")]
+    file: Option<PathBuf>,
+    /// Say only what is wrong
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Say more (-v debug, -vv trace)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+    /// No colours (there are none when the output is not a terminal)
+    #[arg(long, global = true)]
+    no_color: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway
+    Run(run::Args),
+    /// List every error and warning of the configuration
+    Check,
+    /// Make the running gateway apply its configuration
+    Reload,
+    /// Put the program that is installed now in the place of the running one, without a failed request
+    Upgrade(upgrade::Args),
+    /// Show the state of the running gateway
+    Status,
+    /// Tell why a request goes where it goes
+    Explain(explain::Args),
+    /// Tell why a request was refused, by its id
+    Why(why::Args),
+    /// The routes of the configuration
+    #[command(subcommand)]
+    Routes(routes::Command),
+    /// The services of the running gateway
+    #[command(subcommand)]
+    Services(services::Command),
+    /// The limits of the running gateway
+    #[command(subcommand)]
+    Limits(limits::Command),
+    /// Mint a token for development
+    Jwt(jwt::Args),
+    /// Make an API key, and the hash of it for the configuration
+    Key(key::Args),
+    /// The configuration and its format
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Print a completion script for a shell
+    Completions(generate::Completions),
+    /// Print the manual page
+    Man,
+    /// Print the version
+    Version,
+}
+
+/// What went wrong with a command, and the exit code that says so.
+#[derive(Debug)]
+enum Failure {
+    /// The configuration is wrong.
+    Faults(Faults),
+    /// Refused or invalid.
+    Refused(String),
+    /// The gateway can't be reached.
+    Unreachable(String),
+    /// The command was not understood.
+    Usage(String),
+}
+
+type Outcome = Result<(), Failure>;
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // Whoever speaks TLS or HTTP needs one; it fails only if there is one.
+    rustls::crypto::ring::default_provider().install_default().ok();
+    run::start_log(&cli.options);
+    let options = &cli.options;
+    let outcome = match cli.command {
+        Some(Command::Run(args)) => run::run(options, &args),
+        Some(Command::Check) => check::run(options),
+        None if cli.test => check::run(options),
+        Some(Command::Reload) => reload::run(options),
+        Some(Command::Upgrade(args)) => upgrade::run(options, &args),
+        Some(Command::Status) => status::run(options),
+        Some(Command::Explain(args)) => explain::run(options, &args),
+        Some(Command::Why(args)) => why::run(options, &args),
+        Some(Command::Routes(command)) => routes::run(options, &command),
+        Some(Command::Services(command)) => services::run(options, &command),
+        Some(Command::Limits(command)) => limits::run(options, &command),
+        Some(Command::Jwt(args)) => jwt::run(options, &args),
+        Some(Command::Key(args)) => key::run(options, &args),
+        Some(Command::Config(command)) => config::run(options, &command),
+        Some(Command::Completions(args)) => generate::completions(&args),
+        Some(Command::Man) => generate::manual(),
+        Some(Command::Version) => version(options),
+        None => return usage(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.tell(options),
+    }
+}
+
+fn usage() -> ExitCode {
+    use clap::CommandFactory;
+    let _ = Cli::command().print_help();
+    ExitCode::from(2)
+}
+
+fn version(options: &Options) -> Outcome {
+    let version = env!("CARGO_PKG_VERSION");
+    options
+        .print(&serde_json::json!({"name": "gatekeeper", "version": version}), format_args!("gatekeeper {version}\n"))
+}
+
+impl Options {
+    /// The configuration's file.
+    fn file(&self) -> PathBuf {
+        let here = PathBuf::from("gatekeeper.yaml");
+        match &self.file {
+            Some(file) => file.clone(),
+            None if here.exists() => here,
+            None => "/etc/gatekeeper/gatekeeper.yaml".into(),
+        }
+    }
+
+    /// Prints a result, as JSON if that is wanted. A reader that went away (`| head`) is no error.
+    fn print(&self, json: &impl Serialize, text: impl Display) -> Outcome {
+        let shown = match self.json {
+            true => serde_json::to_string_pretty(json).map_err(|error| Failure::Refused(error.to_string()))? + "\n",
+            false => text.to_string(),
+        };
+        write_out(&shown)
+    }
+}
+
+/// Writes to standard output.
+fn write_out(text: &str) -> Outcome {
+    use std::io::{ErrorKind, Write};
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::Refused(format!("can't print: {error}"))),
+        _ => Ok(()),
+    }
+}
+
+impl Failure {
+    fn tell(&self, options: &Options) -> ExitCode {
+        match self {
+            Failure::Faults(faults) if options.json => {
+                let _ = write_out(&format!("{:#}\n", serde_json::json!({"faults": faults.faults()})));
+            }
+            Failure::Faults(faults) => eprintln!("{}", faults.to_string().trim_end()),
+            Failure::Refused(text) | Failure::Unreachable(text) | Failure::Usage(text) => {
+                eprintln!("gatekeeper: {text}")
+            }
+        }
+        ExitCode::from(match self {
+            Failure::Unreachable(_) => 3,
+            Failure::Usage(_) => 2,
+            _ => 1,
+        })
+    }
+}
+
+/// Loads and compiles a configuration without looking names up.
+fn compile_file(options: &Options) -> Result<(Loaded, Plan, Faults), Failure> {
+    let (loaded, mut faults) = load(&options.file());
+    let Some(loaded) = loaded else { return Err(Failure::Faults(faults)) };
+    let metrics = Metrics::new("").map_err(|error| Failure::Refused(error.to_string()))?;
+    let context = BuildContext {
+        addresses: Default::default(),
+        names: None,
+        previous: &Default::default(),
+        edge: None,
+        metrics: &metrics,
+    };
+    match compile(&loaded.config, &context, 0, &mut faults) {
+        Some(plan) => Ok((loaded, plan, faults)),
+        None => Err(Failure::Faults(faults)),
+    }
+}
+
+/// Loads a configuration for what it says of the running gateway, whatever else may be wrong with it.
+fn load_for_administration(options: &Options) -> Result<raw::Config, Failure> {
+    let (loaded, faults) = load(&options.file());
+    loaded.map(|loaded| loaded.config).ok_or(Failure::Faults(faults))
+}

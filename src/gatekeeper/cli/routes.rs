@@ -1,0 +1,60 @@
+//! `routes`: the routes of the configuration, in the order of their precedence being asked.
+
+use std::fmt::Write;
+
+use super::{Failure, Options, Outcome, compile_file};
+use gatekeeper_model::raw::Route;
+
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// List the routes
+    List,
+}
+
+/// Runs a command on the routes.
+pub fn run(options: &Options, command: &Command) -> Outcome {
+    match command {
+        Command::List => list(options),
+    }
+}
+
+fn list(options: &Options) -> Outcome {
+    let (loaded, ..) = compile_file(options)?;
+    let rows: Vec<[String; 5]> = loaded.config.routes.iter().map(row).collect();
+    let text = table(["NAME", "METHODS", "HOSTS", "PATH", "TO"], &rows).map_err(|e| Failure::Refused(e.to_string()))?;
+    options.print(&loaded.config.routes, text)
+}
+
+fn row(route: &Route) -> [String; 5] {
+    let any = |list: &[String]| if list.is_empty() { "any".into() } else { list.join(",") };
+    let name = if route.is_active.0 { route.name.clone() } else { format!("{} (inactive)", route.name) };
+    [name, any(&route.methods), any(&route.hosts), route.path_pattern.clone(), destination(route)]
+}
+
+fn destination(route: &Route) -> String {
+    let split = route.split.as_ref().map(|split| {
+        let shares = split.services.iter().map(|share| format!("{}:{}", share.service, share.weight));
+        shares.collect::<Vec<_>>().join(" ")
+    });
+    let redirect = || route.redirect.as_ref().map(|redirect| format!("{} {}", redirect.status, redirect.to));
+    let respond = || route.respond.as_ref().map(|respond| respond.status.to_string());
+    let service = route.target_service.clone().or(route.target_url.clone());
+    service.or(split).or_else(redirect).or_else(respond).unwrap_or_default()
+}
+
+/// A table with columns as wide as their widest cell.
+pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> Result<String, std::fmt::Error> {
+    let mut widths = head.map(str::len);
+    for row in rows {
+        widths.iter_mut().zip(row).for_each(|(width, cell)| *width = cell.chars().count().max(*width));
+    }
+    let mut text = String::new();
+    for row in std::iter::once(&head.map(String::from)).chain(rows) {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths) {
+            write!(line, "{cell:<width$}  ")?;
+        }
+        writeln!(text, "{}", line.trim_end())?;
+    }
+    Ok(text)
+}

@@ -1,0 +1,37 @@
+//! `status`: the state of the running gateway.
+
+use reqwest::Method;
+
+use super::{Failure, Options, Outcome, reach};
+use gatekeeper_admin::status::Status;
+
+/// Shows the state.
+pub fn run(options: &Options) -> Outcome {
+    let value = reach::call(options, Method::GET, "/status")?;
+    let status: Status =
+        serde_json::from_value(value).map_err(|error| Failure::Refused(format!("the gateway's answer: {error}")))?;
+    options.print(&status, told(&status))
+}
+
+fn told(status: &Status) -> String {
+    let listeners: Vec<&str> = status.listeners.iter().map(|listener| listener.address.as_str()).collect();
+    let mut text = format!(
+        "gatekeeper {} (process {}) is {}, up {} s\nlistening   {}\nrevision    {}: {} routes, {} services\nin flight   {} requests\n",
+        status.version,
+        status.pid,
+        if status.ready { "ready" } else { "stopping" },
+        status.uptime_seconds,
+        listeners.join(", "),
+        status.revision,
+        status.routes,
+        status.services,
+        status.requests_in_flight,
+    );
+    if status.access_log_dropped > 0 {
+        text += &format!("access log  {} records dropped\n", status.access_log_dropped);
+    }
+    if let Some(fault) = &status.last_fault {
+        text += &format!("the last change was refused:\n{}\n", fault.trim_end());
+    }
+    text
+}

@@ -1,0 +1,50 @@
+//! `why`: why a request was refused, by the id its error told.
+
+use std::fmt::Write;
+
+use reqwest::Method;
+
+use super::{Failure, Options, Outcome, reach};
+use gatekeeper_plane::observe::refusals::Refused;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The request's id, as X-Request-Id and the error's request_id tell it
+    request_id: String,
+}
+
+/// Shows a refusal.
+pub fn run(options: &Options, args: &Args) -> Outcome {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if args.request_id.is_empty() || !args.request_id.bytes().all(plain) {
+        return Err(Failure::Usage(format!("{:?} is no request id", args.request_id)));
+    }
+    let value = reach::call(options, Method::GET, &format!("/why/{}", args.request_id))?;
+    let refused: Refused =
+        serde_json::from_value(value).map_err(|error| Failure::Refused(format!("the gateway's answer: {error}")))?;
+    options.print(&refused, told(&refused))
+}
+
+fn told(refused: &Refused) -> String {
+    let mut text = format!("{} {} at {}\n", refused.method, refused.path, refused.time);
+    let status = refused.error_code.as_ref().map(|code| format!("{} {code}", refused.status_code));
+    let retry = refused.retry_after.map(|seconds| format!("{seconds} s"));
+    let rules = (!refused.violated_policies.is_empty()).then(|| refused.violated_policies.join(", "));
+    let client = refused.client_ip.map(|address| address.to_string());
+    let lines = [
+        ("refused", &status),
+        ("because", &refused.detail),
+        ("cause", &refused.cause),
+        ("rules", &rules),
+        ("retry after", &retry),
+        ("on trial", &refused.would_refuse),
+        ("route", &refused.route),
+        ("service", &refused.target_service),
+        ("user", &refused.user_id),
+        ("client", &client),
+    ];
+    for (label, value) in lines.into_iter().filter_map(|(label, value)| Some((label, value.as_ref()?))) {
+        let _ = writeln!(text, "{label:<11} {value}");
+    }
+    text
+}

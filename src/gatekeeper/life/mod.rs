@@ -1,0 +1,112 @@
+//! The life of the process: how it starts, reloads, is succeeded, and ends.
+
+pub mod drain;
+pub mod inherited;
+pub mod last_resort;
+pub mod state;
+pub mod succession;
+pub mod supervision;
+pub mod systemd;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gatekeeper_admin::process::{Process, Upgrade};
+use gatekeeper_model::fault::Faults;
+use gatekeeper_model::raw::{Config, LogLevel};
+use gatekeeper_plane::Plane;
+use gatekeeper_plane::estate::Estate;
+use gatekeeper_plane::plan::live::Report;
+
+use state::remember_admin_address;
+use succession::Succession;
+use systemd::Systemd;
+
+/// A process that serves.
+pub struct Life {
+    /// What it serves.
+    pub plane: Arc<Plane>,
+    /// Where clients connect, as it came to be.
+    pub listeners: Vec<String>,
+    /// Who started it, if it wants to be told.
+    pub systemd: Systemd,
+    /// How it succeeds another, and is succeeded.
+    pub succession: Succession,
+    /// Where the administration is reached.
+    pub admin_address: String,
+    /// Where the command line finds that.
+    pub state_dir: PathBuf,
+}
+
+impl Life {
+    /// The request path answers: from now on this is the gateway, also for the command line.
+    pub async fn take_over(&self) {
+        let inherit = |estate: Estate| estate.settle(&self.plane.live.plan(), Instant::now());
+        self.succession.take_over(inherit).await;
+        self.plane.open();
+        if let Err(error) = remember_admin_address(&self.state_dir, &self.admin_address) {
+            log::error!("{error}");
+        }
+    }
+
+    /// What serves, in a sentence.
+    pub fn serving(&self) -> String {
+        let live = &self.plane.live;
+        let fault = if live.last_fault().is_some() { "; the last change was refused" } else { "" };
+        format!("revision {} serves on {}{fault}", live.plan().revision, self.listeners.join(", "))
+    }
+}
+
+impl Process for Life {
+    fn reload(&self) -> Result<Report, Faults> {
+        self.systemd.reloading();
+        let began = Instant::now();
+        let result = self.plane.live.reload(|config, plan| {
+            let log = &self.plane.log;
+            log.reconfigure(&config.access_log).map_err(|error| format!("access_log.to: {error}"))?;
+            log::set_max_level(level(config));
+            self.plane.adopt(&plan.entrances);
+            Ok(())
+        });
+        match &result {
+            Ok(report) => {
+                let (revision, took) = (report.revision, began.elapsed().as_millis());
+                log::info!("revision {revision} serves, made in {took} ms{}", restart_note(report));
+            }
+            Err(faults) => log::error!("the configuration was not applied, the last one serves on: {faults}"),
+        }
+        self.systemd.ready(&self.serving());
+        result
+    }
+
+    fn may_reload(&self) -> bool {
+        self.succession.may_reload() && !self.plane.deed.is_handed_over()
+    }
+
+    fn upgrade(self: Arc<Self>, patience: Duration) -> Upgrade {
+        Box::pin(async move {
+            let estate = || Estate::of(&self.plane.live.plan(), Instant::now());
+            self.succession.upgrade(patience, &self.plane.deed, estate).await
+        })
+    }
+}
+
+/// How much the log tells.
+pub fn level(config: &Config) -> log::LevelFilter {
+    match config.log_level {
+        LogLevel::Off => log::LevelFilter::Off,
+        LogLevel::Error => log::LevelFilter::Error,
+        LogLevel::Warn => log::LevelFilter::Warn,
+        LogLevel::Info => log::LevelFilter::Info,
+        LogLevel::Debug => log::LevelFilter::Debug,
+        LogLevel::Trace => log::LevelFilter::Trace,
+    }
+}
+
+fn restart_note(report: &Report) -> String {
+    match report.needs_restart.as_slice() {
+        [] => String::new(),
+        settings => format!("; after a restart only: {}", settings.join(", ")),
+    }
+}

@@ -1,0 +1,173 @@
+//! The state directory: the administration token, and where the administration of the running gateway is reached, so
+//! that the command line finds it also when the file says another address by now.
+
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use gatekeeper_model::files::{self, Folder};
+
+/// What the gateway remembers.
+pub struct State {
+    /// What opens the administration API.
+    pub admin_token: String,
+}
+
+impl State {
+    /// Opens the directory; the first time, makes it and writes a new token. The error is one sentence.
+    pub fn open(directory: &Path) -> Result<State, String> {
+        let folder = open_own(directory)?;
+        let admin_token = match folder.file(ADMIN_TOKEN) {
+            Ok(file) => read_token(file, &token_file(directory))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                new_token(&folder).map_err(|error| unusable(&token_file(directory), error))?
+            }
+            Err(error) => return Err(unusable(&token_file(directory), error)),
+        };
+        Ok(State { admin_token })
+    }
+}
+
+/// Remembers where the administration is reached. The error is one sentence.
+pub fn remember_admin_address(directory: &Path, address: &str) -> Result<(), String> {
+    let written = open_own(directory)?.write(ADMIN_ADDRESS, address);
+    written.map_err(|error| unusable(&directory.join(ADMIN_ADDRESS), error))
+}
+
+/// Where the administration of the gateway that used this directory last is reached.
+pub fn admin_address(directory: &Path) -> Option<String> {
+    files::read_to_string(directory.join(ADMIN_ADDRESS)).ok().filter(|address| !address.is_empty())
+}
+
+const ADMIN_ADDRESS: &str = "admin.address";
+const ADMIN_TOKEN: &str = "admin.token";
+
+/// Where the administration token is.
+pub fn token_file(directory: &Path) -> PathBuf {
+    directory.join(ADMIN_TOKEN)
+}
+
+fn unusable(what: &Path, error: io::Error) -> String {
+    format!("the state directory can't be used: {}: {error}", what.display())
+}
+
+/// Opens the directory, which is made if it is missing. Who else may write to it could become the administrator.
+fn open_own(directory: &Path) -> Result<Folder, String> {
+    let wrong = |error| unusable(directory, error);
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(wrong)?;
+    let folder = Folder::open(directory).map_err(wrong)?;
+    let found = folder.metadata().map_err(wrong)?;
+    let shown = directory.display();
+    if found.uid() != nix::unistd::geteuid().as_raw() {
+        return Err(format!("the state directory {shown} belongs to another user: chown it, or set state_dir"));
+    }
+    if found.mode() & 0o022 != 0 {
+        return Err(format!("the state directory {shown} can be written by others: chmod 700 it, or set state_dir"));
+    }
+    Ok(folder)
+}
+
+fn read_token(mut file: fs::File, path: &Path) -> Result<String, String> {
+    let shown = path.display();
+    let found = file.metadata().map_err(|error| unusable(path, error))?;
+    if found.uid() != nix::unistd::geteuid().as_raw() {
+        return Err(format!("{shown} belongs to another user: remove it, and a new token is made"));
+    }
+    if found.mode() & 0o077 != 0 {
+        return Err(format!("{shown} can be read by others: chmod 600, or remove it and a new one is made"));
+    }
+    let mut token = String::new();
+    file.read_to_string(&mut token).map_err(|error| unusable(path, error))?;
+    match token.trim() {
+        "" => Err(format!("{shown} is empty: remove it, and a new token is made")),
+        token => Ok(token.to_owned()),
+    }
+}
+
+fn new_token(folder: &Folder) -> io::Result<String> {
+    let mut random = [0; 32];
+    rustls::crypto::ring::default_provider()
+        .secure_random
+        .fill(&mut random)
+        .map_err(|_| io::Error::other("the system gives no random numbers"))?;
+    let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    folder.write_new(ADMIN_TOKEN, &token)?;
+    Ok(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn the_token_is_made_once_and_for_its_owner_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().join("a/b");
+        let first = State::open(&directory).unwrap().admin_token;
+        assert_eq!(first.len(), 64);
+        assert_eq!(State::open(&directory).unwrap().admin_token, first);
+        let mode = fs::metadata(token_file(&directory)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn an_empty_token_opens_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = token_file(folder.path());
+        fs::write(&file, "\n").unwrap();
+        assert!(State::open(folder.path()).is_err());
+        fs::write(&file, "known").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(State::open(folder.path()).is_err_and(|fault| fault.contains("read by others")));
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(State::open(folder.path()).unwrap().admin_token, "known");
+    }
+
+    #[test]
+    fn a_directory_that_others_may_write_to_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        for mode in [0o770, 0o702, 0o1777] {
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
+            assert!(
+                State::open(folder.path()).is_err_and(|fault| fault.contains("can be written by others")),
+                "{mode:o}"
+            );
+            assert!(remember_admin_address(folder.path(), "x").is_err());
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was written");
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(State::open(folder.path()).is_ok());
+    }
+
+    #[test]
+    fn a_directory_of_another_owner_is_refused() {
+        if !nix::unistd::geteuid().is_root() {
+            return; // nobody else can give directories away
+        }
+        let folder = tempfile::tempdir().unwrap();
+        nix::unistd::chown(folder.path(), Some(12_345.into()), None).unwrap();
+        assert!(State::open(folder.path()).is_err_and(|fault| fault.contains("belongs to another user")));
+        nix::unistd::chown(folder.path(), Some(0.into()), None).unwrap();
+        State::open(folder.path()).unwrap();
+        nix::unistd::chown(&token_file(folder.path()), Some(12_345.into()), None).unwrap();
+        assert!(State::open(folder.path()).is_err_and(|fault| fault.contains("belongs to another user")));
+    }
+
+    #[test]
+    fn links_lead_nowhere() {
+        let place = tempfile::tempdir().unwrap();
+        let (directory, precious) = (place.path().join("state"), place.path().join("precious"));
+        fs::create_dir(&directory).unwrap();
+        fs::write(&precious, "precious").unwrap();
+        fs::set_permissions(&precious, fs::Permissions::from_mode(0o600)).unwrap();
+        symlink(&precious, token_file(&directory)).unwrap();
+        symlink(&precious, directory.join(ADMIN_ADDRESS)).unwrap();
+        assert!(State::open(&directory).is_err());
+        remember_admin_address(&directory, "127.0.0.1:1").unwrap();
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
+        assert_eq!(admin_address(&directory).as_deref(), Some("127.0.0.1:1"));
+    }
+}

@@ -1,0 +1,174 @@
+//! YAML: the only module that knows the library.
+//!
+//! Rules: keys are texts; a key written twice is a fault (the first counts); tags and several documents are refused;
+//! aliases may not blow a file up to more than about twice its size; nesting ends at 128 levels (the library's limit).
+//! A syntax error is one fault with line and column, and ends the reading of that file.
+
+use super::fault::{Fault, Faults};
+use super::node::Node;
+use super::place::Place;
+use super::tree::{self, REPETITION, TAG};
+
+const TOO_MUCH: &str = "its aliases (`*name`) blow it up beyond all measure";
+/// What ends a line, and so a comment, for the library.
+const BREAKS: [char; 5] = ['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}'];
+
+/// The tree of `text`, faults placed at `file`. `None` after a syntax error; `Null` when nothing is written.
+pub fn read(text: &str, file: &Place<'_>, faults: &mut Faults) -> Option<Node> {
+    let read = match text.split(BREAKS).all(is_blank) {
+        true => Ok(Node::Null),
+        false => tree::read(serde_yaml::Deserializer::from_str(text), text.len(), file, faults),
+    };
+    read.map_err(|error| faults.add(syntax(&error, text, file))).ok()
+}
+
+fn is_blank(line: &str) -> bool {
+    let line = line.trim_start_matches('\u{feff}').trim();
+    line.is_empty() || line.starts_with('#') || line == "---"
+}
+
+/// A value as YAML text.
+pub fn write(value: &serde_json::Value) -> String {
+    // A JSON value has text keys and nests less deep than the library allows: writing it does not fail.
+    serde_yaml::to_string(value).unwrap_or_default()
+}
+
+fn syntax(error: &serde_yaml::Error, text: &str, file: &Place<'_>) -> Fault {
+    let message = error.to_string();
+    let Some(location) = error.location().filter(|location| location.line() > 0) else {
+        return Fault::saying(file.clone(), sentence(&message));
+    };
+    let place = file.line(location.line(), location.column());
+    let line = text.lines().nth(location.line() - 1).unwrap_or_default();
+    let statement = match message.contains("invalid type: ") {
+        true => "a key must be a text".to_owned(),
+        false => sentence(&message),
+    };
+    Fault::saying(place, statement).with_hint(advice(&message, line))
+}
+
+/// The library's message without the positions in it.
+fn sentence(message: &str) -> String {
+    const KNOWN: [(&str, &str); 5] = [
+        (TAG, TAG),
+        ("more than one document", "the file holds several YAML documents (a line `---`), allowed is one"),
+        ("recursion limit", "it nests more than 128 levels deep"),
+        (REPETITION, TOO_MUCH),
+        ("EOF while parsing", "the file is empty"),
+    ];
+    if let Some((_, known)) = KNOWN.iter().find(|(part, _)| message.contains(part)) {
+        return (*known).into();
+    }
+    let end = message.find(" at line ").or_else(|| message.find(" at position ")).unwrap_or(message.len());
+    let bare = message.get(..end).unwrap_or(message).rsplit(": ").next().unwrap_or_default();
+    format!("not valid YAML: {bare}")
+}
+
+/// The mistakes people make most, by what the library says of them and how the line looks.
+fn advice(message: &str, line: &str) -> &'static str {
+    let indent = line.len() - line.trim_start().len();
+    match () {
+        _ if line.get(..indent).is_some_and(|blank| blank.contains('\t')) => "YAML indents with spaces, not with tabs",
+        _ if line.contains("${") && line.contains(['{', '[']) && !line.contains("\"${") => {
+            "between { } or [ ], a text with ${…} needs quotes: \"${NAME}\""
+        }
+        _ if message.contains("alias") || message.contains("anchor") => {
+            "a text that begins with * or & needs quotes: \"*.example.org\""
+        }
+        _ if message.contains("mapping values are not allowed") => {
+            "a text with a colon and a space in it needs quotes; or the line is indented too far"
+        }
+        _ if message.contains("cannot start any token") => "a text that begins with this character needs quotes",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::File;
+
+    fn faults_of(text: &str) -> String {
+        let mut faults = Faults::default();
+        read(text, &Place::file(&File::new(0, "g.yaml")), &mut faults);
+        faults.to_string()
+    }
+
+    #[test]
+    fn a_syntax_error_is_one_sentence_with_its_line() {
+        let star = "a text that begins with * or & needs quotes: \"*.example.org\"";
+        let cases = [
+            ("a: [1", "2:1: not valid YAML: did not find expected ',' or ']'"),
+            (
+                "a:\n\tb: 1",
+                "2:1: not valid YAML: found character that cannot start any token; YAML indents with spaces, not with tabs",
+            ),
+            (
+                "a: *.example.org",
+                &format!("1:5: not valid YAML: did not find expected alphabetic or numeric character; {star}"),
+            ),
+            ("a: *b", &format!("1:4: not valid YAML: unknown anchor; {star}")),
+            (
+                "a: b: c",
+                "1:5: not valid YAML: mapping values are not allowed in this context; a text with a colon and a space in it needs quotes; or the line is indented too far",
+            ),
+            (
+                "a: { b: ${X} }",
+                "1:10: not valid YAML: did not find expected ',' or '}'; between { } or [ ], a text with ${…} needs quotes: \"${NAME}\"",
+            ),
+            ("a: !x 1", "1:4: a tag (`!name`) means nothing here"),
+            ("? [a]\n: 1", "1:3: a key must be a text"),
+            ("a: \u{0}", "1:1: not valid YAML: control characters are not allowed"),
+            ("a: 'x", "1:6: not valid YAML: found unexpected end of stream"),
+            (
+                "a: @x",
+                "1:4: not valid YAML: found character that cannot start any token; a text that begins with this character needs quotes",
+            ),
+        ];
+        for (text, shown) in cases {
+            assert_eq!(faults_of(text), format!("g.yaml:{shown}\n"), "{text}");
+        }
+        assert_eq!(
+            faults_of("a: 1\n---\nb: 2"),
+            "g.yaml: the file holds several YAML documents (a line `---`), allowed is one\n"
+        );
+    }
+
+    #[test]
+    fn every_key_written_twice_is_reported() {
+        let shown = faults_of("a: 1\na: 2\nb: [{ c: 1, c: 2 }]\n");
+        let expected = "g.yaml: a: this key is written twice in the same map; keep one of them\n\
+                        g.yaml: b[0].c: this key is written twice in the same map; keep one of them\n";
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn aliases_work_but_do_not_explode() {
+        let mut faults = Faults::default();
+        let node = read("a: &x [1, 2]\nb: *x\n", &Place::default(), &mut faults).unwrap();
+        assert!(matches!(&node, Node::Map(map) if map["a"] == map["b"]));
+        let mut laughs = String::from("l0: &l0 [lol, lol, lol, lol, lol, lol, lol, lol, lol]\n");
+        for level in 1..12 {
+            let aliases = vec![format!("*l{}", level - 1); 9].join(", ");
+            laughs.push_str(&format!("l{level}: &l{level} [{aliases}]\n"));
+        }
+        let wide = format!("a: &a \"{}\"\nb: [{}]\n", "x".repeat(100_000), "*a, ".repeat(10_000));
+        for bomb in [laughs, wide] {
+            let begun = Instant::now();
+            assert!(faults_of(&bomb).contains(TOO_MUCH), "{}", faults_of(&bomb));
+            assert!(begun.elapsed() < Duration::from_secs(2));
+        }
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let balanced = format!("{}{}", "[".repeat(5000), "]".repeat(5000));
+        for text in [balanced, "[".repeat(50_000), "- ".repeat(50_000), "{a: ".repeat(50_000)] {
+            let begun = Instant::now();
+            assert!(faults_of(&text).contains("it nests more than 128 levels deep"), "{}", faults_of(&text));
+            println!("{:?}", begun.elapsed());
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Where clients connect: accepting, the door each connection passes, and the tap its requests are read through.
+
+pub mod accept;
+pub mod caps;
+pub mod certificate;
+pub mod cohort;
+pub mod connection;
+pub mod door;
+pub mod entrance;
+pub mod farewell;
+pub mod http2;
+pub mod ledger;
+mod lifetime;
+pub mod limits;
+pub mod patience;
+mod redate;
+pub mod refuse;
+pub mod socket;
+mod tap;
+pub mod transport;
+pub mod trimmer;

@@ -1,0 +1,22 @@
+//! What is recorded of requests: the access log and the metrics.
+//!
+//! Both are told of a request once, when it has ended, by the same [`Event`](gatekeeper_core::event::Event). Neither can slow a request down: the
+//! log copies the event into a bounded queue that a thread of its own empties, the metrics are a few atomic additions.
+
+pub mod access_log;
+pub mod metrics;
+pub mod policies;
+pub mod refusals;
+
+mod format;
+mod mask;
+mod process;
+mod record;
+mod tally;
+mod writer;
+
+pub use access_log::AccessLog;
+pub use mask::is_credential_header;
+pub use metrics::{Metrics, Open, RouteMetrics, ServiceMetrics};
+pub use policies::PolicyMetrics;
+pub use refusals::Refusals;

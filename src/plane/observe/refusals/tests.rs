@@ -1,0 +1,144 @@
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, HeaderValue};
+
+use super::*;
+use crate::observe::record::tests::event;
+use gatekeeper_core::refusal::Kind;
+
+static NO_HEADERS: LazyLock<HeaderMap> = LazyLock::new(HeaderMap::new);
+
+/// What is kept of a request.
+struct Case<'a> {
+    event: Event<'a>,
+    refusal: Option<Refusal>,
+}
+
+fn bare(request_id: &str) -> Case<'_> {
+    let mut event = Event { request_id, path: "/", route: None, service: None, ..event(&NO_HEADERS) };
+    (event.facts.started, event.facts.client, event.facts.status) = (SystemTime::UNIX_EPOCH, None, 404);
+    Case { event, refusal: None }
+}
+
+fn full<'a>(request_id: &'a str, rules: &[Arc<str>]) -> Case<'a> {
+    let mut event = Event {
+        route: Some("content"),
+        service: Some("origin"),
+        user: Some(("u-1", "https://id")),
+        error_message: Some("over"),
+        would_refuse: Some("flood"),
+        ..bare(request_id).event
+    };
+    event.facts.started += Duration::from_secs(1);
+    (event.facts.client, event.facts.status) = ("203.0.113.7".parse().ok(), 429);
+    let refusal = Refusal::new(Kind::RATE_LIMITED, "the limit is used up").for_rules(rules.to_vec());
+    Case { event, refusal: Some(refusal.with_header(RETRY_AFTER, HeaderValue::from_static("7"))) }
+}
+
+fn keep(refusals: &Refusals, Case { event, refusal }: &Case) {
+    refusals.keep(event, refusal.as_ref(), event.facts.client);
+}
+
+fn kept(case: &Case) -> Refused {
+    let refusals = Refusals::default();
+    keep(&refusals, case);
+    refusals.find(case.event.request_id).unwrap()
+}
+
+fn outcome(Case { event, refusal }: &Case) -> Outcome {
+    Outcome::of(event, refusal.as_ref(), event.facts.client)
+}
+
+fn write(entry: &mut Entry, case: &Case) {
+    entry.write(outcome(case), &case.event, case.refusal.as_ref());
+}
+
+#[test]
+fn the_newest_are_found() {
+    let refusals = Refusals::default();
+    (0..=KEPT).for_each(|id| keep(&refusals, &bare(&id.to_string())));
+    assert_eq!(refusals.find("0"), None);
+    assert_eq!(refusals.find("1").unwrap().request_id, "1");
+    let newest = KEPT.to_string();
+    keep(&refusals, &full(&newest, &[]));
+    assert_eq!(refusals.find(&newest).unwrap().status_code, 429);
+    assert_eq!((refusals.find("1"), refusals.find("")), (None, None));
+    assert_eq!(refusals.kept.lock().len(), KEPT);
+}
+
+#[test]
+fn all_that_was_told_is_shown() {
+    let wanted = Refused {
+        request_id: "id".into(),
+        time: Timestamp::from_second(1).unwrap(),
+        method: "GET".into(),
+        path: "/".into(),
+        route: Some("content".into()),
+        target_service: Some("origin".into()),
+        client_ip: "203.0.113.7".parse().ok(),
+        user_id: Some("u-1 (https://id)".into()),
+        status_code: 429,
+        error_code: Some("rate_limited".into()),
+        detail: Some("the limit is used up".into()),
+        cause: Some("over".into()),
+        violated_policies: vec!["a, b".into(), "ä,".into()],
+        retry_after: Some(7),
+        would_refuse: Some("flood".into()),
+    };
+    assert_eq!(kept(&full("id", &["a, b".into(), "ä,".into()])), wanted);
+}
+
+#[test]
+fn an_absent_text_is_not_an_empty_one() {
+    let event = Event { path: "", route: Some(""), error_message: Some(""), ..bare("id").event };
+    let refused = kept(&Case { event, refusal: None });
+    assert_eq!((&*refused.path, refused.route.as_deref(), refused.cause.as_deref()), ("", Some(""), Some("")));
+    assert_eq!((refused.target_service, refused.user_id, refused.detail), (None, None, None));
+    assert_eq!((refused.would_refuse, refused.violated_policies.len()), (None, 0));
+}
+
+#[test]
+fn nothing_is_left_of_what_was_overwritten() {
+    let rules: [Arc<str>; 1] = ["a".into()];
+    let (full, bare) = (full("the one before", &rules), bare("id"));
+    let mut entry = Entry::new(outcome(&full));
+    write(&mut entry, &full);
+    write(&mut entry, &bare);
+    assert_eq!(entry.shown(), kept(&bare));
+    assert_eq!(entry.text, "idGET/");
+}
+
+#[test]
+fn a_text_is_cut_between_characters() {
+    let (even, odd) = ("ä".repeat(LONGEST), format!("x{}", "ä".repeat(LONGEST)));
+    let event = Event { path: &even, error_message: Some(&odd), would_refuse: Some("flood"), ..bare("id").event };
+    let refused = kept(&Case { event, refusal: None });
+    assert_eq!(refused.path, even[..LONGEST]);
+    assert_eq!(refused.cause.as_deref(), Some(&odd[..LONGEST - 1]));
+    assert_eq!(refused.would_refuse.as_deref(), Some("flood"));
+}
+
+#[test]
+fn rules_are_cut_as_one_text() {
+    let long: Arc<str> = "x".repeat(LONGEST).into();
+    assert_eq!(kept(&full("id", &["a".into(), long.clone(), "b".into()])).violated_policies, ["a", &long[2..]]);
+    assert_eq!(kept(&full("id", &[long.clone(), "b".into()])).violated_policies, [&*long]);
+}
+
+#[test]
+fn room_is_used_again_and_much_of_it_given_back() {
+    let long = "x".repeat(LONGEST);
+    let event = Event { path: &long, route: Some(&long), error_message: Some(&long), ..bare(&long).event };
+    let event = Event { would_refuse: Some(&long), ..event };
+    let widest = Case { event, refusal: Some(Refusal::new(Kind::NO_ROUTE, long.clone())) };
+    let mut entry = Entry::new(outcome(&widest));
+    let usual = entry.text.as_ptr();
+    write(&mut entry, &full("id", &[]));
+    assert_eq!(entry.text.as_ptr(), usual);
+    write(&mut entry, &widest);
+    assert!(entry.text.capacity() >= 6 * LONGEST);
+    write(&mut entry, &bare("id"));
+    assert!(entry.text.capacity() <= 4 * ROOM);
+}

@@ -1,0 +1,148 @@
+//! Which listener is meant: routes, tests and questions name one by its `name`, or by its address as it is written.
+
+use std::fmt;
+
+use super::Plan;
+use crate::listen::entrance::Entrance;
+use gatekeeper_core::route::ListenerId;
+use gatekeeper_model::raw::{Config, Listen};
+use gatekeeper_model::{Fault, Faults, Place, did_you_mean};
+
+/// What a listener may be called.
+#[derive(Clone, Copy)]
+pub struct Called<'a> {
+    /// Its name, if it has one.
+    pub name: Option<&'a str>,
+    /// Its address, as it is written.
+    pub address: &'a str,
+}
+
+/// Why a text names no listener: a sentence, and what may help.
+pub struct Unknown {
+    /// The sentence.
+    pub text: String,
+    /// What may help.
+    pub hint: String,
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.text, self.hint)
+    }
+}
+
+impl Plan {
+    /// The entrance that a text names; the first one if there is none.
+    pub fn entrance(&self, named_by: Option<&str>) -> Result<&Entrance, Unknown> {
+        let called: Vec<_> = self.entrances.iter().map(Entrance::called).collect();
+        let index = named_by.map_or(Ok(0), |text| named(&called, text))?;
+        let unlisted = || Unknown { text: "there is no listener".into(), hint: "declare one under listen".into() };
+        self.entrances.get(index).ok_or_else(unlisted)
+    }
+}
+
+impl<'a> Called<'a> {
+    /// What one of the configuration is called.
+    pub fn of(raw: &'a Listen) -> Self {
+        Called { name: raw.name.as_deref(), address: &raw.address }
+    }
+
+    /// What it is shown as.
+    pub fn shown(self) -> &'a str {
+        self.name.unwrap_or(self.address)
+    }
+}
+
+/// The one of these listeners that a text names.
+pub fn named(listeners: &[Called], text: &str) -> Result<usize, Unknown> {
+    let is_meant = |(_, called): &(usize, &Called)| called.name == Some(text) || called.address == text;
+    let mut meant = listeners.iter().enumerate().filter(is_meant).map(|(index, _)| index);
+    match (meant.next(), meant.next()) {
+        (Some(index), None) => Ok(index),
+        (Some(_), Some(_)) => {
+            let text = format!("several listeners have the address {text:?}");
+            Err(Unknown { text, hint: "give them names".into() })
+        }
+        (None, _) => {
+            let known: Vec<&str> = listeners.iter().map(|called| called.shown()).collect();
+            let hint = did_you_mean(text, known.iter().copied());
+            let hint = hint.unwrap_or_else(|| format!("declared: {}", known.join(", ")));
+            Err(Unknown { text: format!("there is no listener {text:?}"), hint })
+        }
+    }
+}
+
+/// The ids of the configuration's listeners, in its order.
+pub fn ids(listen: &[Listen]) -> Vec<ListenerId> {
+    let id = |(index, own): (usize, &Listen)| {
+        let before = listen.iter().take(index).filter(|other| other.address == own.address).count();
+        ListenerId::new(&own.address, before)
+    };
+    listen.iter().enumerate().map(id).collect()
+}
+
+/// The listeners a route answers on; those that do not exist are reported.
+pub fn of_route(config: &Config, asked: &[String], place: &Place, faults: &mut Faults) -> Vec<ListenerId> {
+    if asked.is_empty() {
+        return Vec::new();
+    }
+    let (called, ids) = (config.listen.iter().map(Called::of).collect::<Vec<_>>(), ids(&config.listen));
+    let mut found = Vec::new();
+    for (index, text) in asked.iter().enumerate() {
+        match named(&called, text) {
+            Ok(listener) => found.extend(ids.get(listener)),
+            Err(unknown) => faults.add(Fault::saying(place.index(index), unknown.text).with_hint(unknown.hint)),
+        }
+    }
+    found
+}
+
+/// Reports names that are empty, or taken: by another listener's name or address.
+pub fn check_names(listen: &[Listen], faults: &mut Faults) {
+    for (index, own) in listen.iter().enumerate() {
+        let Some(name) = &own.name else { continue };
+        let place = Place::new("listen").index(index).key("name");
+        let is_taken = listen.iter().take(index).any(|other| other.name.as_ref() == Some(name));
+        let is_address = listen.iter().enumerate().any(|(other, listen)| other != index && listen.address == *name);
+        if name.is_empty() {
+            faults.push(place, "an empty name", "a name");
+        } else if is_taken || is_address {
+            faults.add(Fault::saying(place, format!("another listener is called {name:?}")));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LISTENERS: [Called; 4] = [
+        Called { name: Some("public"), address: "0.0.0.0:443" },
+        Called { name: None, address: "10.0.0.1:443" },
+        Called { name: None, address: "127.0.0.1:0" },
+        Called { name: Some("inside"), address: "127.0.0.1:0" },
+    ];
+
+    #[test]
+    fn a_listener_is_meant_by_name_or_address() {
+        let found = |text| named(&LISTENERS, text).map_err(|unknown| unknown.to_string());
+        for (text, listener) in [("public", 0), ("0.0.0.0:443", 0), ("10.0.0.1:443", 1), ("inside", 3)] {
+            assert_eq!(found(text), Ok(listener), "{text}");
+        }
+        let several = "several listeners have the address \"127.0.0.1:0\"; give them names";
+        assert_eq!(found("127.0.0.1:0").unwrap_err(), several);
+        assert_eq!(found("pubic").unwrap_err(), "there is no listener \"pubic\"; did you mean \"public\"?");
+        let declared = "declared: public, 10.0.0.1:443, 127.0.0.1:0, inside";
+        assert_eq!(found("elsewhere").unwrap_err(), format!("there is no listener \"elsewhere\"; {declared}"));
+    }
+
+    #[test]
+    fn an_id_depends_on_the_address_alone() {
+        let listen = |addresses: &[&str]| -> Vec<Listen> {
+            addresses.iter().map(|address| Listen { address: (*address).into(), ..Listen::default() }).collect()
+        };
+        let (one, other) = (ids(&listen(&["a", "b", "b"])), ids(&listen(&["b", "new", "a", "b"])));
+        assert_eq!((one[0], one[1], one[2]), (other[2], other[0], other[3]));
+        assert!(one[1] != one[2] && !one.contains(&other[1]));
+    }
+}

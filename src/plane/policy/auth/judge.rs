@@ -1,0 +1,240 @@
+//! Judging a request by the methods of its route: at once where that is possible, else by who has to be asked.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::{HeaderValue, StatusCode};
+use tokio::time::timeout_at;
+
+use super::challenge::{denied, unavailable, unknown_keys};
+use super::forward::Decision;
+use super::introspection::Opinion;
+use super::issuer::Verdict;
+use super::rejection::Rejection;
+use super::remote::Unavailable;
+use super::token::LONGEST;
+use super::turns::Turn;
+use super::{Blame, Denial, Judgement, Method, Question, RouteAuth, User, Visitor, Why, credential, page};
+use gatekeeper_core::refusal::Refusal;
+
+/// Questions about tokens that may be under way for one address.
+const FEW: u32 = 16;
+/// Those about whole requests, whose answers are not kept.
+const MANY: u32 = 64;
+/// How long a token waits for keys at most.
+const PATIENCE: Duration = Duration::from_secs(5);
+const LATE: &str = "no answer before the request's time was over";
+const INACTIVE: &str = "the token is not valid, or no longer";
+
+impl RouteAuth {
+    /// What is thought of a request. Nothing is counted.
+    pub fn judge<'a>(&self, visitor: &Visitor<'a>) -> Judgement<'a> {
+        for method in &self.methods {
+            let judged = match method {
+                Method::Jwt | Method::Introspection => self.by_token(visitor),
+                Method::ApiKey => self.by_key(visitor),
+                Method::Certificate => self.by_certificate(visitor),
+                Method::Forward => self.by_asking(visitor),
+            };
+            match judged {
+                Ok(None) => {}
+                Ok(Some(judgement)) => return judgement,
+                Err(refusal) => return Judgement::Refused(denied(Some(*method), refusal, Blame::None)),
+            }
+        }
+        Judgement::Refused(denied(None, self.missing(), Blame::None))
+    }
+
+    /// Asks, and judges the answer. Whoever asked keeps the turn that this took until a failure is counted.
+    pub async fn resolve(
+        &self,
+        question: Question<'_>,
+        visitor: &Visitor<'_>,
+    ) -> (Result<User, Denial>, Option<Turn<'_>>) {
+        let mut turn = None;
+        let judged = match question {
+            Question::Keys(token) => self.with_new_keys(token, visitor, &mut turn).await,
+            Question::Token(token) => self.introspect(token, visitor, &mut turn).await,
+            Question::Request => self.ask_about(visitor, &mut turn).await,
+        };
+        (judged, turn)
+    }
+
+    fn by_token<'a>(&self, visitor: &Visitor<'a>) -> Result<Option<Judgement<'a>>, Refusal> {
+        let Some(token) = credential::token(&visitor.request.headers, self.token_from.as_ref())? else {
+            return Ok(None);
+        };
+        if token.ambient {
+            page::check(visitor)?;
+        }
+        let issuers = self.auth.issuers.as_ref().filter(|_| self.takes(Method::Jwt));
+        if let Some(identity) = issuers.and_then(|issuers| issuers.recognise(token.text, visitor.now.1)) {
+            return Ok(Some(Judgement::Known(User::known(identity, Method::Jwt))));
+        }
+        let Ok(text) = std::str::from_utf8(token.text) else {
+            return Ok(Some(self.invalid(Method::Jwt, "the token is malformed")));
+        };
+        let introspection = self.auth.introspection.as_ref().filter(|_| self.takes(Method::Introspection));
+        if let Some(Opinion::Good(identity)) = introspection.and_then(|introspection| introspection.known(text)) {
+            return Ok(Some(Judgement::Known(User::known(identity, Method::Introspection))));
+        }
+        self.auth.failures.admit(visitor.address, visitor.now.0)?;
+        if !(1..=LONGEST).contains(&text.len()) {
+            let why = if text.is_empty() { Rejection::Malformed } else { Rejection::TooLong };
+            return Ok(Some(self.invalid(Method::Jwt, why.sentence())));
+        }
+        let verdict = issuers.map(|issuers| issuers.judge(text, visitor.now.1));
+        Ok(Some(self.by_verdict(verdict.unwrap_or(Verdict::Foreign(Rejection::Issuer)), text)))
+    }
+
+    fn by_verdict<'a>(&self, verdict: Verdict, token: &'a str) -> Judgement<'a> {
+        match verdict {
+            Verdict::Accepted(identity) => Judgement::Known(User::known(identity, Method::Jwt)),
+            Verdict::Rejected(Rejection::Unavailable) => Judgement::Refused(unknown_keys()),
+            Verdict::Rejected(why) => self.invalid(Method::Jwt, why.sentence()),
+            Verdict::Ask(_) => Judgement::Pending(Question::Keys(token)),
+            Verdict::Foreign(why) => self.foreign(token, why),
+        }
+    }
+
+    /// A token that nobody here knows anything of.
+    fn foreign<'a>(&self, token: &'a str, why: Rejection) -> Judgement<'a> {
+        match self.auth.introspection.as_ref().filter(|_| self.takes(Method::Introspection)) {
+            None => self.invalid(Method::Jwt, why.sentence()),
+            Some(introspection) => match introspection.known(token) {
+                Some(Opinion::Good(identity)) => Judgement::Known(User::known(identity, Method::Introspection)),
+                Some(Opinion::Bad) => self.invalid(Method::Introspection, INACTIVE),
+                None => Judgement::Pending(Question::Token(token)),
+            },
+        }
+    }
+
+    fn by_key<'a>(&self, visitor: &Visitor<'a>) -> Result<Option<Judgement<'a>>, Refusal> {
+        let Some(keys) = &self.auth.api_keys else { return Ok(None) };
+        let Some(key) = credential::only(&visitor.request.headers, &keys.header)? else { return Ok(None) };
+        if let Some(key) = keys.find(key.as_bytes(), visitor.now.1) {
+            let user = User::known(key.owner.clone(), Method::ApiKey);
+            return Ok(Some(Judgement::Known(User { key: Some(key.clone()), ..user })));
+        }
+        self.auth.failures.admit(visitor.address, visitor.now.0)?;
+        Ok(Some(self.invalid(Method::ApiKey, "there is no such key, or it has ended")))
+    }
+
+    fn by_certificate<'a>(&self, visitor: &Visitor<'a>) -> Result<Option<Judgement<'a>>, Refusal> {
+        let (Some(listed), Some(certificate)) = (&self.auth.certificates, visitor.certificate) else { return Ok(None) };
+        page::check(visitor)?;
+        let text = |value: &'a HeaderValue| std::str::from_utf8(value.as_bytes()).unwrap_or_default();
+        let found = listed.find(text(&certificate.subject), text(&certificate.fingerprint));
+        Ok(Some(match found {
+            Some(identity) => Judgement::Known(User::known(identity, Method::Certificate)),
+            None => {
+                let refusal = self.unauthenticated("nobody is known by this certificate");
+                Judgement::Refused(denied(Some(Method::Certificate), refusal, Blame::None))
+            }
+        }))
+    }
+
+    fn by_asking<'a>(&self, visitor: &Visitor<'a>) -> Result<Option<Judgement<'a>>, Refusal> {
+        if self.auth.forward.as_ref().is_some_and(|forward| forward.sees_ambient(&visitor.request.headers)) {
+            page::check(visitor)?;
+        }
+        self.auth.failures.admit(visitor.address, visitor.now.0)?;
+        Ok(Some(Judgement::Pending(Question::Request)))
+    }
+
+    async fn with_new_keys<'t>(
+        &'t self,
+        token: &str,
+        visitor: &Visitor<'_>,
+        turn: &mut Option<Turn<'t>>,
+    ) -> Result<User, Denial> {
+        let Some(issuers) = &self.auth.issuers else { return Err(unknown_keys()) };
+        let until = visitor.at_most(Instant::now() + PATIENCE);
+        // Who finds no turn in time is judged by the keys that there are.
+        self.take_turn(Method::Jwt, FEW, until, visitor, turn).await?;
+        // Time has passed, for the token too.
+        let verdict = issuers.settle(token, SystemTime::now(), until).await;
+        match self.by_verdict(verdict, token) {
+            Judgement::Known(user) => Ok(user),
+            Judgement::Refused(denial) => Err(denial),
+            Judgement::Pending(Question::Token(token)) => self.introspect(token, visitor, turn).await,
+            Judgement::Pending(_) => Err(unknown_keys()),
+        }
+    }
+
+    async fn introspect<'t>(
+        &'t self,
+        token: &str,
+        visitor: &Visitor<'_>,
+        turn: &mut Option<Turn<'t>>,
+    ) -> Result<User, Denial> {
+        let by = Method::Introspection;
+        let Some(introspection) = &self.auth.introspection else { return Err(self.refused(by, INACTIVE)) };
+        let (deadline, worth_while) = introspection.deadline();
+        let answer = match introspection.awaited(token) {
+            Some(asked) => timeout_at(visitor.at_most(deadline).into(), asked).await,
+            None => {
+                if !self.take_turn(by, FEW, visitor.at_most(worth_while), visitor, turn).await? {
+                    return Err(no_turn(by));
+                }
+                timeout_at(visitor.at_most(deadline).into(), introspection.ask(token, deadline)).await
+            }
+        };
+        match answer {
+            Ok(Ok(Opinion::Good(identity))) => Ok(User::known(identity, by)),
+            Ok(Ok(Opinion::Bad)) => Err(self.refused(by, INACTIVE)),
+            Ok(Err(Unavailable(why))) => Err(unavailable(by, format!("introspection: {why}"))),
+            Err(_) => Err(unavailable(by, format!("introspection: {LATE}"))),
+        }
+    }
+
+    async fn ask_about<'t>(&'t self, visitor: &Visitor<'_>, turn: &mut Option<Turn<'t>>) -> Result<User, Denial> {
+        let by = Method::Forward;
+        let Some(forward) = &self.auth.forward else { return Err(denied(None, self.missing(), Blame::None)) };
+        let (deadline, worth_while) = forward.deadline();
+        if !self.take_turn(by, MANY, visitor.at_most(worth_while), visitor, turn).await? {
+            return Err(no_turn(by));
+        }
+        match timeout_at(visitor.at_most(deadline).into(), forward.ask(visitor, deadline)).await {
+            Ok(Ok(Decision::Pass(identity, told))) => {
+                Ok(User { told: told.into(), ..User::known(Arc::new(identity), by) })
+            }
+            Ok(Ok(Decision::Answer(reply))) => {
+                let shown = forward.settings().sent.iter().any(|name| visitor.request.headers.contains_key(name));
+                let wrong = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&reply.status);
+                let blame = if shown && wrong { Blame::Counted } else { Blame::None };
+                Err(Denial { by: Some(by), why: Why::Answer(Box::new(reply), blame) })
+            }
+            Ok(Err(Unavailable(why))) => Err(unavailable(by, format!("forward authentication: {why}"))),
+            Err(_) => Err(unavailable(by, format!("forward authentication: {LATE}"))),
+        }
+    }
+
+    /// Takes one of the turns of an address, unless this request has one. Whether it came in time.
+    async fn take_turn<'t>(
+        &'t self,
+        by: Method,
+        most: u32,
+        until: Instant,
+        visitor: &Visitor<'_>,
+        turn: &mut Option<Turn<'t>>,
+    ) -> Result<bool, Denial> {
+        if turn.is_none() {
+            let taken = timeout_at(until.into(), self.auth.failures.turn(visitor.address, most)).await;
+            let Ok(taken) = taken else { return Ok(false) };
+            *turn = taken.map_err(|refusal| denied(Some(by), refusal, Blame::None))?;
+        }
+        Ok(true)
+    }
+}
+
+impl Visitor<'_> {
+    /// This moment, or the one when the route's time is over.
+    fn at_most(&self, moment: Instant) -> Instant {
+        self.until.map_or(moment, |until| until.min(moment))
+    }
+}
+
+fn no_turn(by: Method) -> Denial {
+    unavailable(by, "too many questions for one address at a time".into())
+}

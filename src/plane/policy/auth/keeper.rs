@@ -1,0 +1,33 @@
+//! Fetches the keys of issuers: a task for each provider of the plan that serves. One that a reload kept keeps its task.
+
+use std::sync::Arc;
+
+use gatekeeper_background::Following;
+
+use super::provider::Provider;
+use crate::plan::live::Live;
+
+/// Looks after the providers of keys.
+pub struct KeyKeeper(Arc<Live>);
+
+impl KeyKeeper {
+    /// Looks after those of the plan that serves.
+    pub fn new(live: Arc<Live>) -> Self {
+        KeyKeeper(live)
+    }
+
+    /// Goes on for ever.
+    pub async fn keep(self) {
+        let mut revisions = self.0.revisions();
+        let mut following = Following::new(Arc::ptr_eq);
+        loop {
+            revisions.borrow_and_update();
+            let providers: Vec<_> = self.0.plan().edge.providers().cloned().collect();
+            following.follow(providers, |provider: &Arc<Provider>| {
+                let of = provider.clone();
+                (format!("issuer {}: the keeper of its keys", provider.name()), move || of.clone().keep())
+            });
+            following.until(revisions.changed()).await;
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Faults: what the framework reports as errors, told to the client in the words of a refusal.
+//!
+//! The one place where a `pingora::Error` becomes a status. The cause goes to the log only.
+
+use std::time::Instant;
+
+use pingora::{Error, ErrorSource, ErrorType};
+use pingora_proxy::{FailToProxy, Session};
+
+use super::ctx::Ctx;
+use super::deadline::{self, Late, Watch};
+use super::{reply, verdict};
+use crate::listen::refuse::refusal;
+use gatekeeper_core::refusal::{Kind, Refusal};
+
+/// An error that carries a refusal of our own through the framework, to `answer`.
+pub fn refused(ctx: &mut Ctx, refusal: impl Into<Refusal>, cause: &'static str) -> Box<Error> {
+    let refusal = ctx.fail(refusal.into(), Some(cause.into()));
+    Error::explain(ErrorType::HTTPStatus(refusal.kind.status), cause)
+}
+
+/// Answers a request that failed, if it still can be answered.
+pub async fn answer(session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
+    let late = deadline::watch(Watch::late);
+    let refusal = match (&ctx.failure, ctx.connection.as_ref().and_then(|connection| connection.fault()), late) {
+        (Some(failure), ..) => failure.refusal.clone(),
+        (None, Some(fault), _) => refusal(fault),
+        (None, None, Some(Late { kind, .. })) => match ctx.route.as_ref().and_then(|route| route.terms.auth.as_ref()) {
+            Some(auth) if kind == Kind::CREDENTIALS_INVALID => auth.expired(),
+            _ => Refusal::new(kind, kind.title),
+        },
+        (None, None, None) => classify(error),
+    };
+    let cause = late.map_or_else(|| error.to_string(), |late| late.cause.to_owned());
+    let client_gone = refusal.kind == Kind::CLIENT_GONE;
+    // What is answered now is ours, and may be taken slowly: the service has no part in it.
+    verdict::conclude(ctx, Some(refusal.kind), Instant::now());
+    let status = refusal.kind.status;
+    // The framework closes the connection after a failure: the client is told.
+    session.set_keepalive(None);
+    if client_gone || reply::status_sent(session).is_some() {
+        ctx.fail(refusal, Some(cause));
+    } else if let Err(error) = reply::refuse(session, refusal, Some(cause), ctx).await {
+        log::debug!("an answer could not be sent: {error}");
+    }
+    FailToProxy { error_code: if client_gone { 0 } else { status }, can_reuse_downstream: false }
+}
+
+/// What an error means to the client.
+fn classify(error: &Error) -> Refusal {
+    use ErrorType::*;
+    let kind = match (error.esource(), error.etype()) {
+        (ErrorSource::Downstream, ReadTimedout) => Kind::REQUEST_TIMEOUT,
+        (ErrorSource::Downstream, WriteError | WriteTimedout | ReadError | ConnectionClosed | H2Error) => {
+            Kind::CLIENT_GONE
+        }
+        (ErrorSource::Downstream, _) => {
+            return Refusal::malformed("request_body", "the request's body can't be understood");
+        }
+        (ErrorSource::Upstream, ConnectTimedout | TLSHandshakeTimedout | ReadTimedout | WriteTimedout) => {
+            Kind::UPSTREAM_TIMEOUT
+        }
+        (
+            ErrorSource::Upstream,
+            ConnectRefused | ConnectNoRoute | ConnectError | SocketError | TLSHandshakeFailure | InvalidCert
+            | TLSWantX509Lookup | HandshakeError,
+        ) => Kind::UPSTREAM_UNREACHABLE,
+        (ErrorSource::Upstream, _) => Kind::UPSTREAM_FAILED,
+        _ => Kind::INTERNAL,
+    };
+    Refusal::new(kind, kind.title)
+}

@@ -1,0 +1,166 @@
+//! What goes on behind requests: names are looked up again when their records are too old, endpoints are asked whether
+//! they are well, registrations that nobody renews go.
+//!
+//! Each service of the plan that serves has a task; one that a reload kept keeps its task, and with it the rhythm of its
+//! checks. A name that stops resolving keeps its last addresses and is asked for again every [`AGAIN`].
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use gatekeeper_background::Following;
+use tokio::time::{sleep, sleep_until};
+
+use super::check::{Check, Dialler};
+use super::endpoint::Endpoint;
+use super::names::Names;
+use super::service::Service;
+use super::target::Target;
+use crate::plan::live::Live;
+use gatekeeper_core::retry::part;
+
+/// How long after a failed look-up of a name it is looked up again.
+const AGAIN: Duration = Duration::from_secs(5);
+/// In which time after its start an endpoint is checked for the first time.
+const FIRST_CHECK: Duration = Duration::from_millis(500);
+
+/// Looks after the services of the plan that serves.
+pub struct Keeper {
+    live: Arc<Live>,
+    /// Makes the connections of all checks.
+    dialler: Arc<Dialler>,
+}
+
+/// A service that is looked after, and how its names are looked up.
+type Kept = (Arc<Service>, Arc<Names>);
+
+impl Keeper {
+    /// A keeper of the services of the plan that serves.
+    pub fn new(live: Arc<Live>) -> Self {
+        Keeper { live, dialler: Arc::new(Dialler::new()) }
+    }
+
+    /// Goes on for ever.
+    pub async fn keep(self) {
+        let mut revisions = self.live.revisions();
+        let mut following = Following::new(|a: &Kept, b: &Kept| Arc::ptr_eq(&a.0, &b.0) && Arc::ptr_eq(&a.1, &b.1));
+        loop {
+            revisions.borrow_and_update();
+            let plan = self.live.plan();
+            let services: Vec<Kept> =
+                plan.services.values().map(|service| (service.clone(), plan.edge.names.clone())).collect();
+            drop(plan);
+            services.iter().for_each(|(service, _)| service.memory.tell_news());
+            following.follow(services, |(service, names)| {
+                let (of, by, dialler) = (service.clone(), names.clone(), self.dialler.clone());
+                let work = move || keep(of.clone(), by.clone(), dialler.clone());
+                (format!("service {}: its keeper", service.name), work)
+            });
+            following.until(revisions.changed()).await;
+        }
+    }
+}
+
+async fn keep(service: Arc<Service>, names: Arc<Names>, dialler: Arc<Dialler>) {
+    service.settle_in(Instant::now());
+    tokio::join!(follow(&service), look_up(&service, &names), check_all(&service, &dialler));
+}
+
+/// Keeps the endpoints of a service what is known of its names and who is registered.
+async fn follow(service: &Service) {
+    loop {
+        let mut news = pin!(service.memory.news());
+        // From here on nothing new is missed.
+        news.as_mut().enable();
+        let expiry = service.memory.expire(Instant::now());
+        if service.follow_memory(Instant::now()) {
+            log::info!("service {}: {}", service.name, service.pool());
+        }
+        match expiry {
+            Some(expiry) => tokio::select! {
+                () = sleep_until(expiry.into()) => {}
+                () = news => {}
+            },
+            None => news.await,
+        }
+    }
+}
+
+/// Looks the names of a service's targets up again and again.
+async fn look_up(service: &Service, names: &Names) {
+    let mut look_ups = LookUps::default();
+    loop {
+        let mut others = pin!(service.memory.others());
+        others.as_mut().enable();
+        look_ups.run(service, names).await;
+        match look_ups.due.values().min() {
+            Some(next) => tokio::select! {
+                () = sleep_until((*next).into()) => {}
+                () = others => {}
+            },
+            None => others.await,
+        }
+    }
+}
+
+/// When names are looked up next.
+#[derive(Default)]
+struct LookUps {
+    due: HashMap<String, Instant>,
+    /// Those that were not found the last time.
+    missing: HashSet<String>,
+}
+
+impl LookUps {
+    async fn run(&mut self, service: &Service, names: &Names) {
+        let targets = service.all_targets();
+        let hosts: BTreeSet<&str> = targets.iter().filter_map(Target::name).collect();
+        self.due.retain(|host, _| hosts.contains(&**host));
+        let now = Instant::now();
+        let stale = hosts.into_iter().filter(|host| self.due.get(*host).is_none_or(|due| *due <= now));
+        let answers = join_all(stale.map(async |host| (host, names.look_up(host).await))).await;
+        for (host, answer) in answers {
+            let again = match answer {
+                Ok(answer) => {
+                    self.missing.remove(host);
+                    service.memory.learn(host, &answer);
+                    if answer.is_whole { answer.fresh_for } else { answer.fresh_for.min(AGAIN) }
+                }
+                Err(why) => {
+                    if self.missing.insert(host.into()) {
+                        log::warn!("service {}: {host} keeps its last addresses: {why}", service.name);
+                    }
+                    AGAIN
+                }
+            };
+            self.due.insert(host.into(), Instant::now() + again);
+        }
+    }
+}
+
+/// Asks all endpoints of a service again and again whether they are well.
+async fn check_all(service: &Arc<Service>, dialler: &Arc<Dialler>) {
+    let Some(check) = &service.settings.check else { return };
+    let mut following = Following::new(|a: &Arc<Endpoint>, b: &Arc<Endpoint>| a.standing.id == b.standing.id);
+    loop {
+        let mut renewed = pin!(service.renewed());
+        renewed.as_mut().enable();
+        following.follow(service.pool().endpoints.iter().cloned(), |endpoint| {
+            let what = format!("service {}: the health check of {}", service.name, endpoint.peer._address);
+            let (of, check, dialler, endpoint) = (service.clone(), check.clone(), dialler.clone(), endpoint.clone());
+            (what, move || check_one(of.clone(), check.clone(), dialler.clone(), endpoint.clone()))
+        });
+        following.until(renewed).await;
+    }
+}
+
+async fn check_one(service: Arc<Service>, check: Arc<Check>, dialler: Arc<Dialler>, endpoint: Arc<Endpoint>) {
+    sleep(part(FIRST_CHECK, fastrand::u64(..))).await;
+    loop {
+        let answer = check.ask(&dialler, &endpoint.peer, &endpoint.authority).await;
+        service.observe(&endpoint, answer, &check.thresholds(), Instant::now());
+        sleep(check.next_delay(fastrand::u64(..))).await;
+    }
+}
