@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::input::Body;
 use super::problem::Problem;
 use crate::Control;
+use gatekeeper_core::reports::Explanation;
 use gatekeeper_plane::plan::Plan;
-use gatekeeper_plane::plan::explain::Explanation;
 use gatekeeper_plane::plan::route_tests::{FORMS, parse_request};
 use gatekeeper_plane::policy::auth::identity::{Claims, Identity, texts};
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::input::Parameters;
 use crate::Control;
 use gatekeeper_core::limit::Answer;
-use gatekeeper_plane::plan::judged::LimitStanding;
+use gatekeeper_core::reports::LimitStanding;
 use gatekeeper_plane::policy::auth::identity::Identity;
 use gatekeeper_plane::policy::limit::{Counted, Endpoint, Limit, Subject};
 
@@ -100,7 +100,7 @@ pub async fn status(
     let standing = |limit: &Arc<Limit>| {
         let charge = [limit.charge(&counted, false)];
         let Answer::Now(decision) = plan.edge.ledger.look(&charge, Instant::now()) else { return None };
-        decision.standings.first().map(|standing| LimitStanding::of(limit, &counted, standing, limit.shadow))
+        decision.standings.first().map(|standing| limit.report(&counted, standing, limit.shadow))
     };
     Json(plan.edge.rates.all.iter().filter(known).filter_map(standing).collect())
 }

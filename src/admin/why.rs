@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 
 use super::problem::Problem;
 use crate::Control;
-use gatekeeper_plane::observe::refusals::Refused;
+use gatekeeper_core::reports::Refused;
 
 /// Why a request was refused.
 pub async fn show(State(control): State<Arc<Control>>, Path(id): Path<String>) -> Result<Json<Refused>, Problem> {

@@ -12,6 +12,7 @@ pub mod outlier;
 pub mod problem;
 pub mod proxy_protocol;
 pub mod refusal;
+pub mod reports;
 pub mod retry;
 pub mod route;
 pub mod wire;

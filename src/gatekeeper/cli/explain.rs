@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{Failure, Options, Outcome, compile_file, reach};
 use gatekeeper_admin::explain::Inquiry;
-use gatekeeper_plane::plan::explain::Explanation;
+use gatekeeper_core::reports::Explanation;
 
 #[derive(clap::Args)]
 pub struct Args {

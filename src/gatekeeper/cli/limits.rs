@@ -5,7 +5,7 @@ use reqwest::{Method, Url};
 use super::services::laid_out;
 use super::{Failure, Options, Outcome, reach};
 use gatekeeper_admin::limits::RuleState;
-use gatekeeper_plane::plan::judged::LimitStanding;
+use gatekeeper_core::reports::LimitStanding;
 
 #[derive(clap::Subcommand)]
 pub enum Command {

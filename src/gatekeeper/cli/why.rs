@@ -5,7 +5,7 @@ use std::fmt::Write;
 use reqwest::Method;
 
 use super::{Failure, Options, Outcome, reach};
-use gatekeeper_plane::observe::refusals::Refused;
+use gatekeeper_core::reports::Refused;
 
 #[derive(clap::Args)]
 pub struct Args {

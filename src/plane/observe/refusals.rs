@@ -6,7 +6,6 @@
 //! keeping one allocates nothing. Requests that a policy on trial would have refused are kept too. Nothing here holds
 //! a credential or a query.
 
-mod refused;
 #[cfg(test)]
 mod tests;
 
@@ -21,7 +20,7 @@ use parking_lot::Mutex;
 use gatekeeper_core::event::Event;
 use gatekeeper_core::problem;
 use gatekeeper_core::refusal::Refusal;
-pub use refused::Refused;
+use gatekeeper_core::reports::Refused;
 
 /// Refusals that are kept.
 const KEPT: usize = 4096;

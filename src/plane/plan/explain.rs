@@ -1,13 +1,11 @@
 //! Why a request goes where it goes: the walk, told step by step through the very functions that serve requests.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::request::Parts;
-use serde::{Deserialize, Serialize};
 
-use super::judged::{self, Judged};
+use super::judged;
 use super::route::{Action, HostSent, Route};
 use super::walk::{Asked, Decision, lookup};
 use super::{Plan, hops};
@@ -17,66 +15,8 @@ use crate::policy::shield::announces_body;
 use crate::upstream::service::Service;
 use crate::upstream::sticky::Who;
 use gatekeeper_core::refusal::Refusal;
+use gatekeeper_core::reports::{Answered, Considered, Explanation, Sent};
 use gatekeeper_core::route::{Candidate, Failed, ListenerId};
-
-/// A request, told step by step.
-#[derive(Debug, Default, Deserialize, Serialize)]
-pub struct Explanation {
-    /// The listener it came by, by name or address, where there are several.
-    pub listener: Option<String>,
-    /// The canonical path; absent if there is none.
-    pub path: Option<String>,
-    /// The canonical host.
-    pub host: Option<String>,
-    /// Every route whose host and path match, the first in precedence first.
-    pub candidates: Vec<Considered>,
-    /// The route that was taken.
-    pub route: Option<String>,
-    /// What the route's policies say.
-    #[serde(flatten)]
-    pub policies: Judged,
-    /// What is sent where.
-    pub sent: Option<Sent>,
-    /// What the gateway answers itself.
-    pub answer: Option<Answered>,
-}
-
-/// A route that was considered.
-#[derive(Debug, Deserialize, Serialize)]
-pub struct Considered {
-    /// Its name.
-    pub route: String,
-    /// The first condition that does not hold.
-    pub failed: Option<String>,
-    /// For the winner: the rule that put it before the next route that would have taken the request.
-    pub won_by: Option<String>,
-}
-
-/// What is sent where.
-#[derive(Debug, Deserialize, Serialize)]
-pub struct Sent {
-    /// The service.
-    pub service: String,
-    /// Its targets.
-    pub targets: Vec<String>,
-    /// The request line's target.
-    pub target: String,
-    /// The Host.
-    pub host: String,
-    /// The other services of a split, if the choice between them is left to the moment.
-    pub or: Vec<String>,
-}
-
-/// What the gateway answers itself.
-#[derive(Debug, Deserialize, Serialize)]
-pub struct Answered {
-    /// The status.
-    pub status: u16,
-    /// Which refusal it is, if it is one.
-    pub code: Option<String>,
-    /// What it says.
-    pub detail: String,
-}
 
 impl Plan {
     /// Tells what becomes of a request of a client that comes by one of the entrances; no address is a peer on a unix socket.
@@ -201,49 +141,4 @@ fn host_sent(route: &Route, service: &Service, asked: &Asked) -> String {
 /// What is on trial refuses nothing.
 fn passed(refusal: Refusal, shadow: bool) -> Result<(), Refusal> {
     if shadow { Ok(()) } else { Err(refusal) }
-}
-
-impl From<Refusal> for Answered {
-    fn from(refusal: Refusal) -> Self {
-        Answered {
-            status: refusal.kind.status,
-            code: Some(refusal.kind.code.into()),
-            detail: refusal.detail.to_string(),
-        }
-    }
-}
-
-impl fmt::Display for Explanation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(listener) = &self.listener {
-            writeln!(f, "listener    {listener}")?;
-        }
-        writeln!(f, "path        {}", self.path.as_deref().unwrap_or("none"))?;
-        writeln!(f, "host        {}", self.host.as_deref().unwrap_or("none"))?;
-        for (place, candidate) in self.candidates.iter().enumerate() {
-            let label = if place == 0 { "candidates" } else { "" };
-            let verdict = match (&candidate.failed, &candidate.won_by) {
-                (Some(failed), _) => format!("refused by its {failed}"),
-                (None, Some(rule)) => format!("taken: {rule}"),
-                (None, None) if self.route.as_deref() == Some(&candidate.route) => "taken".into(),
-                (None, None) => "would take it too".into(),
-            };
-            writeln!(f, "{label:<11} {:<24} {verdict}", candidate.route)?;
-        }
-        write!(f, "{}", self.policies)?;
-        if let Some(sent) = &self.sent {
-            writeln!(f, "service     {} ({})", sent.service, sent.targets.join(", "))?;
-            if !sent.or.is_empty() {
-                writeln!(f, "or          {}", sent.or.join(", "))?;
-            }
-            writeln!(f, "sends       {} with Host: {}", sent.target, sent.host)?;
-        }
-        match &self.answer {
-            Some(answer) => match &answer.code {
-                Some(code) => writeln!(f, "answers     {} {code}: {}", answer.status, answer.detail),
-                None => writeln!(f, "answers     {}: {}", answer.status, answer.detail),
-            },
-            None => Ok(()),
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! How often a client may come: the limits of the configuration, by whose requests they count together (SEMANTICS 5).
 
 mod applied;
+mod report;
 mod subject;
 pub mod sweeper;
 

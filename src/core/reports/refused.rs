@@ -1,4 +1,4 @@
-//! A refusal as it is shown, by the administration API and by `why`.
+//! A refused request, as `why` finds it again.
 
 use std::net::IpAddr;
 
