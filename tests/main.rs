@@ -38,6 +38,7 @@ mod malformed;
 mod oidc;
 mod posts;
 mod proxy_protocol;
+mod refused;
 mod reload;
 mod reload_load;
 mod requests;

@@ -70,7 +70,9 @@ fn record(criterion: &mut Criterion) {
     criterion.bench_function("access log: build and push", |bencher| {
         bencher.iter_custom(|count| push_in_bursts(&log, &event(&headers), count));
     });
-    let (route, service) = (metrics.route("content"), metrics.service("content"));
+    let claims = metrics.claims();
+    let (route, service) = (claims.route("content"), claims.service("content"));
+    claims.show();
     criterion.bench_function("metrics: in flight and record", |bencher| {
         bencher.iter(|| {
             metrics.begin_request();

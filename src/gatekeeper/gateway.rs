@@ -16,6 +16,7 @@ use gatekeeper_plane::listen::accept::Stages;
 use gatekeeper_plane::listen::socket::Socket;
 use gatekeeper_plane::observe::AccessLog;
 use gatekeeper_plane::observe::metrics::Metrics;
+use gatekeeper_plane::plan::candidate::Candidate;
 use gatekeeper_plane::plan::live::Live;
 use gatekeeper_plane::server::{Server, Size};
 use tokio::sync::mpsc;
@@ -54,9 +55,9 @@ impl Gateway {
         let other = |fault: String| StartFault::Other(fault);
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION")).map_err(|error| other(error.to_string()))?;
         let metrics = Arc::new(metrics);
-        let (live, loaded, faults) = Live::start(file.into(), metrics.clone()).map_err(StartFault::Config)?;
-        let config = loaded.config;
-        log::set_max_level(level(&config));
+        let started = Candidate::read(file).and_then(|candidate| Live::start(candidate, metrics.clone()));
+        let (live, config, faults) = started.map_err(StartFault::Config)?;
+        log::set_max_level(level(config.log_level));
         faults.lints().iter().for_each(|lint| log::warn!("{lint}"));
         let admin = inherited.bind(&config.admin.address).map_err(other)?;
         let bind = |listen: &Listen| inherited.bind(&listen.address);
@@ -77,7 +78,7 @@ impl Gateway {
             plane.open();
         }
         let admin_address = admin.address.clone();
-        let life = Life { plane, listeners, systemd, succession, admin_address, state_dir };
+        let life = Life { plane, file: file.into(), listeners, systemd, succession, admin_address, state_dir };
         Ok(Gateway { life, token: state.admin_token, sockets, admin, heard, config })
     }
 

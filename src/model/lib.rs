@@ -29,7 +29,7 @@ mod yaml;
 pub use fault::{Fault, Faults, Lint, did_you_mean, quoted};
 pub use json::understand;
 pub use load::{Env, Loaded, load, load_with, parse, parse_with};
-pub use origin::Origins;
+pub use origin::{Origin, Origins, Owners};
 pub use place::{File, Place, Step};
 pub use raw::Config;
 

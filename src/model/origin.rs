@@ -5,6 +5,8 @@
 //! translated only when a fault is shown.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::sync::Arc;
 
 use super::fault::quoted;
 use super::node::Node;
@@ -33,7 +35,50 @@ pub struct Origins {
     secret_texts: BTreeSet<(usize, String)>,
 }
 
+/// Who declared an object: the file in which it is written, or who else made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin(Arc<str>);
+
+impl Origin {
+    /// An object that no file declares.
+    pub fn unknown() -> Origin {
+        Origin("unknown".into())
+    }
+
+    fn of_file(file: &File) -> Origin {
+        Origin(format!("file:{}", file.name).into())
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Looks up who declared objects; objects of one file share its name.
+pub struct Owners<'o> {
+    origins: &'o Origins,
+    files: Vec<(&'o File, Origin)>,
+    unknown: Origin,
+}
+
+impl Owners<'_> {
+    /// Who declared what is written at this place of the configuration.
+    pub fn of(&self, place: &Place<'_>) -> Origin {
+        let file = self.origins.file_of(place);
+        let known = file.and_then(|file| self.files.iter().find(|(known, _)| *known == file));
+        known.map_or(&self.unknown, |(_, origin)| origin).clone()
+    }
+}
+
 impl Origins {
+    /// Who declared which object.
+    pub fn owners(&self) -> Owners<'_> {
+        let files = self.files.iter().map(|file| (file, Origin::of_file(file))).collect();
+        Owners { origins: self, files, unknown: Origin::unknown() }
+    }
+
     /// The files that were read, in order.
     pub fn files(&self) -> &[File] {
         &self.files

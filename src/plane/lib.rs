@@ -42,11 +42,13 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use estate::Deed;
+use gatekeeper_model::Faults;
 use listen::entrance::Entrance;
 use listen::ledger::Ledger;
 use observe::metrics::Metrics;
 use observe::{AccessLog, Refusals, RouteMetrics};
-use plan::live::Live;
+use plan::candidate::Candidate;
+use plan::live::{Live, Report};
 
 /// What serving code shares.
 pub struct Plane {
@@ -113,8 +115,18 @@ impl Plane {
         let _ = self.accepting.subscribe().wait_for(|accepting| *accepting).await;
     }
 
+    /// Brings a candidate to serve, or says why not and changes nothing. Blocks: names are looked up.
+    pub fn apply(&self, candidate: impl FnOnce() -> Result<Candidate, Faults>) -> Result<Report, Faults> {
+        self.live.apply(candidate, |draft| {
+            let log = self.log.reconfigure(&draft.config.access_log);
+            log.map_err(|error| format!("access_log.to: {error}"))?;
+            self.adopt(&draft.plan.entrances);
+            Ok(())
+        })
+    }
+
     /// Takes over what listeners ask of their connections, for those that come from now on.
-    pub fn adopt(&self, entrances: &[Entrance]) {
+    fn adopt(&self, entrances: &[Entrance]) {
         // An address whose port the system chooses may stand there more than once.
         let mut rest: Vec<_> = entrances.iter().collect();
         for current in &self.entrances {

@@ -6,8 +6,7 @@ use std::path::PathBuf;
 
 use gatekeeper_model::{Faults, parse_with, show};
 use gatekeeper_plane::observe::metrics::Metrics;
-use gatekeeper_plane::plan::compile::compile;
-use gatekeeper_plane::upstream::service::BuildContext;
+use gatekeeper_plane::plan::candidate::Candidate;
 
 use super::Verdict;
 use super::runner::outcome;
@@ -93,7 +92,7 @@ pub fn check(input: &[u8]) -> Verdict {
     if text.contains("${file") || text.contains("unix:") && text.contains("..") {
         return Ok(1);
     }
-    let (loaded, mut faults) = parse_with(text, &variable);
+    let (loaded, faults) = parse_with(text, &variable);
     demand!(loaded.is_some() || !faults.is_empty(), "there is nothing, and no fault");
     let is_read = faults.is_empty();
     check_faults(&faults, text)?;
@@ -108,15 +107,17 @@ pub fn check(input: &[u8]) -> Verdict {
         demand!(is_same || shown.contains("***"), "it became something else\n{shown}");
     }
     let metrics = Metrics::new("").map_err(|error| error.to_string())?;
-    let context = BuildContext {
-        addresses: Default::default(),
-        names: None,
-        previous: &Default::default(),
-        metrics: &metrics,
-        edge: None,
+    let before = faults.clone();
+    let faults = match Candidate::of(loaded, before, "the fuzz test").judge(&metrics) {
+        Ok(draft) => {
+            demand!(draft.faults.is_empty(), "a plan with faults");
+            draft.faults
+        }
+        Err(faults) => {
+            demand!(!faults.is_empty(), "neither a plan nor faults");
+            faults
+        }
     };
-    let plan = compile(&loaded.config, &context, 0, &mut faults);
-    demand!(plan.is_some() == faults.is_empty(), "a plan or faults");
     check_faults(&faults, text)?;
     Ok(kinds(&faults))
 }

@@ -14,8 +14,7 @@ use gatekeeper_model::load::load;
 use gatekeeper_model::{Loaded, raw};
 use gatekeeper_plane::observe::metrics::Metrics;
 use gatekeeper_plane::plan::Plan;
-use gatekeeper_plane::plan::compile::compile;
-use gatekeeper_plane::upstream::service::BuildContext;
+use gatekeeper_plane::plan::candidate::Candidate;
 
 mod check;
 mod config;
@@ -224,20 +223,13 @@ impl Failure {
 
 /// Loads and compiles a configuration without looking names up.
 fn compile_file(options: &Options) -> Result<(Loaded, Plan, Faults), Failure> {
-    let (loaded, mut faults) = load(&options.file());
+    let (loaded, faults) = load(&options.file());
     let Some(loaded) = loaded else { return Err(Failure::Faults(faults)) };
     let metrics = Metrics::new("").map_err(|error| Failure::Refused(error.to_string()))?;
-    let context = BuildContext {
-        addresses: Default::default(),
-        names: None,
-        previous: &Default::default(),
-        edge: None,
-        metrics: &metrics,
-    };
-    match compile(&loaded.config, &context, 0, &mut faults) {
-        Some(plan) => Ok((loaded, plan, faults)),
-        None => Err(Failure::Faults(faults)),
-    }
+    let (origins, files) = (loaded.origins.clone(), loaded.files.clone());
+    let draft = Candidate::of(loaded, faults, "the command line").judge(&metrics).map_err(Failure::Faults)?;
+    let loaded = Loaded { config: draft.config, origins, files };
+    Ok((loaded, draft.plan, draft.faults))
 }
 
 /// Loads a configuration for what it says of the running gateway, whatever else may be wrong with it.

@@ -14,9 +14,10 @@ use std::time::{Duration, Instant};
 
 use gatekeeper_admin::process::{Process, Upgrade};
 use gatekeeper_model::fault::Faults;
-use gatekeeper_model::raw::{Config, LogLevel};
+use gatekeeper_model::raw::LogLevel;
 use gatekeeper_plane::Plane;
 use gatekeeper_plane::estate::Estate;
+use gatekeeper_plane::plan::candidate::Candidate;
 use gatekeeper_plane::plan::live::Report;
 
 use state::remember_admin_address;
@@ -27,6 +28,8 @@ use systemd::Systemd;
 pub struct Life {
     /// What it serves.
     pub plane: Arc<Plane>,
+    /// The file of its configuration.
+    pub file: PathBuf,
     /// Where clients connect, as it came to be.
     pub listeners: Vec<String>,
     /// Who started it, if it wants to be told.
@@ -62,15 +65,10 @@ impl Process for Life {
     fn reload(&self) -> Result<Report, Faults> {
         self.systemd.reloading();
         let began = Instant::now();
-        let result = self.plane.live.reload(|config, plan| {
-            let log = &self.plane.log;
-            log.reconfigure(&config.access_log).map_err(|error| format!("access_log.to: {error}"))?;
-            log::set_max_level(level(config));
-            self.plane.adopt(&plan.entrances);
-            Ok(())
-        });
+        let result = self.plane.apply(|| Candidate::read(&self.file));
         match &result {
             Ok(report) => {
+                log::set_max_level(level(report.log_level));
                 let (revision, took) = (report.revision, began.elapsed().as_millis());
                 log::info!("revision {revision} serves, made in {took} ms{}", restart_note(report));
             }
@@ -93,8 +91,8 @@ impl Process for Life {
 }
 
 /// How much the log tells.
-pub fn level(config: &Config) -> log::LevelFilter {
-    match config.log_level {
+pub fn level(level: LogLevel) -> log::LevelFilter {
+    match level {
         LogLevel::Off => log::LevelFilter::Off,
         LogLevel::Error => log::LevelFilter::Error,
         LogLevel::Warn => log::LevelFilter::Warn,

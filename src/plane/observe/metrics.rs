@@ -1,6 +1,6 @@
 //! The metrics, in a registry of their own.
 //!
-//! A plan takes a handle for each route and service when it is built; recording a request through handles is about a
+//! A plan has a handle for each route and service (`claims`); recording a request through handles is about a
 //! dozen atomic additions: no lock, no look-up, no allocation after a route's first request. Handles are kept by name, so
 //! counting goes on across reloads, and one that never served takes a hundred bytes and is not shown.
 //!
@@ -8,7 +8,7 @@
 //! means that the client went before there was one. A route that answers with more than [`OUTCOMES`] pairs of method and
 //! status has the rest under `other`. A route's requests still running when it is dropped are no longer shown.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -18,7 +18,8 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{self, MetricFamily, MetricType};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
-use super::policies::{self, Policies, PolicyMetrics};
+use super::claims::Claims;
+use super::policies::Policies;
 use super::process::Process;
 use super::tally::{Durations, Tally, describe};
 pub(crate) use super::tally::{family, sample};
@@ -35,7 +36,7 @@ const METHODS: [&str; 10] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", 
 /// Everything that is counted.
 pub struct Metrics {
     registry: Registry,
-    board: Arc<Board>,
+    pub(super) board: Arc<Board>,
     in_flight: IntGauge,
     connections: IntGauge,
     newcomers: IntGauge,
@@ -47,7 +48,7 @@ pub struct Metrics {
     answers_given_up: IntCounter,
     plan_revision: IntGauge,
     reloads: IntCounterVec,
-    policies: Policies,
+    pub(super) policies: Policies,
     request_bytes: IntCounter,
     response_bytes: IntCounter,
     /// Records the access log has dropped; the log counts here.
@@ -63,6 +64,14 @@ pub struct RouteMetrics {
 }
 
 impl RouteMetrics {
+    pub(super) fn of(named: Arc<Named<RouteCounts>>) -> Self {
+        RouteMetrics { counts: OnceLock::new(), named }
+    }
+
+    pub(super) fn into_named(self) -> Arc<Named<RouteCounts>> {
+        self.named
+    }
+
     fn used(&self) -> &RouteCounts {
         self.counts.get_or_init(|| self.named.used().clone())
     }
@@ -70,7 +79,7 @@ impl RouteMetrics {
 
 /// Counts what happens to a service.
 #[derive(Clone)]
-pub struct ServiceMetrics(Arc<Named<ServiceCounts>>);
+pub struct ServiceMetrics(pub(super) Arc<Named<ServiceCounts>>);
 
 /// What is counted of a service, each kind under labels of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,7 +178,7 @@ impl Metrics {
                 &registry,
                 IntCounterVec::new(Opts::new("gatekeeper_reloads_total", "Attempts to reload."), &["outcome"])?,
             )?,
-            policies: Policies::new(registered(&registry, policies::family()?)?),
+            policies: Policies::default(),
             registry: registry.clone(),
         };
         let build = Opts::new("gatekeeper_build_info", "The program.").const_label("version", version);
@@ -178,30 +187,15 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// The counts of a route, new or as they are.
-    pub fn route(&self, name: &str) -> RouteMetrics {
-        RouteMetrics { counts: OnceLock::new(), named: named(&self.board.routes, name) }
+    /// What a candidate is to count in.
+    pub fn claims(&self) -> Claims<'_> {
+        Claims::new(self)
     }
 
     /// The counts of requests that matched no route.
     pub fn unrouted(&self) -> RouteMetrics {
-        self.route("")
-    }
-
-    /// The counts of a policy; of one of its rules, if it has several.
-    pub fn policy(&self, policy: &str, rule: &str) -> PolicyMetrics {
-        self.policies.of(policy, rule)
-    }
-
-    /// The times of a service, new or as they are.
-    pub fn service(&self, name: &str) -> ServiceMetrics {
-        ServiceMetrics(named(&self.board.services, name))
-    }
-
-    /// Forgets the routes and services that are not named; after a reload.
-    pub fn retain(&self, routes: &HashSet<&str>, services: &HashSet<&str>) {
-        self.board.routes.lock().retain(|name, _| name.is_empty() || routes.contains(&**name));
-        self.board.services.lock().retain(|name, _| services.contains(&**name));
+        let mut routes = self.board.routes.lock();
+        RouteMetrics::of(routes.entry("".into()).or_default().clone())
     }
 
     /// Counts a finished request.
@@ -294,8 +288,8 @@ impl Metrics {
 
     /// All metrics, and those of others, in Prometheus' text format.
     pub fn render(&self, others: Vec<MetricFamily>) -> prometheus::Result<String> {
-        self.policies.sweep();
         let mut families = self.registry.gather();
+        families.push(self.policies.family());
         families.extend(others);
         TextEncoder::new().encode_to_string(&families)
     }
@@ -329,8 +323,14 @@ fn method_index(method: &Method) -> u8 {
 }
 
 /// Counts of something with a name, which take their memory at the first use.
-struct Named<T> {
+pub(super) struct Named<T> {
     counts: OnceLock<Arc<T>>,
+}
+
+impl<T> Default for Named<T> {
+    fn default() -> Self {
+        Named { counts: OnceLock::new() }
+    }
 }
 
 impl<T: Default> Named<T> {
@@ -340,7 +340,7 @@ impl<T: Default> Named<T> {
 }
 
 #[derive(Default)]
-struct RouteCounts {
+pub(super) struct RouteCounts {
     outcomes: Tally<(u8, u16), OUTCOMES>,
     durations: Durations,
 }
@@ -349,28 +349,18 @@ struct RouteCounts {
 const HAPPENINGS: usize = 48;
 
 #[derive(Default)]
-struct ServiceCounts {
+pub(super) struct ServiceCounts {
     times: Durations,
     waits: Durations,
     happened: Tally<(What, &'static str), HAPPENINGS>,
 }
 
-type ByName<T> = Mutex<HashMap<Box<str>, Arc<Named<T>>>>;
-
-fn named<T>(all: &ByName<T>, name: &str) -> Arc<Named<T>> {
-    let mut all = all.lock();
-    if let Some(known) = all.get(name) {
-        return Arc::clone(known);
-    }
-    let new = Arc::new(Named { counts: OnceLock::new() });
-    all.insert(name.into(), Arc::clone(&new));
-    new
-}
+pub(super) type ByName<T> = Mutex<HashMap<Box<str>, Arc<Named<T>>>>;
 
 /// What is counted by route, service or code.
-struct Board {
-    routes: ByName<RouteCounts>,
-    services: ByName<ServiceCounts>,
+pub(super) struct Board {
+    pub(super) routes: ByName<RouteCounts>,
+    pub(super) services: ByName<ServiceCounts>,
     refusals: Tally<&'static str, CODES>,
     descriptions: Vec<Desc>,
 }
@@ -493,11 +483,20 @@ mod tests {
         Metrics::new("1.2.3").unwrap()
     }
 
+    /// The counts of a plan's routes when it has come to serve; it has a service, too.
+    fn serve<const N: usize>(metrics: &Metrics, routes: [&str; N]) -> [RouteMetrics; N] {
+        let claims = metrics.claims();
+        let counts = routes.map(|route| claims.route(route));
+        claims.service("content");
+        claims.show();
+        counts
+    }
+
     fn record(metrics: &Metrics, route: &RouteMetrics, method: &Method, status: u16, milliseconds: u64) {
         let none = HeaderMap::new();
         let mut event = Event { method, ..event(&none) };
         (event.facts.status, event.facts.duration) = (status, Duration::from_millis(milliseconds));
-        metrics.record(&event, route, Some(&metrics.service("content")));
+        metrics.record(&event, route, Some(&metrics.claims().service("content")));
     }
 
     /// A small reader of the text format: series to values. A series may come once, after its family's TYPE.
@@ -524,7 +523,8 @@ mod tests {
     #[test]
     fn tells_routes_methods_and_statuses_apart() {
         let metrics = metrics();
-        let (content, none) = (metrics.route("content"), metrics.unrouted());
+        let [content] = serve(&metrics, ["content"]);
+        let none = metrics.unrouted();
         record(&metrics, &content, &Method::GET, 200, 1);
         record(&metrics, &content, &Method::GET, 200, 1);
         record(&metrics, &content, &Method::POST, 502, 1);
@@ -550,7 +550,7 @@ mod tests {
     #[test]
     fn histograms_are_cumulative_and_end_with_everything() {
         let metrics = metrics();
-        let route = metrics.route("content");
+        let [route] = serve(&metrics, ["content"]);
         for milliseconds in [0, 1, 3, 3, 70, 2_000, 90_000] {
             record(&metrics, &route, &Method::GET, 200, milliseconds);
         }
@@ -575,14 +575,14 @@ mod tests {
     #[test]
     fn counting_goes_on_across_reloads_and_ends_with_the_route() {
         let metrics = metrics();
-        let old = metrics.route("content");
+        let [old] = serve(&metrics, ["content"]);
         record(&metrics, &old, &Method::GET, 200, 1);
         record(&metrics, &metrics.unrouted(), &Method::GET, 404, 1);
-        metrics.retain(&HashSet::from(["content"]), &HashSet::from(["content"]));
-        record(&metrics, &metrics.route("content"), &Method::GET, 200, 1);
+        let [new] = serve(&metrics, ["content"]);
+        record(&metrics, &new, &Method::GET, 200, 1);
         let series = "gatekeeper_requests_total{route=\"content\",method=\"GET\",status=\"200\"}";
         assert_eq!(scrape(&metrics)[series], 2.0);
-        metrics.retain(&HashSet::new(), &HashSet::new());
+        metrics.claims().show();
         metrics.record(&event(&HeaderMap::new()), &old, None);
         let text = metrics.render(Vec::new()).unwrap();
         assert!(!text.contains("content"), "{text}");
@@ -590,9 +590,29 @@ mod tests {
     }
 
     #[test]
+    fn a_candidate_that_is_refused_leaves_nothing_behind() {
+        let metrics = metrics();
+        let [serving] = serve(&metrics, ["content"]);
+        record(&metrics, &serving, &Method::GET, 200, 1);
+        let before = scrape(&metrics).into_keys().collect::<Vec<_>>();
+        let claims = metrics.claims();
+        let (same, other, policy) = (claims.route("content"), claims.route("other"), claims.policy("auth", "jwt"));
+        record(&metrics, &same, &Method::GET, 200, 1);
+        record(&metrics, &other, &Method::GET, 200, 1);
+        claims.service("other");
+        policy.refused.inc();
+        drop(claims);
+        let after = scrape(&metrics);
+        assert_eq!(after.keys().cloned().collect::<Vec<_>>(), before);
+        assert_eq!(after["gatekeeper_requests_total{route=\"content\",method=\"GET\",status=\"200\"}"], 2.0);
+    }
+
+    #[test]
     fn routes_without_traffic_are_not_shown() {
         let metrics = metrics();
-        let routes: Vec<_> = (0..100_000).map(|n| metrics.route(&format!("r{n}"))).collect();
+        let claims = metrics.claims();
+        let routes: Vec<_> = (0..100_000).map(|n| claims.route(&format!("r{n}"))).collect();
+        claims.show();
         assert!(!metrics.render(Vec::new()).unwrap().contains("route="));
         record(&metrics, &routes[7], &Method::GET, 200, 1);
         let requests =
@@ -603,7 +623,7 @@ mod tests {
     #[test]
     fn more_outcomes_than_cells_are_counted_together() {
         let metrics = metrics();
-        let route = metrics.route("wild");
+        let [route] = serve(&metrics, ["wild"]);
         (0..100).for_each(|n| record(&metrics, &route, &Method::GET, 200 + n, 1));
         let series = scrape(&metrics);
         let requests: Vec<_> =
@@ -654,9 +674,10 @@ mod tests {
     #[test]
     fn eight_threads_count_exactly_while_scraped() {
         let metrics = metrics();
+        let [route] = serve(&metrics, ["content"]);
         thread::scope(|scope| {
             for n in 0..8 {
-                let (metrics, route) = (&metrics, metrics.route("content"));
+                let (metrics, route) = (&metrics, route.clone());
                 scope.spawn(move || {
                     (0..10_000)
                         .for_each(|i| record(metrics, &route, &Method::GET, 200 + (n + i) % 7, u64::from(i % 9)));

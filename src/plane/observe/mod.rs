@@ -4,6 +4,7 @@
 //! log copies the event into a bounded queue that a thread of its own empties, the metrics are a few atomic additions.
 
 pub mod access_log;
+pub mod claims;
 pub mod metrics;
 pub mod policies;
 pub mod refusals;
@@ -16,6 +17,7 @@ mod tally;
 mod writer;
 
 pub use access_log::AccessLog;
+pub use claims::Claims;
 pub use mask::is_credential_header;
 pub use metrics::{Metrics, Open, RouteMetrics, ServiceMetrics};
 pub use policies::PolicyMetrics;

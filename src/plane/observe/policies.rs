@@ -3,105 +3,114 @@
 //! A series is shown as long as a plan, or a request that goes on, counts in it: what a reload took away is gone with the
 //! next look at the metrics.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use prometheus::{IntCounter, IntCounterVec, Opts};
+use prometheus::proto::{MetricFamily, MetricType};
+
+use super::tally::{family, sample};
 
 /// Counts what a policy, or a rule of it, decided.
-#[derive(Clone, Debug)]
-pub struct PolicyMetrics {
+#[derive(Debug, Default)]
+pub struct PolicyCounts {
     /// Requests that passed.
-    pub accepted: IntCounter,
+    pub accepted: Count,
     /// Requests that were refused.
-    pub refused: IntCounter,
+    pub refused: Count,
     /// Requests that would have been refused, were the policy not on trial.
-    pub would_refuse: IntCounter,
+    pub would_refuse: Count,
     /// Requests about which it could not be decided.
-    pub unavailable: IntCounter,
-    /// The series are in use.
-    _in_use: Arc<()>,
+    pub unavailable: Count,
+}
+
+/// Where a plan counts what a policy decided.
+pub type PolicyMetrics = Arc<PolicyCounts>;
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    /// One more.
+    pub fn inc(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+
+    /// How many there were.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
 }
 
 /// A policy and a rule of it.
-type Name = (Box<str>, Box<str>);
+pub(super) type Name = (Box<str>, Box<str>);
 
-/// The counters of all policies.
-pub(super) struct Policies {
-    family: IntCounterVec,
-    used: Mutex<HashMap<Name, Weak<()>>>,
-}
+/// The counters of all policies that count.
+#[derive(Default)]
+pub(super) struct Policies(Mutex<BTreeMap<Name, Weak<PolicyCounts>>>);
 
-const OUTCOMES: [&str; 4] = ["accepted", "refused", "would_refuse", "unavailable"];
+const NAME: &str = "gatekeeper_policy_decisions_total";
+const HELP: &str = "What policies decided about requests: accepted, refused, would_refuse (on trial), unavailable.";
 
 impl Policies {
-    /// Counts in this family.
-    pub fn new(family: IntCounterVec) -> Self {
-        Policies { family, used: Mutex::default() }
+    /// The counters of a policy's rule, if something counts in them.
+    pub fn get(&self, name: &Name) -> Option<PolicyMetrics> {
+        self.0.lock().get(name).and_then(Weak::upgrade)
     }
 
-    /// The counters of a policy's rule, new or as they are.
-    pub fn of(&self, policy: &str, rule: &str) -> PolicyMetrics {
-        let mut used = self.used.lock();
-        let name: Name = (policy.into(), rule.into());
-        let in_use = used.get(&name).and_then(Weak::upgrade).unwrap_or_else(|| {
-            self.forget(&name);
-            Arc::default()
+    /// Shows these from now on, beside those in which requests still count.
+    pub fn show<'n>(&self, claimed: impl IntoIterator<Item = (&'n Name, &'n PolicyMetrics)>) {
+        let claimed = claimed.into_iter().map(|(name, counts)| (name.clone(), Arc::downgrade(counts)));
+        self.0.lock().extend(claimed);
+    }
+
+    /// What they counted.
+    pub fn family(&self) -> MetricFamily {
+        let mut samples = Vec::new();
+        self.0.lock().retain(|(policy, rule), counts| {
+            let Some(counts) = counts.upgrade() else { return false };
+            samples.extend(counts.outcomes().map(|(outcome, count)| {
+                let labels = [("policy", &**policy), ("rule", &**rule), ("outcome", outcome)];
+                sample(&labels, MetricType::COUNTER, count.get() as f64)
+            }));
+            true
         });
-        used.insert(name, Arc::downgrade(&in_use));
-        let [accepted, refused, would_refuse, unavailable] =
-            OUTCOMES.map(|outcome| self.family.with_label_values(&[policy, rule, outcome]));
-        PolicyMetrics { accepted, refused, would_refuse, unavailable, _in_use: in_use }
-    }
-
-    /// Forgets what nothing counts in any more.
-    pub fn sweep(&self) {
-        self.used.lock().retain(|name, in_use| {
-            let is_used = in_use.strong_count() > 0;
-            if !is_used {
-                self.forget(name);
-            }
-            is_used
-        });
-    }
-
-    fn forget(&self, (policy, rule): &Name) {
-        for outcome in OUTCOMES {
-            // It fails when there is no such series, which is what is wanted.
-            let _ = self.family.remove_label_values(&[&**policy, &**rule, outcome]);
-        }
+        family(NAME, HELP, MetricType::COUNTER, samples)
     }
 }
 
-pub(super) fn family() -> prometheus::Result<IntCounterVec> {
-    let help = "What policies decided about requests: accepted, refused, would_refuse (on trial), unavailable.";
-    IntCounterVec::new(Opts::new("gatekeeper_policy_decisions_total", help), &["policy", "rule", "outcome"])
+impl PolicyCounts {
+    fn outcomes(&self) -> [(&'static str, &Count); 4] {
+        [
+            ("accepted", &self.accepted),
+            ("refused", &self.refused),
+            ("would_refuse", &self.would_refuse),
+            ("unavailable", &self.unavailable),
+        ]
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use prometheus::core::Collector;
-
     use super::*;
 
     #[test]
     fn series_live_as_long_as_something_counts_in_them() {
-        let policies = Policies::new(family().unwrap());
-        let series = || policies.family.collect().iter().map(|family| family.get_metric().len()).sum::<usize>();
-        let old = policies.of("rate_limit", "a");
-        old.refused.inc();
-        let new = policies.of("rate_limit", "a");
-        drop(old);
-        policies.sweep();
-        assert_eq!((series(), new.refused.get()), (4, 1), "counting goes on across reloads");
-        let other = policies.of("rate_limit", "b");
-        drop(new);
-        policies.sweep();
+        let policies = Policies::default();
+        let series = || policies.family().get_metric().len();
+        let name = |rule: &str| -> Name { ("rate_limit".into(), rule.into()) };
+        let (a, b) = (PolicyMetrics::default(), PolicyMetrics::default());
+        policies.show([(&name("a"), &a)]);
+        a.refused.inc();
+        let kept = policies.get(&name("a")).unwrap();
+        drop(a);
+        assert_eq!((series(), kept.refused.get()), (4, 1), "a request still counts in them");
+        policies.show([(&name("b"), &b)]);
+        assert_eq!(series(), 8);
+        drop(kept);
         assert_eq!(series(), 4);
-        drop(other);
-        assert_eq!(policies.of("rate_limit", "b").refused.get(), 0);
-        policies.sweep();
-        assert_eq!(series(), 0);
+        assert!(policies.get(&name("a")).is_none());
     }
 }

@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use reqwest::Url;
 
 use super::limits::Limits;
-use crate::observe::Metrics;
+use crate::observe::Claims;
 use crate::policy::auth::api_key::{self, ApiKey, ApiKeys};
 use crate::policy::auth::certificate::{Certificates, Entry};
 use crate::policy::auth::compile::compile as compile_issuers;
@@ -33,7 +33,7 @@ pub fn compile(
     raw: &raw::Auth,
     rates: &Limits,
     previous: Option<&Auth>,
-    metrics: &Metrics,
+    claims: &Claims,
     faults: &mut Faults,
 ) -> Option<Arc<Auth>> {
     let place = Place::new("auth");
@@ -66,7 +66,7 @@ pub fn compile(
             telling,
             hides: raw.hide_credentials.0,
             failures,
-            metrics: names.map(|name| metrics.policy("auth", name)).collect(),
+            metrics: names.map(|name| claims.policy("auth", name)).collect(),
         })
     })
 }

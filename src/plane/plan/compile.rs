@@ -14,22 +14,56 @@ use super::{
 use crate::listen::entrance::Entrance;
 use crate::listen::http2::Http2;
 use crate::listen::limits::Limits;
+use crate::observe::Claims;
 use crate::observe::is_credential_header;
 use crate::policy::security_headers::SecurityHeaders;
 use crate::upstream::names::Names;
-use crate::upstream::service::{BuildContext, Service};
+use crate::upstream::service::{Lineage, Service};
 use gatekeeper_core::limit::Local;
 use gatekeeper_core::net::{self, Networks};
 use gatekeeper_core::route::{Clash, Conditions, HeaderCondition, HostPattern, PathPattern, QueryCondition, Table};
 use gatekeeper_model::raw::{self, Config};
-use gatekeeper_model::{Fault, Faults, Place};
+use gatekeeper_model::{Fault, Faults, Owners, Place};
 
 /// The services by name.
 pub type Services = HashMap<Arc<str>, Arc<Service>>;
 
+/// What compiling needs beside the configuration. Nothing of it is touched.
+pub struct Context<'a> {
+    /// The plan that serves now.
+    pub previous: Option<&'a Plan>,
+    /// How names are looked up, if that is known already.
+    pub names: Option<Arc<Names>>,
+    /// What the plan counts in.
+    pub claims: &'a Claims<'a>,
+    /// Who declared the objects.
+    pub owners: &'a Owners<'a>,
+}
+
+impl Context<'_> {
+    /// What holds for every request in the plan that serves now.
+    fn edge(&self) -> Option<&Edge> {
+        self.previous.map(|plan| &*plan.edge)
+    }
+
+    /// Builds a service; faults are reported below `at`.
+    pub(super) fn service(
+        &self,
+        name: &str,
+        raw: &raw::Service,
+        defaults: &raw::UpstreamPool,
+        at: &Place<'_>,
+        faults: &mut Faults,
+    ) -> Option<Arc<Service>> {
+        let previous = self.previous.and_then(|plan| plan.services.get(name));
+        let lineage = Lineage { name, origin: self.owners.of(at), previous, metrics: self.claims.service(name) };
+        Service::build(lineage, raw, defaults, at, faults)
+    }
+}
+
 /// Compiles a configuration. Faults and lints are added to `faults`, which may hold those of loading it; there is a
 /// plan if and only if there is no fault.
-pub fn compile(config: &Config, context: &BuildContext, revision: u64, faults: &mut Faults) -> Option<Plan> {
+pub(super) fn compile(config: &Config, context: &Context, faults: &mut Faults) -> Option<Plan> {
     let edge = compile_edge(config, context, faults).map(Arc::new);
     let entrances = compile_entrances(config, faults);
     let mut services = compile_services(config, context, faults);
@@ -44,14 +78,14 @@ pub fn compile(config: &Config, context: &BuildContext, revision: u64, faults: &
     if !faults.is_empty() {
         return None;
     }
-    let plan = Plan { revision, table, routes, services, edge: edge?, entrances };
+    let plan = Plan { generation: 0, revision: 0, table, routes, services, edge: edge?, entrances };
     lint::lint(config, &plan, faults);
     exposure::lint(config, &plan, faults);
     route_tests::run(config, &plan, faults);
     faults.is_empty().then_some(plan)
 }
 
-fn compile_edge(config: &Config, context: &BuildContext, faults: &mut Faults) -> Option<Edge> {
+fn compile_edge(config: &Config, context: &Context, faults: &mut Faults) -> Option<Edge> {
     check_listeners(config, faults);
     check_numbers(config, faults);
     bounds::check(config, faults);
@@ -60,10 +94,10 @@ fn compile_edge(config: &Config, context: &BuildContext, faults: &mut Faults) ->
     let logged_headers = compile_logged_headers(config, faults);
     let trusted = Networks::parse(&config.trusted_proxies);
     wrong_items(&Place::new("trusted_proxies"), &config.trusted_proxies, trusted.as_ref().err(), net::ALLOWED, faults);
-    let metrics = context.metrics;
-    let rates = limits::compile(config, context.edge.map(|edge| &edge.rates), metrics, faults);
-    let previous = context.edge.and_then(|edge| edge.auth.as_deref());
-    let auth = config.auth.as_ref().map(|raw| auth::compile(raw, &rates, previous, metrics, faults));
+    let claims = context.claims;
+    let rates = limits::compile(config, context.edge().map(|edge| &edge.rates), claims, context.owners, faults);
+    let previous = context.edge().and_then(|edge| edge.auth.as_deref());
+    let auth = config.auth.as_ref().map(|raw| auth::compile(raw, &rates, previous, claims, faults));
     let cors_defaults = cors::Defaults::compile(config.cors.as_ref(), faults);
     let cors = cors_defaults.of_route(None, &[], &Place::new("cors"), faults);
     let security = config.shields.security_headers.as_ref();
@@ -77,7 +111,7 @@ fn compile_edge(config: &Config, context: &BuildContext, faults: &mut Faults) ->
         names::ALLOWED,
         faults,
     );
-    let flood = context.edge.and_then(|edge| edge.shields.flood.as_ref());
+    let flood = context.edge().and_then(|edge| edge.shields.flood.as_ref());
     let shields = shield::front(config, flood, faults);
     let names = context.names.clone().or_else(|| Names::compile(&config.dns, &Place::new("dns"), faults).map(Arc::new));
     Some(Edge {
@@ -85,7 +119,7 @@ fn compile_edge(config: &Config, context: &BuildContext, faults: &mut Faults) ->
         own_paths,
         admin_hosts,
         shields: shields?,
-        shielded: metrics.policy("shields", ""),
+        shielded: claims.policy("shields", ""),
         trusted: trusted.ok()?,
         identity: identity.ok()?.and(told(config)),
         protected: protected::names(config),
@@ -93,7 +127,7 @@ fn compile_edge(config: &Config, context: &BuildContext, faults: &mut Faults) ->
         http2: Http2::compile(&config.http2, faults),
         auth: flatten(auth)?,
         cors: cors?,
-        preflights: metrics.policy("cors", ""),
+        preflights: claims.policy("cors", ""),
         cors_defaults,
         security: flatten(security)?.map(Arc::new),
         rates,
@@ -223,11 +257,11 @@ fn is_key_header(config: &Config, name: &http::HeaderName) -> bool {
     keys.is_some_and(|keys| keys.header.eq_ignore_ascii_case(name.as_str()))
 }
 
-fn compile_services(config: &Config, context: &BuildContext, faults: &mut Faults) -> Services {
+fn compile_services(config: &Config, context: &Context, faults: &mut Faults) -> Services {
     let mut services = HashMap::new();
     for (name, raw) in &config.services {
         let place = Place::new("services").key(name);
-        if let Some(service) = Service::build(name, raw, &config.upstream_pool, context, &place, faults) {
+        if let Some(service) = context.service(name, raw, &config.upstream_pool, &place, faults) {
             services.insert(service.name.clone(), service);
         }
     }
@@ -236,7 +270,7 @@ fn compile_services(config: &Config, context: &BuildContext, faults: &mut Faults
 
 fn compile_routes(
     config: &Config,
-    context: &BuildContext,
+    context: &Context,
     edge: Option<&Arc<Edge>>,
     services: &mut Services,
     faults: &mut Faults,

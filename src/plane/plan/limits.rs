@@ -9,7 +9,7 @@ use ahash::RandomState;
 use http::HeaderValue;
 use smallvec::SmallVec;
 
-use crate::observe::Metrics;
+use crate::observe::Claims;
 use crate::policy::auth::api_key::ApiKey;
 use crate::policy::limit::{LIMIT_TYPES, Limit, Subject};
 use gatekeeper_core::limit::Rule;
@@ -18,7 +18,7 @@ use gatekeeper_core::limit::headers;
 use gatekeeper_core::limit::{Algorithm, Quota};
 use gatekeeper_core::route::PathPattern;
 use gatekeeper_model::raw::{self, Config, Mode, Policy};
-use gatekeeper_model::{Fault, Faults, Place, did_you_mean};
+use gatekeeper_model::{Fault, Faults, Origin, Owners, Place, did_you_mean};
 
 /// The limits of a configuration.
 #[derive(Debug, Default)]
@@ -49,7 +49,13 @@ const SECONDS: RangeInclusive<u32> = 1..=31_536_000;
 const SUBJECTS: RangeInclusive<u32> = 1_000..=100_000_000;
 
 /// Compiles all limits. One whose name, subject, window and algorithm are as before goes on with its counts.
-pub fn compile(config: &Config, previous: Option<&Limits>, metrics: &Metrics, faults: &mut Faults) -> Limits {
+pub fn compile(
+    config: &Config,
+    previous: Option<&Limits>,
+    claims: &Claims,
+    owners: &Owners,
+    faults: &mut Faults,
+) -> Limits {
     let named = named(config);
     let (mut limits, mut names) = (Limits::default(), HashSet::new());
     for (index, raw) in config.rate_limits.iter().enumerate() {
@@ -61,7 +67,7 @@ pub fn compile(config: &Config, previous: Option<&Limits>, metrics: &Metrics, fa
             let text = format!("there are two rules {:?}", raw.rule_name);
             faults.add(Fault::saying(place.key("rule_name"), text));
         }
-        let Some(limit) = limit(raw, previous, metrics, &place, faults) else { continue };
+        let Some(limit) = limit(raw, previous, claims, owners.of(&place), &place, faults) else { continue };
         if !named.contains(raw.rule_name.as_str()) {
             limits.everywhere.insert(limit.name.clone());
         }
@@ -82,7 +88,8 @@ fn named(config: &Config) -> HashSet<&str> {
 fn limit(
     raw: &raw::RateLimitRule,
     previous: Option<&Limits>,
-    metrics: &Metrics,
+    claims: &Claims,
+    origin: Origin,
     place: &Place,
     faults: &mut Faults,
 ) -> Option<Limit> {
@@ -123,13 +130,14 @@ fn limit(
     let (counts, hasher) = counts(raw, &subject, quota, previous);
     Some(Limit {
         name: raw.rule_name.as_str().into(),
+        origin,
         rule: Rule::new(&raw.rule_name, quota, counts),
         max_subjects: raw.max_subjects,
         subject,
         path,
         shadow: raw.mode == Mode::Shadow,
         hasher,
-        metrics: metrics.policy("rate_limit", &raw.rule_name),
+        metrics: claims.policy("rate_limit", &raw.rule_name),
     })
 }
 

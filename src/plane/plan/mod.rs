@@ -27,6 +27,7 @@ mod access;
 mod alike;
 mod auth;
 mod bounds;
+pub mod candidate;
 pub mod compile;
 mod cors;
 pub mod explain;
@@ -51,7 +52,9 @@ pub use route_parts::MOST_RETRIES;
 
 /// Everything a request needs to know of the configuration.
 pub struct Plan {
-    /// Counts the plans of this process, from 1.
+    /// Counts the plans of this process, from 1; 0 is a plan that does not serve.
+    pub generation: u64,
+    /// The revision of the configuration, as it is told: the store's, or where there is none, the generation.
     pub revision: u64,
     /// Which route a request takes.
     pub table: Table,

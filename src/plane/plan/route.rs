@@ -26,6 +26,7 @@ use gatekeeper_core::refusal::{Kind, Refusal};
 use gatekeeper_core::retry::{Backoff, Conditions};
 use gatekeeper_core::route::path::{canonicalise_derived, strip_prefix};
 use gatekeeper_core::route::{PathPattern, Template};
+use gatekeeper_model::Origin;
 
 /// A route. With many routes they are in nobody's cache: what decides on every request comes first, close together.
 #[repr(C)]
@@ -48,6 +49,8 @@ pub struct Route {
     pub path: PathSent,
     /// What its path looks like, for the captures.
     pub pattern: PathPattern,
+    /// Who declared it.
+    pub origin: Origin,
 }
 
 /// On what terms a route takes requests. Routes with the same share them, so that the processor's cache holds them for all.

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
-use super::compile::Services;
+use super::compile::{Context, Services};
 use super::route::{Action, HostSent, PathSent, Respond, Retry, Route, RouteAccess, Split, Terms, Timeouts};
 use super::{Edge, access, auth, shield};
 use crate::policy::cors::Cors;
 use crate::policy::limit::Endpoint;
 use crate::policy::security_headers::SecurityHeaders;
-use crate::upstream::service::{BuildContext, Service};
+use crate::upstream::service::Service;
 use crate::upstream::shares::Shares;
 use crate::upstream::sticky::{self, Sticky};
 use gatekeeper_core::retry::{Backoff, Conditions, Repeatable};
@@ -24,7 +24,7 @@ use gatekeeper_model::{Fault, Faults, Place, did_you_mean};
 pub fn compile<'a>(
     config: &'a Config,
     raw: &'a raw::Route,
-    context: &'a BuildContext<'a>,
+    context: &'a Context<'a>,
     edge: Option<&Arc<Edge>>,
     services: &mut Services,
     place: &Place<'static>,
@@ -43,7 +43,7 @@ pub fn compile<'a>(
     let access = raw.access.as_ref().map(|raw| RouteAccess {
         access: access::compile(raw, pattern.as_ref(), &place.key("access"), compiler.faults),
         shadow: compiler.raw.shadow.contains(&Policy::Access),
-        metrics: context.metrics.policy("access", ""),
+        metrics: context.claims.policy("access", ""),
     });
     let limits = edge.map(|edge| edge.rates.of_route(raw, place, compiler.faults));
     let compress = raw.compress.map_or(config.compression.enabled.0, |setting| setting.0);
@@ -63,8 +63,9 @@ pub fn compile<'a>(
     };
     Some(Route {
         name: raw.name.as_str().into(),
+        origin: context.owners.of(place),
         name_hash: Endpoint::hash(&raw.name),
-        metrics: context.metrics.route(&raw.name),
+        metrics: context.claims.route(&raw.name),
         edge: edge?.clone(),
         terms: Arc::new(terms),
         action: action?,
@@ -128,7 +129,7 @@ fn retry(raw: &raw::Route, place: &Place, faults: &mut Faults) -> Option<Retry> 
 struct Compiler<'a, 'f> {
     config: &'a Config,
     raw: &'a raw::Route,
-    context: &'a BuildContext<'a>,
+    context: &'a Context<'a>,
     services: &'f mut Services,
     place: &'f Place<'static>,
     faults: &'f mut Faults,
@@ -197,7 +198,7 @@ impl<'a> Compiler<'a, '_> {
         }
         let raw = raw::Service::of(vec![raw::Target::Url(url.into())]);
         let mut faults = Faults::default();
-        let service = Service::build(url, &raw, &self.config.upstream_pool, self.context, self.place, &mut faults);
+        let service = self.context.service(url, &raw, &self.config.upstream_pool, self.place, &mut faults);
         for fault in faults.faults() {
             self.faults.push(self.place.key("target_url"), fault.found.clone(), fault.allowed.clone());
         }

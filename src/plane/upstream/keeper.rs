@@ -44,10 +44,10 @@ impl Keeper {
 
     /// Goes on for ever.
     pub async fn keep(self) {
-        let mut revisions = self.live.revisions();
+        let mut generations = self.live.generations();
         let mut following = Following::new(|a: &Kept, b: &Kept| Arc::ptr_eq(&a.0, &b.0) && Arc::ptr_eq(&a.1, &b.1));
         loop {
-            revisions.borrow_and_update();
+            generations.borrow_and_update();
             let plan = self.live.plan();
             let services: Vec<Kept> =
                 plan.services.values().map(|service| (service.clone(), plan.edge.names.clone())).collect();
@@ -58,7 +58,7 @@ impl Keeper {
                 let work = move || keep(of.clone(), by.clone(), dialler.clone());
                 (format!("service {}: its keeper", service.name), work)
             });
-            following.until(revisions.changed()).await;
+            following.until(generations.changed()).await;
         }
     }
 }

@@ -20,17 +20,19 @@ use super::gate::Gate;
 use super::health::{Outcome, State, Thresholds, Transition};
 use super::memory::Memory;
 use super::memory::bequest::Bequest;
-use super::names::{Answer, Names};
+use super::names::Answer;
 use super::pool::{Balancing, Choice, Pool};
 use super::settings::Settings;
 use super::sticky::Who;
 use super::target::{ALLOWED, Speech, Target, Url};
 use super::tls::ClientTls;
-use crate::observe::metrics::{Metrics, ServiceMetrics, What};
-use crate::plan::Edge;
+use crate::observe::metrics::{ServiceMetrics, What};
 use gatekeeper_core::breaker::{self, Breaker};
 use gatekeeper_core::retry::Budget;
-use gatekeeper_model::{Fault, Faults, Place, raw};
+use gatekeeper_model::{Fault, Faults, Origin, Place, raw};
+
+/// The version of a memory of which no endpoints were made yet.
+const NOTHING: u64 = u64::MAX;
 
 /// A service, ready for requests.
 pub struct Service {
@@ -61,35 +63,45 @@ pub struct Service {
 /// All that makes a service what it is.
 #[derive(PartialEq)]
 struct Source {
+    origin: Origin,
     raw: raw::Service,
     idle_timeout: Duration,
     tls_group: u64,
 }
 
+/// Where a service comes from.
+pub struct Lineage<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Who declared it.
+    pub origin: Origin,
+    /// The service of this name that serves now.
+    pub previous: Option<&'a Arc<Service>>,
+    /// What is counted of it.
+    pub metrics: ServiceMetrics,
+}
+
 impl Service {
-    /// Builds a service, or keeps `previous` if nothing changed. Faults are reported below `at`.
+    /// Builds a service, or keeps the one that serves if nothing changed. It touches nothing of that one, and has no endpoints until it
+    /// begins to serve. Faults are reported below `at`.
     pub fn build(
-        name: &str,
+        lineage: Lineage<'_>,
         raw: &raw::Service,
         defaults: &raw::UpstreamPool,
-        context: &BuildContext,
         at: &Place<'_>,
         faults: &mut Faults,
     ) -> Option<Arc<Service>> {
+        let Lineage { name, origin, previous, metrics } = lineage;
         let tls = read_tls(raw, at, faults);
         let targets = understand(raw, at, faults);
         let settings = Settings::compile(raw, at, faults);
         let (tls, targets, settings) = (tls?, targets?, settings?);
         let idle_timeout = raw.idle_timeout.unwrap_or(defaults.idle_timeout).0;
-        let source = Source { raw: raw.clone(), idle_timeout, tls_group: tls.group_key() };
-        let previous = context.previous.get(name);
-        let memory = previous.map(|service| service.memory.clone()).unwrap_or_default();
-        context.look_up(&targets, &memory);
+        let source = Source { origin, raw: raw.clone(), idle_timeout, tls_group: tls.group_key() };
         if let Some(kept) = previous.filter(|service| service.source == source) {
             return Some(kept.clone());
         }
         let now = Instant::now();
-        let metrics = context.metrics.service(name);
         let kept = previous.filter(|service| service.settings.breaker == settings.breaker);
         let kept_breaker = kept.map(|service| service.breaker.clone());
         let budget = previous.filter(|service| service.settings.allowance == settings.allowance);
@@ -104,15 +116,32 @@ impl Service {
             metrics,
             targets,
             settings,
-            memory,
+            memory: previous.map(|service| service.memory.clone()).unwrap_or_default(),
             pool: ArcSwap::from_pointee(pool),
-            made_of: AtomicU64::new(0),
+            made_of: AtomicU64::new(NOTHING),
             renewals: Notify::new(),
             speech,
             source,
         };
-        service.renew(previous.is_some(), now);
         Some(Arc::new(service))
+    }
+
+    /// Begins to serve, or goes on, with what names were found to lead to. New endpoints of a service that was there before
+    /// come in slowly.
+    pub fn begin(&self, addresses: &HashMap<String, Answer>, was_there: bool, now: Instant) {
+        for host in self.targets.iter().filter_map(Target::name) {
+            if let Some(answer) = addresses.get(host) {
+                self.memory.learn(host, answer);
+            }
+        }
+        if self.made_of.load(Ordering::Relaxed) == NOTHING {
+            self.renew(was_there, now);
+        }
+    }
+
+    /// Who declared it.
+    pub fn origin(&self) -> &Origin {
+        &self.source.origin
     }
 
     /// Its endpoints now.
@@ -296,30 +325,6 @@ fn breaker(policy: breaker::Policy, name: &str, metrics: &ServiceMetrics, now: I
         metrics.count(What::Transition, transition.name());
         log::warn!("service {name}: circuit breaker {transition}");
     }))
-}
-
-/// What building services needs beside their texts.
-pub struct BuildContext<'a> {
-    /// The addresses that names were found to have; none when only the texts are checked.
-    pub addresses: HashMap<String, Answer>,
-    /// How names are looked up, if that is known already.
-    pub names: Option<Arc<Names>>,
-    /// The services of the plan that serves now.
-    pub previous: &'a HashMap<Arc<str>, Arc<Service>>,
-    /// What holds for every request in the plan that serves now.
-    pub edge: Option<&'a Edge>,
-    /// Where metrics are kept.
-    pub metrics: &'a Metrics,
-}
-
-impl BuildContext<'_> {
-    fn look_up(&self, targets: &[Target], memory: &Memory) {
-        for host in targets.iter().filter_map(Target::name) {
-            if let Some(answer) = self.addresses.get(host) {
-                memory.learn(host, answer);
-            }
-        }
-    }
 }
 
 fn read_tls(raw: &raw::Service, at: &Place<'_>, faults: &mut Faults) -> Option<ClientTls> {

@@ -18,16 +18,16 @@ impl KeyKeeper {
 
     /// Goes on for ever.
     pub async fn keep(self) {
-        let mut revisions = self.0.revisions();
+        let mut generations = self.0.generations();
         let mut following = Following::new(Arc::ptr_eq);
         loop {
-            revisions.borrow_and_update();
+            generations.borrow_and_update();
             let providers: Vec<_> = self.0.plan().edge.providers().cloned().collect();
             following.follow(providers, |provider: &Arc<Provider>| {
                 let of = provider.clone();
                 (format!("issuer {}: the keeper of its keys", provider.name()), move || of.clone().keep())
             });
-            following.until(revisions.changed()).await;
+            following.until(generations.changed()).await;
         }
     }
 }

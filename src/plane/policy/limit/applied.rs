@@ -14,6 +14,7 @@ use gatekeeper_core::limit::headers::{LimitHeaders, retry_after};
 use gatekeeper_core::limit::{Charge, Decision, Rule};
 use gatekeeper_core::refusal::{Kind, Refusal};
 use gatekeeper_core::route::PathPattern;
+use gatekeeper_model::Origin;
 use gatekeeper_model::raw::Reset;
 
 /// A limit.
@@ -21,6 +22,8 @@ use gatekeeper_model::raw::Reset;
 pub struct Limit {
     /// Its name.
     pub name: Arc<str>,
+    /// Who declared it.
+    pub origin: Origin,
     /// What each subject may spend, and what was spent.
     pub rule: Rule,
     /// For how many subjects it counts exactly.

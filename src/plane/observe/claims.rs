@@ -1,0 +1,66 @@
+//! What a plan counts in: the counters of its routes, services and policies.
+//!
+//! A candidate claims them while it is compiled: those that count already, or new ones that nobody is shown. Only a plan that
+//! comes to serve has its claims shown, and what no plan claims any more is shown no longer. So a candidate that is refused
+//! leaves nothing behind.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::metrics::{ByName, Metrics, Named, RouteCounts, RouteMetrics, ServiceCounts, ServiceMetrics};
+use super::policies::{Name, PolicyMetrics};
+
+/// What a candidate counts in.
+pub struct Claims<'m> {
+    metrics: &'m Metrics,
+    routes: Claimed<RouteCounts>,
+    services: Claimed<ServiceCounts>,
+    policies: RefCell<BTreeMap<Name, PolicyMetrics>>,
+}
+
+type Claimed<T> = RefCell<HashMap<Box<str>, Arc<Named<T>>>>;
+
+impl<'m> Claims<'m> {
+    pub(super) fn new(metrics: &'m Metrics) -> Self {
+        Claims { metrics, routes: Claimed::default(), services: Claimed::default(), policies: RefCell::default() }
+    }
+
+    /// The counts of a route.
+    pub fn route(&self, name: &str) -> RouteMetrics {
+        RouteMetrics::of(claim(&self.routes, &self.metrics.board.routes, name))
+    }
+
+    /// The counts of a service.
+    pub fn service(&self, name: &str) -> ServiceMetrics {
+        ServiceMetrics(claim(&self.services, &self.metrics.board.services, name))
+    }
+
+    /// The counts of a policy; of one of its rules, if it has several.
+    pub fn policy(&self, policy: &str, rule: &str) -> PolicyMetrics {
+        let name: Name = (policy.into(), rule.into());
+        let mut claimed = self.policies.borrow_mut();
+        let counts = claimed.get(&name).cloned().or_else(|| self.metrics.policies.get(&name)).unwrap_or_default();
+        claimed.insert(name, counts.clone());
+        counts
+    }
+
+    /// The plan serves: its claims are what is shown.
+    pub fn show(self) {
+        let unrouted = self.metrics.unrouted();
+        self.routes.borrow_mut().insert("".into(), unrouted.into_named());
+        *self.metrics.board.routes.lock() = self.routes.into_inner();
+        *self.metrics.board.services.lock() = self.services.into_inner();
+        self.metrics.policies.show(&*self.policies.borrow());
+    }
+}
+
+fn claim<T>(claimed: &Claimed<T>, shown: &ByName<T>, name: &str) -> Arc<Named<T>> {
+    let mut claimed = claimed.borrow_mut();
+    if let Some(counts) = claimed.get(name) {
+        return counts.clone();
+    }
+    let counts = shown.lock().get(name).cloned().unwrap_or_default();
+    claimed.insert(name.into(), counts.clone());
+    counts
+}

@@ -1,0 +1,134 @@
+//! A configuration that may come to serve, and the plan it would be.
+//!
+//! Whoever changes something brings a candidate: the file, a registration, a draft that is only judged. Compiling it touches
+//! nothing that serves; a plan takes over what is known of its services, counters and limits when it comes to serve
+//! (`live`), and not before.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gatekeeper_model::fault::Faults;
+use gatekeeper_model::load::load;
+use gatekeeper_model::raw::{Config, Target};
+use gatekeeper_model::{Loaded, Origins, Place};
+
+use super::Plan;
+use super::compile::{Context, compile};
+use crate::observe::{Claims, Metrics};
+use crate::upstream::names::{Answer, Names};
+use crate::upstream::target::Url;
+
+/// A configuration that may come to serve.
+pub struct Candidate {
+    /// What is wanted.
+    pub config: Config,
+    /// Who declared what.
+    pub origins: Arc<Origins>,
+    /// Who wants it, for the log.
+    pub by: String,
+    /// Its revision in the store, if there is one.
+    pub revision: Option<u64>,
+    /// What can hardly be meant, as far as reading it showed.
+    faults: Faults,
+}
+
+/// A candidate that compiles: a plan that does not serve.
+pub struct Draft<'m> {
+    /// The plan.
+    pub plan: Plan,
+    /// What it is made of.
+    pub config: Config,
+    /// Who wants it.
+    pub by: String,
+    /// What can hardly be meant.
+    pub faults: Faults,
+    claims: Claims<'m>,
+    addresses: HashMap<String, Answer>,
+}
+
+impl Candidate {
+    /// What the files say now.
+    pub fn read(file: &Path) -> Result<Candidate, Faults> {
+        match load(file) {
+            (Some(loaded), faults) => Ok(Candidate::of(loaded, faults, "its file")),
+            (None, faults) => Err(faults),
+        }
+    }
+
+    /// What was loaded, and who wants it. Faults of loading are told with those of compiling.
+    pub fn of(loaded: Loaded, faults: Faults, by: impl Into<String>) -> Candidate {
+        Candidate { config: loaded.config, origins: loaded.origins, by: by.into(), revision: None, faults }
+    }
+
+    /// Compiles it without looking anything up: to judge it.
+    pub fn judge(self, metrics: &Metrics) -> Result<Draft<'_>, Faults> {
+        self.compile(None, None, HashMap::new(), metrics)
+    }
+
+    /// Compiles it to take the place of a plan that serves. Blocks: names are looked up.
+    pub(super) fn succeed<'m>(self, previous: Option<&Plan>, metrics: &'m Metrics) -> Result<Draft<'m>, Faults> {
+        let names = names(&self.config, previous);
+        let hosts = hosts(&self.config);
+        let wanted: Vec<&str> = hosts.iter().map(String::as_str).collect();
+        let addresses = names.as_ref().map(|names| names.look_up_all(&wanted, LOOK_UPS)).unwrap_or_default();
+        let draft = self.compile(previous, names, addresses, metrics)?;
+        for host in hosts.iter().filter(|host| !draft.addresses.contains_key(*host)) {
+            log::warn!("the target {host:?} has no address now");
+        }
+        Ok(draft)
+    }
+
+    fn compile<'m>(
+        self,
+        previous: Option<&Plan>,
+        names: Option<Arc<Names>>,
+        addresses: HashMap<String, Answer>,
+        metrics: &'m Metrics,
+    ) -> Result<Draft<'m>, Faults> {
+        let Candidate { config, origins, by, revision, mut faults } = self;
+        let (claims, owners) = (metrics.claims(), origins.owners());
+        let context = Context { previous, names, claims: &claims, owners: &owners };
+        let Some(mut plan) = compile(&config, &context, &mut faults) else { return Err(faults) };
+        plan.revision = revision.unwrap_or_default();
+        Ok(Draft { plan, config, by, faults, claims, addresses })
+    }
+}
+
+impl Draft<'_> {
+    /// The plan comes to serve as the next one after `previous`: it takes over what is known of its services and limits, and
+    /// its counters are shown.
+    pub(super) fn commit(self, previous: Option<&Plan>) -> Plan {
+        let Draft { mut plan, claims, addresses, .. } = self;
+        plan.generation = previous.map_or(0, |plan| plan.generation) + 1;
+        if plan.revision == 0 {
+            plan.revision = plan.generation;
+        }
+        let now = Instant::now();
+        for (name, service) in &plan.services {
+            let was_there = previous.is_some_and(|plan| plan.services.contains_key(name));
+            service.begin(&addresses, was_there, now);
+        }
+        plan.edge.rates.settle_in();
+        claims.show();
+        plan
+    }
+}
+
+/// How long looking up the names of targets may take before a plan is built without those that are not known by then.
+const LOOK_UPS: Duration = Duration::from_secs(5);
+
+/// How names are looked up, kept from the plan before if nothing changed. Faults are told when the plan is compiled.
+fn names(config: &Config, previous: Option<&Plan>) -> Option<Arc<Names>> {
+    let names = Arc::new(Names::compile(&config.dns, &Place::new("dns"), &mut Faults::default())?);
+    Some(previous.map(|plan| plan.edge.names.clone()).filter(|kept| *kept == names).unwrap_or(names))
+}
+
+/// The names of all targets.
+fn hosts(config: &Config) -> BTreeSet<String> {
+    let of_services = config.services.values().flat_map(|service| &service.targets).map(Target::url);
+    let of_routes = config.routes.iter().filter_map(|route| route.target_url.as_deref());
+    let places = of_services.chain(of_routes).filter_map(|url| Url::parse(url).ok());
+    places.filter_map(|place| place.name().map(String::from)).collect()
+}
