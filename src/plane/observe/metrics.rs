@@ -289,7 +289,7 @@ impl Metrics {
     /// All metrics, and those of others, in Prometheus' text format.
     pub fn render(&self, others: Vec<MetricFamily>) -> prometheus::Result<String> {
         let mut families = self.registry.gather();
-        families.push(self.policies.family());
+        families.extend(Some(self.policies.family()).filter(|family| !family.get_metric().is_empty()));
         families.extend(others);
         TextEncoder::new().encode_to_string(&families)
     }
