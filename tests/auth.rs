@@ -21,6 +21,7 @@ fn now() -> u64 {
 
 /// A token of these claims, which holds for a minute unless they say otherwise.
 fn token(claims: Value) -> String {
+    gatekeeper_core::signature::install();
     let mut all = json!({ "sub": "alice", "exp": now() + 60 });
     claims.as_object().unwrap().iter().for_each(|(name, value)| all[name] = value.clone());
     encode(&Header::new(Algorithm::HS256), &all, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap()
@@ -146,6 +147,7 @@ async fn bad_tokens_let_nobody_in() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_public_key_is_no_secret() {
     let origin = Origin::start().await;
+    gatekeeper_core::signature::install();
     let key = rcgen::KeyPair::generate().unwrap();
     let public = key.public_key_pem();
     let config = json!({ "jwt": [{ "algorithms": ["ES256"], "public_key": public }] });

@@ -11,6 +11,7 @@ use serde_json::json;
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let (file, count) = arguments.next().zip(arguments.next()).expect("usage: load-tokens PRIVATE_KEY COUNT");
+    gatekeeper_core::signature::install();
     let key = EncodingKey::from_rsa_pem(&std::fs::read(file).expect("a file")).expect("an RSA key");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970").as_secs();
     let mut out = std::io::stdout().lock();

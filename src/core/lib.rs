@@ -15,4 +15,5 @@ pub mod refusal;
 pub mod reports;
 pub mod retry;
 pub mod route;
+pub mod signature;
 pub mod wire;

@@ -132,6 +132,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     // Whoever speaks TLS or HTTP needs one; it fails only if there is one.
     rustls::crypto::ring::default_provider().install_default().ok();
+    gatekeeper_core::signature::install();
     run::start_log(&cli.options);
     let options = &cli.options;
     let outcome = match cli.command {

@@ -19,6 +19,7 @@ use x509_parser::public_key::{PublicKey, RSAPublicKey};
 use x509_parser::x509::SubjectPublicKeyInfo;
 
 use super::edwards;
+use gatekeeper_core::signature;
 
 /// The algorithms there are, for people.
 pub const ALGORITHMS: &str = "HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 or EdDSA";
@@ -77,7 +78,7 @@ type Found<T> = Result<T, &'static str>;
 impl Key {
     /// A shared secret. How long it must be is for those to say who know its algorithm.
     pub fn secret(secret: &[u8]) -> Key {
-        Key { id: None, shape: Shape::Secret, only: None, material: DecodingKey::from_secret(secret) }
+        Key::made_of(Shape::Secret, DecodingKey::from_secret(secret))
     }
 
     /// The first key or certificate of a PEM text.
@@ -156,7 +157,7 @@ impl Key {
         if bits > 8192 || exponent.len() > 5 || !(3..=1 << 33).contains(&value) || value % 2 == 0 {
             return Err("it is no RSA key that can be used");
         }
-        Ok(Key::public(Shape::Rsa, DecodingKey::from_rsa_raw_components(modulus, exponent)))
+        Ok(Key::made_of(Shape::Rsa, DecodingKey::from_rsa_raw_components(modulus, exponent)))
     }
 
     fn coordinates(shape: Shape, length: usize, x: Option<Vec<u8>>, y: Option<Vec<u8>>) -> Found<Key> {
@@ -173,16 +174,17 @@ impl Key {
             EphemeralPrivateKey::generate(curve, &SystemRandom::new()).map_err(|_| "no randomness is to be had")?;
         let met = agreement::agree_ephemeral(own, &agreement::UnparsedPublicKey::new(curve, point), |_| ());
         met.map_err(|_| "it is no point of its curve")?;
-        Ok(Key::public(shape, DecodingKey::from_ec_der(point)))
+        Ok(Key::made_of(shape, DecodingKey::from_ec_der(point)))
     }
 
     fn ed25519(point: &[u8]) -> Found<Key> {
         let encoded = point.try_into().map_err(|_| "its length is wrong")?;
         edwards::fault(encoded).map_or(Ok(()), Err)?;
-        Ok(Key::public(Shape::Ed25519, DecodingKey::from_ed_der(point)))
+        Ok(Key::made_of(Shape::Ed25519, DecodingKey::from_ed_der(point)))
     }
 
-    fn public(shape: Shape, material: DecodingKey) -> Key {
+    fn made_of(shape: Shape, material: DecodingKey) -> Key {
+        signature::install();
         Key { id: None, shape, only: None, material }
     }
 

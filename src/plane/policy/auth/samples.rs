@@ -77,6 +77,7 @@ impl Signer {
 
     pub fn sign(&self, header: &str, payload: &str) -> String {
         let signed = format!("{}.{}", encode(header), encode(payload));
+        gatekeeper_core::signature::install();
         let signature = crypto::sign(signed.as_bytes(), &self.key, self.algorithm).unwrap();
         format!("{signed}.{signature}")
     }
