@@ -18,6 +18,7 @@ mod compression;
 mod connections;
 mod cors;
 mod deadlines;
+mod dependencies;
 mod documents;
 mod examples;
 mod faults;
