@@ -72,7 +72,7 @@ impl Policies {
         self.0.lock().retain(|(policy, rule), counts| {
             let Some(counts) = counts.upgrade() else { return false };
             samples.extend(counts.outcomes().map(|(outcome, count)| {
-                let labels = [("policy", &**policy), ("rule", &**rule), ("outcome", outcome)];
+                let labels = [("outcome", outcome), ("policy", &**policy), ("rule", &**rule)];
                 sample(&labels, MetricType::COUNTER, count.get() as f64)
             }));
             true
