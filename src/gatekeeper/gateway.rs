@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use gatekeeper_admin::Control;
 use gatekeeper_model::fault::Faults;
-use gatekeeper_model::raw::{Config, Listen};
+use gatekeeper_model::raw::{Config, Drain, Listen};
 use gatekeeper_plane::Plane;
 use gatekeeper_plane::listen::accept::Stages;
 use gatekeeper_plane::listen::socket::Socket;
@@ -36,7 +36,8 @@ pub struct Gateway {
     sockets: Vec<Socket>,
     admin: Socket,
     heard: Heard,
-    config: Config,
+    size: Size,
+    drain: Drain,
 }
 
 /// Why a gateway did not start.
@@ -78,8 +79,9 @@ impl Gateway {
             plane.open();
         }
         let admin_address = admin.address.clone();
+        let size = Size { threads: config.threads, pool: config.upstream_pool.size };
         let life = Life { plane, file: file.into(), listeners, systemd, succession, admin_address, state_dir };
-        Ok(Gateway { life, token: state.admin_token, sockets, admin, heard, config })
+        Ok(Gateway { life, token: state.admin_token, sockets, admin, heard, size, drain: config.drain })
     }
 
     /// Where clients connect, as it came to be.
@@ -97,13 +99,12 @@ impl Gateway {
     pub fn run(self) {
         let (life, stages) = (Arc::new(self.life), Stages::default());
         let (probe, probes) = mpsc::channel(1);
-        let size = Size { threads: self.config.threads, pool: self.config.upstream_pool.size };
-        let mut server = Server::new(&life.plane, self.sockets, size, &stages, probes);
+        let mut server = Server::new(&life.plane, self.sockets, self.size, &stages, probes);
         server.background("supervision", Supervisor::new(life.clone(), probe).watch());
         log::info!("administration on {}", self.admin.address);
         let control = Arc::new(Control::new(life.plane.clone(), self.token, life.listeners.clone(), life.clone()));
         server.background("administration", control.serve(self.admin, stages.administer_no_more.subscribe()));
-        server.run(Signals::new(life, stages, self.config.drain).follow(self.heard));
+        server.run(Signals::new(life, stages, self.drain).follow(self.heard));
     }
 }
 

@@ -99,8 +99,8 @@ impl Candidate {
 impl Draft<'_> {
     /// The plan comes to serve as the next one after `previous`: it takes over what is known of its services and limits, and
     /// its counters are shown.
-    pub(super) fn commit(self, previous: Option<&Plan>) -> Plan {
-        let Draft { mut plan, claims, addresses, .. } = self;
+    pub(super) fn commit(self, previous: Option<&Plan>) -> (Plan, Config, Faults) {
+        let Draft { mut plan, config, faults, claims, addresses, .. } = self;
         plan.generation = previous.map_or(0, |plan| plan.generation) + 1;
         if plan.revision == 0 {
             plan.revision = plan.generation;
@@ -112,7 +112,7 @@ impl Draft<'_> {
         }
         plan.edge.rates.settle_in();
         claims.show();
-        plan
+        (plan, config, faults)
     }
 }
 

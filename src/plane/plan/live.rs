@@ -43,9 +43,7 @@ pub struct Report {
 impl Live {
     /// The first plan, its configuration, and what can hardly be meant.
     pub fn start(candidate: Candidate, metrics: Arc<Metrics>) -> Result<(Self, Config, Faults), Faults> {
-        let draft = candidate.succeed(None, &metrics)?;
-        let (config, faults) = (draft.config.clone(), draft.faults.clone());
-        let plan = draft.commit(None);
+        let (plan, config, faults) = candidate.succeed(None, &metrics)?.commit(None);
         metrics.set_plan_revision(plan.revision);
         let live = Live {
             generations: watch::Sender::new(plan.generation),
@@ -92,16 +90,14 @@ impl Live {
         });
         self.metrics.reloaded(draft.is_ok());
         *self.last_fault.lock() = draft.as_ref().err().map(ToString::to_string);
-        let draft = draft?;
-        let mut report = Report {
-            revision: 0,
-            lints: draft.faults.lints().iter().map(ToString::to_string).collect(),
-            needs_restart: needs_restart(&fixed, &draft.config),
-            log_level: draft.config.log_level,
-        };
-        let plan = draft.commit(Some(&previous));
-        report.revision = plan.revision;
+        let (plan, config, faults) = draft?.commit(Some(&previous));
         let generation = plan.generation;
+        let report = Report {
+            revision: plan.revision,
+            lints: faults.lints().iter().map(ToString::to_string).collect(),
+            needs_restart: needs_restart(&fixed, &config),
+            log_level: config.log_level,
+        };
         self.plan.store(Arc::new(plan));
         self.metrics.set_plan_revision(report.revision);
         self.generations.send_replace(generation);
