@@ -331,6 +331,27 @@ async fn an_instance_registers_serves_and_deregisters() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_log_says_who_changed_something() {
+    let scene = Scene::start().await;
+    let url = scene.third.url();
+    assert_eq!(scene.register(None).await, 201);
+    assert_eq!(scene.post("/services/live/undrain", Value::Null).await, 200);
+    let gone = scene.ask(Method::DELETE, &format!("/services/live?service_url={url}"), Value::Null).await;
+    assert_eq!(gone.status, 204);
+    assert_eq!(scene.post("/config/reload", Value::Null).await, 200);
+    let said = scene.gateway.said();
+    for act in [
+        &format!("service live: \"{url}\" registered"),
+        "service live: undrained",
+        &format!("service live: \"{url}\" deregistered"),
+        "the configuration is read again: asked for",
+    ] {
+        let line = format!("{act} by the admin token from the unix socket\n");
+        assert!(said.contains(&line), "{line}{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_registration_lasts_as_long_as_it_is_renewed() {
     let scene = Scene::start().await;
     assert_eq!(scene.register(Some(1)).await, 201);

@@ -7,15 +7,17 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
+use super::actor::Actor;
 use super::problem::Problem;
 use crate::Control;
 
 /// Reads the file again. The answer comes when the new plan serves, or says why it does not.
-pub async fn reload(State(control): State<Arc<Control>>) -> Response {
+pub async fn reload(State(control): State<Arc<Control>>, actor: Actor) -> Response {
     if !control.process.may_reload() {
         let text = "an upgrade is under way: the new process may have read the configuration already; reload it once that serves";
         return Problem::new(StatusCode::CONFLICT, "upgrade_under_way", text).into_response();
     }
+    log::info!("the configuration is read again: asked for by {actor}");
     match tokio::task::spawn_blocking(move || control.process.reload()).await {
         Ok(Ok(report)) => Json(report).into_response(),
         Ok(Err(faults)) => Problem::refused(&faults).into_response(),

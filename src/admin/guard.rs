@@ -16,6 +16,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::actor::{Actor, origin};
 use super::listener::Caller;
 use super::problem::Problem;
 use crate::Control;
@@ -59,16 +60,19 @@ fn is_named(control: &Control, request: &Request) -> bool {
         || control.plane.live.plan().edge.admin_hosts.iter().any(|pattern| pattern.matches(&host))
 }
 
-/// Lets only those pass that show the token.
+/// Lets only those pass that show the token, and tells the handler who acts.
 pub async fn require_token(
     State(control): State<Arc<Control>>,
     ConnectInfo(caller): ConnectInfo<Caller>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    match has_token(&control, &caller, request.headers()) {
-        Ok(true) => next.run(request).await,
-        Ok(false) => {
+    match identify(&control, &caller, request.headers()) {
+        Ok(Some(actor)) => {
+            request.extensions_mut().insert(actor);
+            next.run(request).await
+        }
+        Ok(None) => {
             let text = "the administration token is missing or wrong";
             let problem = Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", text);
             ([(WWW_AUTHENTICATE, "Bearer realm=\"gatekeeper administration\"")], problem).into_response()
@@ -83,21 +87,17 @@ pub async fn require_token(
     }
 }
 
-/// Whether the token is shown; an error if its address has to wait.
-pub fn has_token(control: &Control, Caller(connection): &Caller, headers: &HeaderMap) -> Result<bool, Refusal> {
-    let Some(token) = bearer(headers) else { return Ok(false) };
+/// Whose token is shown; nobody if there is none or it is wrong, an error if the address has to wait.
+pub fn identify(control: &Control, Caller(connection): &Caller, headers: &HeaderMap) -> Result<Option<Actor>, Refusal> {
+    let Some(token) = bearer(headers) else { return Ok(None) };
     let now = Instant::now();
     control.wrong_tokens.admit(connection.peer, now)?;
-    let is_right = is_same(token, control.token.as_bytes());
-    if !is_right {
-        control.wrong_tokens.note(connection.peer, now);
-        log::warn!("administration: a wrong token came from {}", shown(connection.peer));
+    if control.token.is(token) {
+        return Ok(Some(Actor::of_admin_token(connection.peer)));
     }
-    Ok(is_right)
-}
-
-fn shown(peer: Option<std::net::IpAddr>) -> String {
-    peer.map_or_else(|| "the unix socket".into(), |peer| peer.to_string())
+    control.wrong_tokens.note(connection.peer, now);
+    log::warn!("administration: a wrong token came from {}", origin(connection.peer));
+    Ok(None)
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
@@ -105,19 +105,12 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
 }
 
-/// Takes the same time wherever the first difference is.
-fn is_same(given: &[u8], wanted: &[u8]) -> bool {
-    given.len() == wanted.len() && given.iter().zip(wanted).fold(0, |differing, (a, b)| differing | (a ^ b)) == 0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_compared_whole() {
-        assert!(is_same(b"secret", b"secret"));
-        assert!(!is_same(b"secre", b"secret") && !is_same(b"secreT", b"secret") && !is_same(b"", b"secret"));
+    fn a_token_is_what_follows_bearer() {
         let mut headers = HeaderMap::new();
         assert_eq!(bearer(&headers), None);
         headers.insert(AUTHORIZATION, "bearer abc".parse().unwrap());

@@ -15,34 +15,34 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::sync::watch;
 
+use gatekeeper_client::BASE;
+use gatekeeper_model::secret::Secret;
 use gatekeeper_plane::Plane;
 use gatekeeper_plane::listen::socket::Socket;
 use gatekeeper_plane::plan;
 use gatekeeper_plane::policy::auth::failures::Failures;
 use gatekeeper_plane::upstream::gauges::gauges;
 
+pub mod actor;
 mod config;
 pub mod explain;
-pub mod guard;
-pub mod health;
+mod guard;
+mod health;
 mod input;
-pub mod limits;
+mod limits;
 mod listener;
 mod problem;
 pub mod process;
 mod registration;
 mod services;
-pub mod status;
+mod status;
 mod stream;
-pub mod upgrade;
+mod upgrade;
 mod why;
 
 use listener::{Caller, Listener};
 use problem::Problem;
 use process::Process;
-
-/// The base of the administration API.
-pub const BASE: &str = "/api/v1/gateway";
 
 /// The largest body that is read.
 const LARGEST_BODY: usize = 64 << 10;
@@ -52,7 +52,7 @@ pub struct Control {
     /// What is administered.
     plane: Arc<Plane>,
     /// What opens the API.
-    token: String,
+    token: Secret,
     /// How many wrong ones an address may show.
     wrong_tokens: Failures,
     /// Where clients connect, as it came to be.
@@ -64,7 +64,7 @@ pub struct Control {
 
 impl Control {
     /// Control of a plane and its process.
-    pub fn new(plane: Arc<Plane>, token: String, listeners: Vec<String>, process: Arc<dyn Process>) -> Control {
+    pub fn new(plane: Arc<Plane>, token: Secret, listeners: Vec<String>, process: Arc<dyn Process>) -> Control {
         Control { plane, token, wrong_tokens: guard::budget(), listeners, started: Instant::now(), process }
     }
 

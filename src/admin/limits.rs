@@ -7,52 +7,13 @@ use std::time::Instant;
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use serde::{Deserialize, Serialize};
 
 use super::input::Parameters;
 use crate::Control;
+use gatekeeper_client::{LimitStanding, RuleState, Subject as Whose};
 use gatekeeper_core::limit::Answer;
-use gatekeeper_core::reports::LimitStanding;
 use gatekeeper_plane::policy::auth::identity::Identity;
 use gatekeeper_plane::policy::limit::{Counted, Endpoint, Limit, Subject};
-
-/// A rule and its state.
-#[derive(Debug, Deserialize, Serialize)]
-pub struct RuleState {
-    /// Its name.
-    pub rule_name: String,
-    /// Whom it counts by.
-    pub limit_type: String,
-    /// So many requests.
-    pub max_requests: u32,
-    /// In so many seconds.
-    pub window_seconds: u64,
-    /// `enforce` or `shadow`.
-    pub mode: String,
-    /// Subjects that are counted.
-    pub subjects: usize,
-    /// Requests of subjects there was no room for.
-    pub overflowed: u64,
-    /// About how many bytes all that takes.
-    pub memory: usize,
-    /// Requests that passed.
-    pub accepted: u64,
-    /// Requests that were refused.
-    pub refused: u64,
-    /// Requests that would have been.
-    pub would_refuse: u64,
-}
-
-/// Whose standing is wanted.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Whose {
-    /// An address, or a user.
-    subject: String,
-    /// Who says that it is the user; the first issuer that is set up if absent.
-    #[serde(default)]
-    issuer: Option<String>,
-}
 
 /// All rules.
 pub async fn list(State(control): State<Arc<Control>>) -> Json<Vec<RuleState>> {

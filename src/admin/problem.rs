@@ -3,33 +3,30 @@
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
 
-use gatekeeper_model::fault::{Fault, Faults};
+use gatekeeper_client::FaultAt;
+use gatekeeper_model::fault::Faults;
 
 /// An error, as a problem document.
-#[derive(Serialize)]
-pub struct Problem {
-    r#type: String,
-    title: &'static str,
-    status: u16,
-    detail: String,
-    code: &'static str,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    errors: Vec<Fault>,
-}
+pub struct Problem(Box<gatekeeper_client::Problem>);
 
 impl Problem {
     /// A problem with a stable code and a sentence.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Problem {
+        Problem(Box::new(gatekeeper_client::Problem {
             r#type: format!("urn:gatekeeper:error:{code}"),
-            title: status.canonical_reason().unwrap_or("Error"),
+            title: status.canonical_reason().unwrap_or("Error").into(),
             status: status.as_u16(),
             detail: detail.into(),
-            code,
+            code: code.into(),
             errors: Vec::new(),
-        }
+        }))
+    }
+
+    /// The gateway's own fault. The cause is in the log.
+    pub fn internal(cause: impl std::fmt::Display) -> Self {
+        log::error!("administration: {cause}");
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "the gateway failed; its log says why")
     }
 
     /// A change that would be lost.
@@ -49,15 +46,16 @@ impl Problem {
     }
 
     fn of_faults(code: &'static str, faults: &Faults) -> Self {
-        let errors = faults.faults().into_iter().cloned().collect();
-        Problem { errors, ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, faults.to_string()) }
+        let mut problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, faults.to_string());
+        problem.0.errors = faults.faults().into_iter().map(FaultAt::from).collect();
+        problem
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&self.0).unwrap_or_default();
         (status, [(CONTENT_TYPE, "application/problem+json")], body).into_response()
     }
 }

@@ -10,38 +10,21 @@ use std::time::Instant;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use serde::{Deserialize, Serialize};
 
+use super::actor::Actor;
 use super::input::{Body, Parameters};
 use super::problem::Problem;
 use super::services::{find, unknown_service};
 use crate::Control;
+use gatekeeper_client::{Instance, Registration};
 use gatekeeper_model::{Faults, quoted};
 use gatekeeper_plane::upstream::memory::Registering;
 use gatekeeper_plane::upstream::service::Service;
 
-/// What an instance says of itself.
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Registration {
-    service_name: String,
-    service_url: String,
-    #[serde(default = "default_weight")]
-    weight: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    ttl_seconds: Option<u64>,
-}
-
-/// Which instance is meant.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Instance {
-    service_url: String,
-}
-
 /// Adds an instance, or renews it.
 pub async fn register(
     State(control): State<Arc<Control>>,
+    actor: Actor,
     Body(registration): Body<Registration>,
 ) -> Result<(StatusCode, Json<Registration>), Problem> {
     let _change = control.plane.deed.change().ok_or_else(Problem::handing_over)?;
@@ -54,9 +37,10 @@ pub async fn register(
     let registering =
         Registering::compile(url, *weight, *ttl_seconds, &mut faults).ok_or_else(|| Problem::invalid(&faults))?;
     if !service.memory.register(registering, Instant::now()) {
+        log::debug!("service {name}: {} renewed by {actor}", quoted(url));
         return Ok((StatusCode::OK, Json(registration)));
     }
-    log::info!("service {name}: {} registered", quoted(url));
+    log::info!("service {name}: {} registered by {actor}", quoted(url));
     Ok((StatusCode::CREATED, Json(registration)))
 }
 
@@ -75,18 +59,23 @@ fn may_register(service: &Service, url: &str) -> Result<(), Problem> {
 /// Renews an instance.
 pub async fn heartbeat(
     State(control): State<Arc<Control>>,
+    actor: Actor,
     Path(name): Path<String>,
     Body(instance): Body<Instance>,
 ) -> Result<StatusCode, Problem> {
     let _change = control.plane.deed.change().ok_or_else(Problem::handing_over)?;
     let service = find(&control, &name)?;
-    let known = service.memory.heartbeat(&instance.service_url, Instant::now());
-    if known { Ok(StatusCode::NO_CONTENT) } else { Err(unknown_instance(&service, &instance)) }
+    if !service.memory.heartbeat(&instance.service_url, Instant::now()) {
+        return Err(unknown_instance(&service, &instance));
+    }
+    log::debug!("service {name}: {} renewed by {actor}", quoted(&instance.service_url));
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Takes an instance back.
 pub async fn deregister(
     State(control): State<Arc<Control>>,
+    actor: Actor,
     Path(name): Path<String>,
     Parameters(instance): Parameters<Instance>,
 ) -> Result<StatusCode, Problem> {
@@ -95,15 +84,11 @@ pub async fn deregister(
     if !service.memory.deregister(&instance.service_url) {
         return Err(unknown_instance(&service, &instance));
     }
-    log::info!("service {name}: {} deregistered", quoted(&instance.service_url));
+    log::info!("service {name}: {} deregistered by {actor}", quoted(&instance.service_url));
     Ok(StatusCode::NO_CONTENT)
 }
 
 fn unknown_instance(service: &Service, instance: &Instance) -> Problem {
     let text = format!("{} is not registered at {}", quoted(&instance.service_url), quoted(&service.name));
     Problem::new(StatusCode::NOT_FOUND, "not_registered", text)
-}
-
-fn default_weight() -> u32 {
-    1
 }

@@ -1,6 +1,6 @@
 //! Services over the administration API: how they stand, and what is done to them by hand.
 //!
-//! What is done by hand is a line in the log that says with whose leave. A drained service or target gets no new
+//! What is done by hand is a line in the log that says who did it. A drained service or target gets no new
 //! requests, those in flight finish. To undrain a service does not undrain targets that were drained one by one.
 
 use std::collections::HashMap;
@@ -10,60 +10,34 @@ use std::time::Instant;
 use axum::Json;
 use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
-use serde::Deserialize;
 
-use super::guard::has_token;
-use super::health::{AggregatedHealth, Clock, ServiceHealth};
+use super::actor::Actor;
+use super::guard::identify;
+use super::health::{Clock, hide_addresses, of_all, of_service};
 use super::input::{Body, Parameters};
 use super::listener::Caller;
 use super::problem::Problem;
 use crate::Control;
+use gatekeeper_client::{AggregatedHealth, HealthState, Page, Part, ServiceHealth, TOTAL_COUNT};
 use gatekeeper_model::{Faults, Place, did_you_mean, quoted};
-use gatekeeper_plane::upstream::health::State as Health;
 use gatekeeper_plane::upstream::service::Service;
 
-/// Which part of a list is wanted.
-#[derive(Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Page {
-    limit: usize,
-    offset: usize,
-}
-
-/// The longest part of a list.
-const LONGEST_PAGE: usize = 1000;
-
-impl Default for Page {
-    fn default() -> Self {
-        Page { limit: 100, offset: 0 }
-    }
-}
-
-/// Which target is meant; the whole service when absent.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Whom {
-    target: Option<String>,
-}
-
-const TOTAL: HeaderName = HeaderName::from_static("x-total-count");
-/// With whose leave something is done.
-const WHO: &str = "by the admin token";
+const TOTAL: HeaderName = HeaderName::from_static(TOTAL_COUNT);
 
 /// All services, in the order of their names.
 pub async fn list(
     State(control): State<Arc<Control>>,
     Parameters(page): Parameters<Page>,
 ) -> Result<([(HeaderName, String); 1], Json<Vec<ServiceHealth>>), Problem> {
-    if !(1..=LONGEST_PAGE).contains(&page.limit) {
-        let mut faults = Faults::default();
-        faults.push(Place::new("limit"), page.limit.to_string(), format!("1 to {LONGEST_PAGE}"));
+    if !(1..=Page::LONGEST).contains(&page.limit) {
+        let (mut faults, longest) = (Faults::default(), Page::LONGEST);
+        faults.push(Place::new("limit"), page.limit.to_string(), format!("1 to {longest}"));
         return Err(Problem::invalid(&faults));
     }
     let all = all(&control);
     let clock = Clock::now();
     let shown = all.iter().skip(page.offset).take(page.limit);
-    let shown = shown.map(|service| ServiceHealth::of(service, clock)).collect();
+    let shown = shown.map(|service| of_service(service, clock)).collect();
     Ok(([(TOTAL, all.len().to_string())], Json(shown)))
 }
 
@@ -78,6 +52,7 @@ pub async fn show(
 /// Closes a service's breaker.
 pub async fn reset(
     State(control): State<Arc<Control>>,
+    actor: Actor,
     Path(name): Path<String>,
 ) -> Result<Json<ServiceHealth>, Problem> {
     let service = find(&control, &name)?;
@@ -85,7 +60,7 @@ pub async fn reset(
         let text = format!("the service {} has no circuit breaker", quoted(&name));
         return Err(Problem::new(StatusCode::CONFLICT, "no_breaker", text));
     };
-    log::warn!("service {name}: circuit breaker reset {WHO}");
+    log::warn!("service {name}: circuit breaker reset by {actor}");
     breaker.reset();
     Ok(shown(&service))
 }
@@ -93,25 +68,28 @@ pub async fn reset(
 /// No new requests for a service, or for one of its targets.
 pub async fn drain(
     State(control): State<Arc<Control>>,
+    actor: Actor,
     Path(name): Path<String>,
-    Parameters(asked): Parameters<Whom>,
-    Body(whom): Body<Whom>,
+    Parameters(asked): Parameters<Part>,
+    Body(part): Body<Part>,
 ) -> Result<Json<ServiceHealth>, Problem> {
-    set_drained(&control, &name, asked.target.or(whom.target), true)
+    set_drained(&control, &actor, &name, asked.target.or(part.target), true)
 }
 
 /// Requests again.
 pub async fn undrain(
     State(control): State<Arc<Control>>,
+    actor: Actor,
     Path(name): Path<String>,
-    Parameters(asked): Parameters<Whom>,
-    Body(whom): Body<Whom>,
+    Parameters(asked): Parameters<Part>,
+    Body(part): Body<Part>,
 ) -> Result<Json<ServiceHealth>, Problem> {
-    set_drained(&control, &name, asked.target.or(whom.target), false)
+    set_drained(&control, &actor, &name, asked.target.or(part.target), false)
 }
 
 fn set_drained(
     control: &Control,
+    actor: &Actor,
     name: &str,
     target: Option<String>,
     drained: bool,
@@ -122,10 +100,10 @@ fn set_drained(
     match target {
         None => {
             service.memory.drain(drained);
-            log::warn!("service {name}: {act} {WHO}");
+            log::warn!("service {name}: {act} by {actor}");
         }
         Some(url) if service.drain_target(&url, drained, Instant::now()) => {
-            log::warn!("service {name}: {url} {act} {WHO}");
+            log::warn!("service {name}: {url} {act} by {actor}");
         }
         Some(url) => return Err(unknown_target(&service, &url)),
     }
@@ -140,18 +118,18 @@ pub async fn health(
     headers: HeaderMap,
 ) -> (StatusCode, Json<AggregatedHealth>) {
     let clock = Clock::now();
-    let services = all(&control).iter().map(|service| ServiceHealth::of(service, clock)).collect();
-    let mut health = AggregatedHealth::of(&control, services);
-    if !has_token(&control, &caller, &headers).is_ok_and(|shown| shown) {
-        health.hide_addresses();
+    let services = all(&control).iter().map(|service| of_service(service, clock)).collect();
+    let mut health = of_all(&control, services);
+    if !identify(&control, &caller, &headers).is_ok_and(|actor| actor.is_some()) {
+        hide_addresses(&mut health);
     }
     let strict = query.get("strict").is_some_and(|value| value != "false");
-    let fails = health.status == Health::Unhealthy || strict && health.status == Health::Degraded;
+    let fails = health.status == HealthState::Unhealthy || strict && health.status == HealthState::Degraded;
     (if fails { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }, Json(health))
 }
 
 fn shown(service: &Service) -> Json<ServiceHealth> {
-    Json(ServiceHealth::of(service, Clock::now()))
+    Json(of_service(service, Clock::now()))
 }
 
 fn all(control: &Control) -> Vec<Arc<Service>> {

@@ -6,29 +6,16 @@ use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
 
+use super::actor::Actor;
 use super::problem::Problem;
 use crate::Control;
 use crate::process::NoUpgrade;
-use gatekeeper_model::value::Period;
-
-/// How an upgrade is asked for.
-#[derive(Debug, Deserialize, Serialize)]
-pub struct Asked {
-    /// How long the new process may take until it serves.
-    pub timeout: Period,
-}
-
-/// What came of it.
-#[derive(Debug, Deserialize, Serialize)]
-pub struct Upgraded {
-    /// The process that serves now.
-    pub pid: u32,
-}
+use gatekeeper_client::{Upgraded, Upgrading};
 
 /// Starts the successor. The answer comes when it serves, or says why it does not. Who asked may go; it goes on.
-pub async fn upgrade(State(control): State<Arc<Control>>, Query(asked): Query<Asked>) -> Response {
+pub async fn upgrade(State(control): State<Arc<Control>>, actor: Actor, Query(asked): Query<Upgrading>) -> Response {
+    log::info!("an upgrade was asked for by {actor}");
     let upgrade = tokio::spawn(control.process.clone().upgrade(asked.timeout.0));
     let conflict = |text: &str| Problem::new(StatusCode::CONFLICT, "upgrade_refused", text).into_response();
     let failed = |text| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "upgrade_failed", text).into_response();

@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 
 use super::problem::Problem;
 use crate::Control;
-use gatekeeper_core::reports::Refused;
+use gatekeeper_client::Refused;
 
 /// Why a request was refused.
 pub async fn show(State(control): State<Arc<Control>>, Path(id): Path<String>) -> Result<Json<Refused>, Problem> {

@@ -5,6 +5,7 @@ pub mod breaker;
 pub mod event;
 pub mod fragments;
 pub mod frames;
+pub mod health;
 pub mod json;
 pub mod limit;
 pub mod net;

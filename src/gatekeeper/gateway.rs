@@ -11,6 +11,7 @@ use std::sync::Arc;
 use gatekeeper_admin::Control;
 use gatekeeper_model::fault::Faults;
 use gatekeeper_model::raw::{Config, Drain, Listen};
+use gatekeeper_model::secret::Secret;
 use gatekeeper_plane::Plane;
 use gatekeeper_plane::listen::accept::Stages;
 use gatekeeper_plane::listen::socket::Socket;
@@ -32,7 +33,7 @@ use crate::life::{Life, last_resort, level};
 /// A gateway, ready to run.
 pub struct Gateway {
     life: Life,
-    token: String,
+    token: Secret,
     sockets: Vec<Socket>,
     admin: Socket,
     heard: Heard,

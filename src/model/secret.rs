@@ -1,4 +1,6 @@
-//! Texts that hold secrets: whatever prints or serialises a configuration shows them masked, by their type.
+//! Values that hold secrets: whatever prints or serialises one shows `***`, by its type.
+//!
+//! A secret is compared in constant time. Known inaccuracy: its length is not hidden.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,23 +8,36 @@ use std::ops::Deref;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize, Serializer};
+use subtle::ConstantTimeEq;
 
 use super::show::{MASK, mask_passwords};
 
-/// A text that is secret as a whole.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+/// A value that is secret as a whole. Only [`Secret::reveal`] gives it away.
+#[derive(Clone, Default, Deserialize)]
 #[serde(transparent)]
-pub struct Secret(String);
+pub struct Secret<T = String>(T);
 
 /// A URL, or a path with a query: its password and the values of its query are secret.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Link(String);
 
-impl Secret {
-    /// The text, for whoever needs it.
-    pub fn reveal(&self) -> &str {
+impl<T> Secret<T> {
+    /// Makes a value secret.
+    pub fn new(value: T) -> Self {
+        Secret(value)
+    }
+
+    /// The value, for whoever needs it.
+    pub fn reveal(&self) -> &T {
         &self.0
+    }
+}
+
+impl<T: AsRef<[u8]>> Secret<T> {
+    /// Whether these bytes are the secret's. The time it takes does not depend on where they differ.
+    pub fn is(&self, shown: &[u8]) -> bool {
+        self.0.as_ref().ct_eq(shown).into()
     }
 }
 
@@ -41,9 +56,23 @@ impl Deref for Link {
     }
 }
 
+impl<T: AsRef<[u8]>> PartialEq for Secret<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.is(other.0.as_ref())
+    }
+}
+
+impl<T: AsRef<[u8]>> Eq for Secret<T> {}
+
 impl From<&str> for Secret {
     fn from(text: &str) -> Self {
         Secret(text.into())
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Secret(text)
     }
 }
 
@@ -53,7 +82,13 @@ impl From<&str> for Link {
     }
 }
 
-impl Serialize for Secret {
+impl From<String> for Link {
+    fn from(text: String) -> Self {
+        Link(text)
+    }
+}
+
+impl<T> Serialize for Secret<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(MASK)
     }
@@ -65,7 +100,13 @@ impl Serialize for Link {
     }
 }
 
-impl fmt::Debug for Secret {
+impl<T> fmt::Debug for Secret<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(MASK)
+    }
+}
+
+impl<T> fmt::Display for Secret<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(MASK)
     }
@@ -77,25 +118,33 @@ impl fmt::Debug for Link {
     }
 }
 
-macro_rules! schema_of_a_text {
-    ($($type:ident)*) => {
-        $(impl JsonSchema for $type {
-            fn inline_schema() -> bool {
-                true
-            }
+impl<T: JsonSchema> JsonSchema for Secret<T> {
+    fn inline_schema() -> bool {
+        true
+    }
 
-            fn schema_name() -> Cow<'static, str> {
-                stringify!($type).into()
-            }
+    fn schema_name() -> Cow<'static, str> {
+        format!("Secret_{}", T::schema_name()).into()
+    }
 
-            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-                String::json_schema(generator)
-            }
-        })*
-    };
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
+    }
 }
 
-schema_of_a_text! { Secret Link }
+impl JsonSchema for Link {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Link".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        String::json_schema(generator)
+    }
+}
 
 /// A URL as it may be shown.
 pub fn masked(url: &str) -> String {
@@ -137,7 +186,18 @@ mod tests {
     #[test]
     fn secrets_are_never_shown() {
         let secret: Secret = serde_json::from_str("\"hidden\"").unwrap();
-        assert_eq!((serde_json::json!(secret), format!("{secret:?}")), (MASK.into(), MASK.into()));
+        assert_eq!((serde_json::json!(secret), format!("{secret:?} {secret}")), (MASK.into(), "*** ***".into()));
         assert_eq!(secret.reveal(), "hidden");
+        let key = Secret::new(vec![104_u8; 6]);
+        assert_eq!((serde_json::json!(key), format!("{key:?} {key}")), (MASK.into(), "*** ***".into()));
+    }
+
+    #[test]
+    fn secrets_are_compared_whole() {
+        let secret = Secret::from("secret");
+        assert!(secret.is(b"secret") && secret == Secret::from("secret".to_owned()));
+        for other in ["", "secre", "secreT", "Secret", "secret "] {
+            assert!(!secret.is(other.as_bytes()) && secret != Secret::from(other), "{other:?}");
+        }
     }
 }

@@ -1,4 +1,7 @@
-//! The effective configuration: defaults filled in, secrets masked. What is secret by its type (`secret`) never gets here.
+//! The effective configuration: defaults filled in, secrets masked.
+//!
+//! What is secret by its type (`secret`) never gets here. Two kinds of secrets have no type, since they may be written
+//! anywhere: the value of a variable that is secret (`origin`), and a password of a URL in a text.
 
 use std::borrow::Cow;
 
@@ -110,11 +113,12 @@ mod tests {
         let text = "
 version: 1
 services:
-  a: { targets: [\"http://h\"], health_check: { path: \"/h?key=hidden\", headers: { Authorization: Bearer hidden } } }
+  a: { targets: [\"http://u:hidden@h\", { url: \"http://u:hidden@h\" }], health_check: { path: \"/h?key=hidden\", headers: { Authorization: Bearer hidden } } }
 auth:
   jwt: [{ secret: hidden-hidden-hidden-hidden-hidden }, { issuer: i, jwks_url: \"https://i.test/keys?key=hidden\" }]
   introspection: { url: \"https://u:hidden@i.test/?key=hidden\", client_id: c, client_secret: hidden }
   forward: { url: \"https://f.test/?hidden\" }
+routes: [{ name: a, path_pattern: /a, target_url: \"http://u:hidden@h\" }]
 ";
         let (loaded, faults) = parse(text);
         assert_eq!(faults.to_string(), "");

@@ -243,7 +243,7 @@ impl<'de> TextOrMap<'de> for Target {
     const ALLOWED: &'static str = "a text such as http://10.0.0.5:8003, or a map with url, weight, max_in_flight";
 
     fn of_text(text: String) -> Self {
-        Target::Url(text)
+        Target::Url(text.into())
     }
 
     fn of_map(map: WeightedTarget) -> Self {

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use super::{Failure, Options, Outcome, compile_file, reach};
-use gatekeeper_admin::explain::Inquiry;
-use gatekeeper_core::reports::Explanation;
+use gatekeeper_admin::explain::answer;
+use gatekeeper_client::Inquiry;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -35,12 +35,11 @@ pub struct Args {
 /// Explains a request.
 pub fn run(options: &Options, args: &Args) -> Outcome {
     let inquiry = inquiry(args)?;
-    let explanation: Explanation = if args.running {
-        let answer = reach::post(options, "/explain", &inquiry)?;
-        serde_json::from_value(answer).map_err(|error| Failure::Refused(format!("the gateway's answer: {error}")))?
+    let explanation = if args.running {
+        reach::call(options, async |gateway| gateway.explain(&inquiry).await)?
     } else {
         let (_, plan, _) = compile_file(options)?;
-        inquiry.answer(&plan).map_err(Failure::Refused)?
+        answer(inquiry, &plan).map_err(Failure::Refused)?
     };
     options.print(&explanation, &explanation)
 }

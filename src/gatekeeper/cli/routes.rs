@@ -38,7 +38,7 @@ fn destination(route: &Route) -> String {
     });
     let redirect = || route.redirect.as_ref().map(|redirect| format!("{} {}", redirect.status, redirect.to));
     let respond = || route.respond.as_ref().map(|respond| respond.status.to_string());
-    let service = route.target_service.clone().or(route.target_url.clone());
+    let service = route.target_service.clone().or_else(|| route.target_url.as_deref().map(String::from));
     service.or(split).or_else(redirect).or_else(respond).unwrap_or_default()
 }
 

@@ -2,13 +2,9 @@
 
 use std::fmt::Write;
 
-use reqwest::{Method, Url};
-use serde_json::Value;
-
 use super::routes::table;
 use super::{Failure, Options, Outcome, reach};
-use gatekeeper_admin::health::{ServiceHealth, TargetHealth};
-use gatekeeper_core::breaker;
+use gatekeeper_client::{CircuitState, Client, ServiceHealth, TargetHealth};
 
 #[derive(clap::Subcommand)]
 pub enum Command {
@@ -32,66 +28,36 @@ pub struct Part {
     target: Option<String>,
 }
 
-/// Services in one answer.
-const PAGE: usize = 1000;
-
 /// Runs a command on the services.
 pub fn run(options: &Options, command: &Command) -> Outcome {
     match command {
         Command::List => list(options),
         Command::Show { name } => {
-            let (value, health) = call(options, Method::GET, &path(name, "", None)?)?;
-            options.print(&value, shown(&health)?)
+            let health = reach::call(options, async |gateway| gateway.service(name).await)?;
+            options.print(&health, shown(&health)?)
         }
-        Command::Reset { name } => act(options, &path(name, "reset", None)?),
-        Command::Drain(part) => act(options, &path(&part.name, "drain", part.target.as_deref())?),
-        Command::Undrain(part) => act(options, &path(&part.name, "undrain", part.target.as_deref())?),
+        Command::Reset { name } => act(options, async |gateway| gateway.reset(name).await),
+        Command::Drain(Part { name, target }) => {
+            act(options, async |gateway| gateway.drain(name, target.as_deref()).await)
+        }
+        Command::Undrain(Part { name, target }) => {
+            act(options, async |gateway| gateway.undrain(name, target.as_deref()).await)
+        }
     }
 }
 
 fn list(options: &Options) -> Outcome {
-    let mut values: Vec<Value> = Vec::new();
-    loop {
-        let path = format!("/services?limit={PAGE}&offset={}", values.len());
-        let Value::Array(page) = reach::call(options, Method::GET, &path)? else { break };
-        let is_last = page.len() < PAGE;
-        values.extend(page);
-        if is_last {
-            break;
-        }
-    }
-    let rows = values.iter().map(|value| understood(value).map(|health| row(&health)));
-    let rows = rows.collect::<Result<Vec<_>, _>>()?;
-    options.print(&values, laid_out(["NAME", "STATUS", "CIRCUIT", "TARGETS", "IN FLIGHT", "WAITING"], &rows)?)
+    let services = reach::call(options, async |gateway| gateway.all_services().await)?;
+    let rows: Vec<_> = services.iter().map(row).collect();
+    options.print(&services, laid_out(["NAME", "STATUS", "CIRCUIT", "TARGETS", "IN FLIGHT", "WAITING"], &rows)?)
 }
 
-fn act(options: &Options, path: &str) -> Outcome {
-    let (value, health) = call(options, Method::POST, path)?;
-    if options.quiet { Ok(()) } else { options.print(&value, shown(&health)?) }
-}
-
-fn call(options: &Options, method: Method, path: &str) -> Result<(Value, ServiceHealth), Failure> {
-    let value = reach::call(options, method, path)?;
-    understood(&value).map(|health| (value, health))
-}
-
-fn understood(value: &Value) -> Result<ServiceHealth, Failure> {
-    serde::Deserialize::deserialize(value).map_err(|error| Failure::Refused(format!("the gateway's answer: {error}")))
-}
-
-/// Where a service is administered: names and targets hold characters that stand for something else in a URL.
-fn path(name: &str, action: &str, target: Option<&str>) -> Result<String, Failure> {
-    let wrong = || Failure::Usage("a service has a name".into());
-    // `url` takes these two for steps in a path, even if they are escaped.
-    if matches!(name, "" | "." | "..") {
-        return Err(wrong());
-    }
-    let mut url = Url::parse("http://localhost/services").map_err(|_| wrong())?;
-    url.path_segments_mut().map_err(|()| wrong())?.push(name).extend(Some(action).filter(|action| !action.is_empty()));
-    if let Some(target) = target {
-        url.query_pairs_mut().append_pair("target", target);
-    }
-    Ok(url.as_str().trim_start_matches("http://localhost").to_owned())
+fn act(
+    options: &Options,
+    action: impl AsyncFnOnce(Client) -> Result<ServiceHealth, gatekeeper_client::Failure>,
+) -> Outcome {
+    let health = reach::call(options, action)?;
+    if options.quiet { Ok(()) } else { options.print(&health, shown(&health)?) }
 }
 
 fn row(health: &ServiceHealth) -> [String; 6] {
@@ -101,7 +67,7 @@ fn row(health: &ServiceHealth) -> [String; 6] {
     [
         health.service_name.clone(),
         if health.draining { format!("{status} (drained)") } else { status.into() },
-        health.circuit_state.map_or("none", breaker::State::name).into(),
+        health.circuit_state.map_or("none", CircuitState::name).into(),
         format!("{available}/{}", targets.len()),
         health.in_flight.to_string(),
         health.waiting.to_string(),
@@ -146,25 +112,4 @@ fn requests(target: &TargetHealth) -> String {
 
 pub(super) fn laid_out<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> Result<String, Failure> {
     table(head, rows).map_err(|error| Failure::Refused(error.to_string()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_and_targets_are_escaped() {
-        let table = [
-            (("content", "", None), "/services/content"),
-            (("a/b c?", "reset", None), "/services/a%2Fb%20c%3F/reset"),
-            (
-                ("http://a:1", "drain", Some("http://b:1&x")),
-                "/services/http:%2F%2Fa:1/drain?target=http%3A%2F%2Fb%3A1%26x",
-            ),
-        ];
-        for ((name, action, target), wanted) in table {
-            assert_eq!(path(name, action, target).unwrap(), wanted);
-        }
-        assert!(path("..", "reset", None).is_err() && path("", "", None).is_err());
-    }
 }

@@ -1,15 +1,11 @@
 //! `status`: the state of the running gateway.
 
-use reqwest::Method;
-
-use super::{Failure, Options, Outcome, reach};
-use gatekeeper_admin::status::Status;
+use super::{Options, Outcome, reach};
+use gatekeeper_client::Status;
 
 /// Shows the state.
 pub fn run(options: &Options) -> Outcome {
-    let value = reach::call(options, Method::GET, "/status")?;
-    let status: Status =
-        serde_json::from_value(value).map_err(|error| Failure::Refused(format!("the gateway's answer: {error}")))?;
+    let status = reach::call(options, async |gateway| gateway.status().await)?;
     options.print(&status, told(&status))
 }
 

@@ -2,10 +2,8 @@
 
 use std::fmt::Write;
 
-use reqwest::Method;
-
-use super::{Failure, Options, Outcome, reach};
-use gatekeeper_core::reports::Refused;
+use super::{Options, Outcome, reach};
+use gatekeeper_client::Refused;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -15,13 +13,7 @@ pub struct Args {
 
 /// Shows a refusal.
 pub fn run(options: &Options, args: &Args) -> Outcome {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    if args.request_id.is_empty() || !args.request_id.bytes().all(plain) {
-        return Err(Failure::Usage(format!("{:?} is no request id", args.request_id)));
-    }
-    let value = reach::call(options, Method::GET, &format!("/why/{}", args.request_id))?;
-    let refused: Refused =
-        serde_json::from_value(value).map_err(|error| Failure::Refused(format!("the gateway's answer: {error}")))?;
+    let refused = reach::call(options, async |gateway| gateway.why(&args.request_id).await)?;
     options.print(&refused, told(&refused))
 }
 

@@ -7,11 +7,12 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use gatekeeper_model::files::{self, Folder};
+use gatekeeper_model::secret::Secret;
 
 /// What the gateway remembers.
 pub struct State {
     /// What opens the administration API.
-    pub admin_token: String,
+    pub admin_token: Secret,
 }
 
 impl State {
@@ -68,7 +69,7 @@ fn open_own(directory: &Path) -> Result<Folder, String> {
     Ok(folder)
 }
 
-fn read_token(mut file: fs::File, path: &Path) -> Result<String, String> {
+fn read_token(mut file: fs::File, path: &Path) -> Result<Secret, String> {
     let shown = path.display();
     let found = file.metadata().map_err(|error| unusable(path, error))?;
     if found.uid() != nix::unistd::geteuid().as_raw() {
@@ -81,11 +82,11 @@ fn read_token(mut file: fs::File, path: &Path) -> Result<String, String> {
     file.read_to_string(&mut token).map_err(|error| unusable(path, error))?;
     match token.trim() {
         "" => Err(format!("{shown} is empty: remove it, and a new token is made")),
-        token => Ok(token.to_owned()),
+        token => Ok(token.into()),
     }
 }
 
-fn new_token(folder: &Folder) -> io::Result<String> {
+fn new_token(folder: &Folder) -> io::Result<Secret> {
     let mut random = [0; 32];
     rustls::crypto::ring::default_provider()
         .secure_random
@@ -93,7 +94,7 @@ fn new_token(folder: &Folder) -> io::Result<String> {
         .map_err(|_| io::Error::other("the system gives no random numbers"))?;
     let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
     folder.write_new(ADMIN_TOKEN, &token)?;
-    Ok(token)
+    Ok(token.into())
 }
 
 #[cfg(test)]
@@ -107,7 +108,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let directory = folder.path().join("a/b");
         let first = State::open(&directory).unwrap().admin_token;
-        assert_eq!(first.len(), 64);
+        assert_eq!(first.reveal().len(), 64);
         assert_eq!(State::open(&directory).unwrap().admin_token, first);
         let mode = fs::metadata(token_file(&directory)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
@@ -123,7 +124,7 @@ mod tests {
         fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
         assert!(State::open(folder.path()).is_err_and(|fault| fault.contains("read by others")));
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-        assert_eq!(State::open(folder.path()).unwrap().admin_token, "known");
+        assert_eq!(State::open(folder.path()).unwrap().admin_token.reveal(), "known");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::super::secret::Link;
 use super::super::value::{Period, Setting, Word};
 use super::access::Access;
 use super::cors::RouteCors;
@@ -47,7 +48,7 @@ pub struct Route {
     pub target_service: Option<String>,
     /// A single target, instead of a service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target_url: Option<String>,
+    pub target_url: Option<Link>,
     /// A weighted choice of services.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<Split>,

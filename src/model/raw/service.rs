@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::super::secret::Link;
 use super::super::value::{Period, Setting};
 use super::health_check::HealthCheck;
 use super::resilience::{CircuitBreaker, Ejection, Queue, RetryBudget};
@@ -57,7 +58,7 @@ pub struct Service {
 #[serde(untagged)]
 pub enum Target {
     /// `http://10.0.0.5:8003`, `https://id.example` or `unix:/run/app.sock`.
-    Url(String),
+    Url(Link),
     /// A target with a weight.
     Weighted(WeightedTarget),
 }
@@ -67,7 +68,7 @@ pub enum Target {
 #[serde(deny_unknown_fields)]
 pub struct WeightedTarget {
     /// `http://10.0.0.5:8003`, `https://id.example` or `unix:/run/app.sock`.
-    pub url: String,
+    pub url: Link,
     /// Its share beside the other targets' weights (1 to 1000).
     #[serde(default = "default_weight")]
     pub weight: u32,

@@ -18,8 +18,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 
+pub use gatekeeper_core::health::State;
 use gatekeeper_core::retry::part;
 
 /// When a target's state changes.
@@ -36,33 +36,6 @@ pub struct Thresholds {
 impl Default for Thresholds {
     fn default() -> Self {
         Thresholds { rise: 2, fall: 3, slow: Duration::from_secs(1) }
-    }
-}
-
-/// What a target is held to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// Not checked often enough.
-    #[default]
-    Unknown,
-    /// It answers.
-    Healthy,
-    /// It answers slowly.
-    Degraded,
-    /// It does not answer, or not as it should.
-    Unhealthy,
-}
-
-impl State {
-    /// Its name, as the administration has it.
-    pub fn name(self) -> &'static str {
-        match self {
-            State::Unknown => "unknown",
-            State::Healthy => "healthy",
-            State::Degraded => "degraded",
-            State::Unhealthy => "unhealthy",
-        }
     }
 }
 

@@ -1,0 +1,21 @@
+//! What has changed after a reload or an upgrade.
+
+use serde::{Deserialize, Serialize};
+
+/// The gateway applied its configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Reloaded {
+    /// The revision that serves now.
+    pub revision: u64,
+    /// Warnings about the configuration.
+    pub lints: Vec<String>,
+    /// Changed settings that take effect only after a restart.
+    pub needs_restart: Vec<String>,
+}
+
+/// Another process took the gateway's place.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Upgraded {
+    /// The process that serves now.
+    pub pid: u32,
+}

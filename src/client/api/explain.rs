@@ -1,0 +1,30 @@
+//! A request that the gateway is asked to explain.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// A request to be explained.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Inquiry {
+    /// `GET /path` or `GET https://host/path`.
+    pub request: String,
+    /// Its headers.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// The listener it comes by, by name or address; the first one if absent.
+    #[serde(default)]
+    pub listener: Option<String>,
+    /// The client's address.
+    #[serde(default)]
+    pub from: Option<IpAddr>,
+    /// The user it is taken to come from, without a credential.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// The claims of that user.
+    #[serde(default)]
+    pub claims: Map<String, Value>,
+}

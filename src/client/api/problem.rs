@@ -1,0 +1,61 @@
+//! Errors of the administration API, as problem documents (RFC 9457).
+
+use std::borrow::Cow;
+use std::fmt;
+
+use gatekeeper_model::fault::Fault;
+use serde::{Deserialize, Serialize};
+
+/// An error, as the gateway reports it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Problem {
+    /// `urn:gatekeeper:error:` and the code.
+    pub r#type: String,
+    /// The name of the status.
+    pub title: Cow<'static, str>,
+    /// The HTTP status.
+    pub status: u16,
+    /// What went wrong, in a sentence.
+    pub detail: String,
+    /// The stable name of the error.
+    pub code: Cow<'static, str>,
+    /// Each fault of what was sent, or of the configuration.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FaultAt>,
+}
+
+/// A fault, and its place in what was sent or in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct FaultAt {
+    /// Where it is, such as `gatekeeper.yaml: routes[3].path_pattern`.
+    pub place: String,
+    /// What is there; a whole statement if `allowed` is empty.
+    pub found: String,
+    /// What may be there.
+    pub allowed: String,
+    /// What was probably meant.
+    pub hint: String,
+}
+
+impl From<&Fault> for FaultAt {
+    fn from(fault: &Fault) -> Self {
+        FaultAt {
+            place: fault.place.to_string(),
+            found: fault.found.clone(),
+            allowed: fault.allowed.clone(),
+            hint: fault.hint.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.detail.trim_end() {
+            "" => "the gateway refused",
+            detail => detail,
+        })
+    }
+}
+
+impl std::error::Error for Problem {}
