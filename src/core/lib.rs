@@ -17,4 +17,5 @@ pub mod reports;
 pub mod retry;
 pub mod route;
 pub mod signature;
+pub mod sink;
 pub mod wire;

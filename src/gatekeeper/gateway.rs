@@ -68,14 +68,14 @@ impl Gateway {
         let succession = Succession::new(sockets.iter().chain([&admin]), inherited.line.take(), systemd.clone());
         let succession = succession.map_err(|error| other(format!("a socket can't be kept: {error}")))?;
         inherited.close_rest();
-        let log = AccessLog::start(&config.access_log, metrics.access_log_dropped.clone())
+        let log = AccessLog::start(&config.access_log)
             .map_err(|error| other(format!("can't write the access log to {}: {error}", config.access_log.to)))?;
         let state_dir = state_dir(&config);
         let state = State::open(&state_dir).map_err(other)?;
         let heard = Heard::from_now_on().and_then(|heard| last_resort::stand_by().map(|()| heard));
         let heard = heard.map_err(|error| other(format!("signals can't be heard: {error}")))?;
         let listeners = sockets.iter().map(|socket| socket.address.clone()).collect();
-        let plane = Arc::new(Plane::new(live, metrics, log));
+        let plane = Arc::new(Plane::new(live, metrics, log, Vec::new()));
         if !succession.is_on_trial() {
             plane.open();
         }

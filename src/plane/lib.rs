@@ -42,11 +42,12 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use estate::Deed;
+use gatekeeper_core::sink::Sink;
 use gatekeeper_model::Faults;
 use listen::entrance::Entrance;
 use listen::ledger::Ledger;
 use observe::metrics::Metrics;
-use observe::{AccessLog, Refusals, RouteMetrics};
+use observe::{AccessLog, Refusals, RouteMetrics, Sinks};
 use plan::candidate::Candidate;
 use plan::live::{Live, Report};
 
@@ -62,6 +63,8 @@ pub struct Plane {
     pub log: AccessLog,
     /// The last refusals.
     pub refusals: Refusals,
+    /// Who else is told of finished requests.
+    pub sinks: Sinks,
     /// The answers that clients have not taken yet.
     pub ledger: Arc<Ledger>,
     /// Who may change what is known of services.
@@ -74,8 +77,8 @@ pub struct Plane {
 }
 
 impl Plane {
-    /// A plane that serves this plan, and accepts no connections yet.
-    pub fn new(live: Live, metrics: Arc<Metrics>, log: AccessLog) -> Plane {
+    /// A plane that serves this plan, and accepts no connections yet. The sinks are told of every request.
+    pub fn new(live: Live, metrics: Arc<Metrics>, log: AccessLog, sinks: Vec<Arc<dyn Sink>>) -> Plane {
         let plan = live.plan();
         let entrances = plan.entrances.iter().map(|entrance| Arc::new(ArcSwap::from_pointee(entrance.clone())));
         let (entrances, ledger) = (entrances.collect(), Ledger::new(plan.edge.limits.buffered_answers));
@@ -86,6 +89,7 @@ impl Plane {
             metrics,
             log,
             refusals: Refusals::default(),
+            sinks: Sinks::new(sinks),
             ledger,
             deed: Deed::default(),
             entrances,

@@ -4,12 +4,12 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, Method, Version};
+use http::{HeaderMap, StatusCode};
 
 use super::connection::Connection;
 use crate::Plane;
 use crate::proxy::request_id;
-use gatekeeper_core::event::{Event, Facts};
+use gatekeeper_core::event::{Arrival, Event, Outcome, Way};
 use gatekeeper_core::problem;
 use gatekeeper_core::refusal::{Kind, Refusal};
 use gatekeeper_core::wire::{Fault, HeadFault};
@@ -18,18 +18,19 @@ use gatekeeper_core::wire::{Fault, HeadFault};
 pub const HEAD_TIMEOUT: Fault =
     &HeadFault { status: 408, code: "head_timeout", text: "the request's head took too long to arrive" };
 
-/// Refuses what has arrived on a connection; the bytes are the whole answer.
-pub fn refuse(plane: &Plane, connection: &Connection, fault: Fault, is_head: bool, began: SystemTime) -> Vec<u8> {
+/// Refuses what has arrived on a connection in the time that was waited for it; the bytes are the whole answer.
+pub fn refuse(plane: &Plane, connection: &Connection, fault: Fault, is_head: bool, waited: Duration) -> Vec<u8> {
+    let began = SystemTime::now() - waited;
     let id = request_id::new(began);
     let id = id.to_str().unwrap_or_default();
-    record(plane, connection, fault, id, began);
+    record(plane, connection, fault, id, (began, waited));
     answer(fault, id, is_head)
 }
 
 /// The bytes of the answer to a fault. The one to HEAD has no body.
 pub fn answer(fault: Fault, id: &str, is_head: bool) -> Vec<u8> {
     let body = problem::document(&refusal(fault), None, id);
-    let reason = http::StatusCode::from_u16(fault.status).ok().and_then(|status| status.canonical_reason());
+    let reason = StatusCode::from_u16(fault.status).ok().and_then(|status| status.canonical_reason());
     let mut answer = format!(
         "HTTP/1.1 {} {}\r\ncontent-type: {}\r\ncache-control: no-store\r\nx-gatekeeper-error: {}\r\nx-request-id: {id}\r\n\
          content-length: {}\r\nconnection: close\r\n\r\n",
@@ -52,38 +53,19 @@ pub fn refusal(fault: Fault) -> Refusal {
     Refusal::new(kind, fault.text).and_close()
 }
 
-fn record(plane: &Plane, connection: &Connection, fault: Fault, id: &str, began: SystemTime) {
+/// Nothing is told of a head that was refused but when it came, from where, and why it was refused: what it says is not
+/// to be believed.
+fn record(plane: &Plane, connection: &Connection, fault: Fault, id: &str, (began, waited): (SystemTime, Duration)) {
     plane.metrics.refused(fault.code);
     let plan = plane.live.plan();
     let client = plan.edge.trusted.client(connection.source.map(|source| source.ip()), &HeaderMap::new());
-    let method = Method::from_bytes(b"-").unwrap_or_default();
-    let event = Event {
-        facts: Facts {
-            started: began,
-            duration: began.elapsed().unwrap_or(Duration::ZERO),
-            client: client.address,
-            version: Version::HTTP_11,
-            status: fault.status,
-            upstream_time: None,
-            attempts: 0,
-            bytes_in: 0,
-            bytes_out: 0,
-            error_code: Some(fault.code),
-            truncated: false,
-        },
-        request_id: id,
-        method: &method,
-        path: "",
-        query: None,
-        host: "",
-        route: None,
-        service: None,
-        user: None,
+    let arrival = Arrival { request_id: Some(id), started: began, client: client.address };
+    let outcome = Outcome {
+        status: StatusCode::from_u16(fault.status).ok(),
+        error_code: Some(fault.code),
         error_message: Some(fault.text),
-        would_refuse: None,
-        headers: &HeaderMap::new(),
-        logged_headers: &[],
+        ..Outcome::after(waited)
     };
-    plane.metrics.record(&event, &plane.unrouted, None);
-    plane.log.push(&event);
+    let event = Event::of(arrival, None, Way::default(), outcome);
+    plane.tell(&event, &plane.metrics.counting(&plane.unrouted, None), None);
 }

@@ -23,7 +23,7 @@ use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use pingora::protocols::raw_connect::ProxyDigest;
@@ -263,10 +263,10 @@ impl Tap {
     }
 
     fn farewell(&mut self, fault: Fault) -> Farewell {
-        let began = SystemTime::now() - self.patience.waited();
+        let waited = self.patience.waited();
         self.patience.end();
         let is_head = wire::is_head(&self.held);
-        Farewell::new(refuse(&self.plane, &self.connection, fault, is_head, began))
+        Farewell::new(refuse(&self.plane, &self.connection, fault, is_head, waited))
     }
 
     /// Says the last words; ready, with nothing read, when the connection may end.

@@ -1,7 +1,7 @@
-//! The access log: a bounded queue, and a thread that empties it.
+//! The access log: a [`Sink`] with a bounded queue, and a thread that empties it.
 //!
-//! [`AccessLog::push`] never blocks: when the queue is full the record is dropped and counted. Every record pushed while
-//! the log is on is in the end either written or counted as dropped. The log may be turned on, off and elsewhere while it
+//! Telling it of a request never blocks: when the queue is full the record is dropped and counted. Every record it is told
+//! of while the log is on is in the end either written or counted as dropped. The log may be turned on, off and elsewhere while it
 //! runs ([`AccessLog::reconfigure`]); only the queue's length stays what it was at the start.
 //!
 //! Finishing (or dropping) the log writes what is queued, but waits no longer than [`PATIENCE`]: whoever reads our standard output and
@@ -14,13 +14,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_queue::ArrayQueue;
 use parking_lot::Mutex;
-use prometheus::IntCounter;
 
 use super::record::Record;
 use super::writer::{Settings, Writer};
 use gatekeeper_core::event::Event;
+use gatekeeper_core::sink::{Drops, Queue, Sink};
 use gatekeeper_model::raw;
 
 /// How long the end of the log waits for its last records to be written.
@@ -35,9 +34,8 @@ pub struct AccessLog {
 
 /// What those who push and the writer share.
 pub(super) struct Shared {
-    pub queue: ArrayQueue<Box<Record>>,
+    pub queue: Queue<Box<Record>>,
     pub enabled: AtomicBool,
-    pub dropped: IntCounter,
     pub written: AtomicU64,
     pub orders: Mutex<Orders>,
 }
@@ -51,31 +49,19 @@ pub(super) struct Orders {
 }
 
 impl AccessLog {
-    /// Opens the destination and starts the writer. What is dropped counts in `dropped`.
-    pub fn start(config: &raw::AccessLog, dropped: IntCounter) -> io::Result<AccessLog> {
+    /// Opens the destination and starts the writer.
+    pub fn start(config: &raw::AccessLog) -> io::Result<AccessLog> {
         let key = RandomState::new();
         let settings = Settings::open(config, key.clone())?;
         let shared = Arc::new(Shared {
-            queue: ArrayQueue::new(config.queue.max(1)),
+            queue: Queue::new("access_log", config.queue),
             enabled: AtomicBool::new(settings.is_on()),
-            dropped,
             written: AtomicU64::new(0),
             orders: Mutex::default(),
         });
         let writer = Writer::new(Arc::clone(&shared), settings);
         let writer = thread::Builder::new().name("access-log".into()).spawn(move || writer.run())?;
         Ok(AccessLog { shared, writer: Mutex::new(Some(writer)), key })
-    }
-
-    /// Queues a record, or drops it when the queue is full. Does nothing while the log is off.
-    pub fn push(&self, event: &Event<'_>) {
-        let shared = &self.shared;
-        if !shared.enabled.load(Ordering::Relaxed) {
-            return;
-        }
-        if shared.queue.is_full() || shared.queue.push(Box::new(Record::of(event))).is_err() {
-            shared.dropped.inc();
-        }
     }
 
     /// Makes the writer open its file anew (after it was renamed). Earlier records go to the old file, later ones to the
@@ -94,7 +80,7 @@ impl AccessLog {
 
     /// Records that were dropped: the queue was full, or the end came while they could not be written.
     pub fn dropped(&self) -> u64 {
-        self.shared.dropped.get()
+        self.shared.queue.drops().total()
     }
 
     /// Records that were written.
@@ -102,7 +88,7 @@ impl AccessLog {
         self.shared.written.load(Ordering::Relaxed)
     }
 
-    /// Writes what is queued and ends the writer; what is pushed later is lost.
+    /// Writes what is queued and ends the writer; what it is told of later is lost.
     pub fn finish(&self) {
         let Some(writer) = self.writer.lock().take() else { return };
         self.shared.orders.lock().stop = true;
@@ -126,6 +112,19 @@ impl AccessLog {
     }
 }
 
+impl Sink for AccessLog {
+    /// Queues a record, or drops it when the queue is full. Does nothing while the log is off.
+    fn take(&self, event: &Event<'_>) {
+        if self.shared.enabled.load(Ordering::Relaxed) {
+            self.shared.queue.offer(|| Box::new(Record::of(event)));
+        }
+    }
+
+    fn drops(&self) -> Option<&Drops> {
+        Some(self.shared.queue.drops())
+    }
+}
+
 impl Drop for AccessLog {
     fn drop(&mut self) {
         self.finish();
@@ -136,6 +135,7 @@ impl Drop for AccessLog {
 mod tests {
     use super::*;
     use crate::observe::record::tests::event;
+    use gatekeeper_core::sink::DropReason;
     use gatekeeper_model::raw::{ClientAddress, LogFormat};
     use http::HeaderMap;
     use std::collections::HashSet;
@@ -148,13 +148,15 @@ mod tests {
     }
 
     fn start(config: &raw::AccessLog) -> AccessLog {
-        AccessLog::start(config, IntCounter::new("dropped", "dropped").unwrap()).unwrap()
+        AccessLog::start(config).unwrap()
     }
 
     fn push(log: &AccessLog, ids: impl Iterator<Item = usize>) {
         let none = HeaderMap::new();
-        for id in ids {
-            log.push(&Event { request_id: &id.to_string(), ..event(&none) });
+        for id in ids.map(|id| id.to_string()) {
+            let mut event = event(&none);
+            event.request_id = Some(&id);
+            log.take(&event);
         }
     }
 
@@ -204,8 +206,10 @@ mod tests {
         let ids = ids(&path);
         assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len(), "none twice");
         assert_eq!(ids.len() as u64, shared.written.load(Ordering::Relaxed));
-        assert_eq!(ids.len() as u64 + shared.dropped.get(), 80_000);
-        assert!(shared.dropped.get() > 0, "so small a queue overflows");
+        let drops = shared.queue.drops();
+        assert_eq!(ids.len() as u64 + drops.total(), 80_000);
+        assert!(drops.total() > 0, "so small a queue overflows");
+        assert_eq!(drops.count(DropReason::QueueFull), drops.total());
     }
 
     #[test]
@@ -280,7 +284,8 @@ mod tests {
         push(&log, 0..100);
         let shared = Arc::clone(&log.shared);
         drop(log);
-        assert_eq!(shared.dropped.get(), 100);
+        let drops = shared.queue.drops();
+        assert_eq!((drops.count(DropReason::Unwritten), drops.total()), (100, 100));
     }
 
     #[test]

@@ -60,16 +60,20 @@ impl Format {
         text(out, "target_service", record.text(Text::Service));
         text(out, "user_id", record.text(Text::User));
         text(out, "user_issuer", record.text(Text::Issuer));
-        text(out, "client_ip", self.client(record).as_bytes());
-        number(out, "status_code", facts.status.into());
+        text(out, "client_ip", self.client(record).unwrap_or_default().as_bytes());
+        number(out, "status_code", status(record).into());
         milliseconds(out, "response_time", facts.duration);
         if let Some(time) = facts.upstream_time {
             milliseconds(out, "upstream_time", time);
         }
         number(out, "attempts", facts.attempts.into());
-        number(out, "bytes_in", facts.bytes_in);
-        number(out, "bytes_out", facts.bytes_out);
-        text(out, "protocol", protocol(facts.version));
+        if let Some(bytes) = facts.bytes_in {
+            number(out, "bytes_in", bytes);
+        }
+        if let Some(bytes) = facts.bytes_out {
+            number(out, "bytes_out", bytes);
+        }
+        text(out, "protocol", facts.version.map(protocol).unwrap_or_default());
         text(out, "host", record.text(Text::Host));
         text(out, "user_agent", record.text(Text::UserAgent));
         text(out, "referer", &self.referer(record.text(Text::Referer)));
@@ -102,10 +106,28 @@ impl Format {
     }
 
     fn combined(&mut self, record: &Record, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.client(record).as_bytes());
+        out.extend_from_slice(self.client(record).as_deref().unwrap_or("-").as_bytes());
         out.extend_from_slice(b" - - [");
         self.time(record, out);
         out.extend_from_slice(b"] \"");
+        self.request_line(record, out);
+        out.extend_from_slice(b"\" ");
+        three_digits(out, status(record).into());
+        out.push(b' ');
+        match record.facts.bytes_out {
+            Some(bytes) => digits(out, bytes),
+            None => out.push(b'-'),
+        }
+        for value in [&self.referer(record.text(Text::Referer)), record.text(Text::UserAgent)] {
+            out.extend_from_slice(b" \"");
+            escape_combined(out, if value.is_empty() { b"-" } else { value });
+            out.push(b'"');
+        }
+    }
+
+    /// What the request's head began with: `-` if that is unknown.
+    fn request_line(&self, record: &Record, out: &mut Vec<u8>) {
+        let Some(version) = record.facts.version else { return out.push(b'-') };
         escape_combined(out, record.text(Text::Method));
         out.push(b' ');
         escape_combined(out, record.text(Text::Path));
@@ -115,16 +137,7 @@ impl Format {
             escape_combined(out, &query);
         }
         out.push(b' ');
-        out.extend_from_slice(protocol(record.facts.version));
-        out.extend_from_slice(b"\" ");
-        three_digits(out, record.facts.status.into());
-        out.push(b' ');
-        digits(out, record.facts.bytes_out);
-        for value in [&self.referer(record.text(Text::Referer)), record.text(Text::UserAgent)] {
-            out.extend_from_slice(b" \"");
-            escape_combined(out, if value.is_empty() { b"-" } else { value });
-            out.push(b'"');
-        }
+        out.extend_from_slice(protocol(version));
     }
 
     /// The time the request started, formatted once a second.
@@ -147,8 +160,8 @@ impl Format {
         }
     }
 
-    fn client(&self, record: &Record) -> String {
-        record.facts.client.map_or("-".into(), |address| mask::client(address, self.client, &self.key))
+    fn client(&self, record: &Record) -> Option<String> {
+        record.facts.client.map(|address| mask::client(address, self.client, &self.key))
     }
 
     fn query(&self, record: &Record) -> Vec<u8> {
@@ -162,6 +175,11 @@ impl Format {
         mask::referer(referer, &self.shown_parameters, &mut masked);
         masked
     }
+}
+
+/// The status as it is written: 0 for a client that went before there was one, as other servers write it.
+fn status(record: &Record) -> u16 {
+    record.facts.status.map_or(0, |status| status.as_u16())
 }
 
 fn protocol(version: Version) -> &'static [u8] {
@@ -218,7 +236,7 @@ fn escape_combined(out: &mut Vec<u8>, value: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::record::tests::{event, headers};
+    use crate::observe::record::tests::{event, headers, headless};
     use gatekeeper_core::event::Event;
     use http::HeaderMap;
     use http::header::HeaderName;
@@ -243,8 +261,10 @@ mod tests {
     fn writes_json_in_the_apis_words() {
         let headers = headers(&[("user-agent", b"curl/8"), ("referer", b"https://a.example/?t=hush"), ("x-a", b"1")]);
         let logged = [HeaderName::from_static("x-a")];
+        let mut event = event(&headers);
+        event.logged_headers = &logged;
         assert_eq!(
-            json(&Event { logged_headers: &logged, ..event(&headers) }),
+            json(&event),
             json!({"time": "2023-11-14T22:13:20.042Z", "request_id": "0190a1b2-0000-7000-8000-000000000001",
                 "method": "GET", "path": "/api/v1/content/1", "query": "page=2&token=***", "route": "content",
                 "target_service": "content", "client_ip": "203.0.113.77", "status_code": 200, "response_time": 12.345,
@@ -257,15 +277,10 @@ mod tests {
     #[test]
     fn leaves_out_what_is_absent_and_tells_of_errors() {
         let none = HeaderMap::new();
-        let mut event = Event {
-            query: None,
-            route: None,
-            service: None,
-            user: Some(("u-1", "https://id")),
-            error_message: Some("refused"),
-            would_refuse: Some("rate_limited:login"),
-            ..event(&none)
-        };
+        let mut event = event(&none);
+        (event.query, event.route, event.service) = (None, None, None);
+        event.user = Some(("u-1", "https://id"));
+        (event.error_message, event.would_refuse) = (Some("refused"), Some("rate_limited:login"));
         event.facts.upstream_time = None;
         event.facts.error_code = Some("upstream_closed");
         event.facts.truncated = true;
@@ -291,11 +306,24 @@ mod tests {
     }
 
     #[test]
+    fn invents_nothing_about_what_is_unknown() {
+        assert_eq!(
+            json(&headless()),
+            json!({"time": "1970-01-01T00:00:00.000Z", "status_code": 0, "response_time": 5.0, "attempts": 0})
+        );
+        assert_eq!(
+            line(LogFormat::Combined, &headless()),
+            "- - - [01/Jan/1970:00:00:00 +0000] \"-\" 000 - \"-\" \"-\"\n"
+        );
+    }
+
+    #[test]
     fn never_writes_a_credential() {
         let names = ["authorization", "cookie", "x-api-key"];
         let headers = headers(&names.map(|name| (name, &b"hush"[..])));
         let logged = names.map(HeaderName::from_static);
-        let event = Event { logged_headers: &logged, ..event(&headers) };
+        let mut event = event(&headers);
+        event.logged_headers = &logged;
         assert!(!line(LogFormat::Json, &event).contains("hush"));
         assert!(json(&event).get("headers").is_none());
     }
@@ -304,7 +332,9 @@ mod tests {
     fn a_logged_referer_is_masked_too() {
         let headers = headers(&[("referer", b"/?t=hush")]);
         let logged = [HeaderName::from_static("referer")];
-        let written = json(&Event { logged_headers: &logged, ..event(&headers) });
+        let mut event = event(&headers);
+        event.logged_headers = &logged;
+        let written = json(&event);
         assert_eq!(written["headers"]["referer"], "/?t=***");
     }
 
@@ -330,7 +360,8 @@ mod tests {
             message in any::<String>(), path in any::<String>(),
         ) {
             let headers = headers(&[("user-agent", &agent)]);
-            let event = Event { error_message: Some(&message), path: &path, ..event(&headers) };
+            let mut event = event(&headers);
+            (event.error_message, event.path) = (Some(&message), Some(&path));
             let text = line(LogFormat::Json, &event);
             prop_assert_eq!(text.matches(|c: char| c.is_control() || c == '\u{2028}').count(), 1);
             let written: Value = serde_json::from_str(&text).unwrap();

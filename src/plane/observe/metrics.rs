@@ -4,7 +4,7 @@
 //! dozen atomic additions: no lock, no look-up, no allocation after a route's first request. Handles are kept by name, so
 //! counting goes on across reloads, and one that never served takes a hundred bytes and is not shown.
 //!
-//! Requests without a route have the route `""`. Methods beyond the nine registered ones are `other`, a status of `0`
+//! Requests without a route have the route `""`. Methods beyond the nine registered ones and unknown ones are `other`, a status of `0`
 //! means that the client went before there was one. A route that answers with more than [`OUTCOMES`] pairs of method and
 //! status has the rest under `other`. A route's requests still running when it is dropped are no longer shown.
 
@@ -24,6 +24,7 @@ use super::process::Process;
 use super::tally::{Durations, Tally, describe};
 pub(crate) use super::tally::{family, sample};
 use gatekeeper_core::event::Event;
+use gatekeeper_core::sink::Sink;
 
 /// Pairs of method and status that are told apart per route.
 pub const OUTCOMES: usize = 24;
@@ -51,8 +52,6 @@ pub struct Metrics {
     pub(super) policies: Policies,
     request_bytes: IntCounter,
     response_bytes: IntCounter,
-    /// Records the access log has dropped; the log counts here.
-    pub access_log_dropped: IntCounter,
 }
 
 /// Counts the requests of a route.
@@ -105,6 +104,19 @@ impl ServiceMetrics {
     /// Measures how long a request waited for room.
     pub fn waited(&self, time: Duration) {
         self.0.used().waits.observe(time);
+    }
+}
+
+/// The metrics as the sink of one event: with the counters, made with the plan, of the request's route and service.
+pub struct Counting<'a> {
+    metrics: &'a Metrics,
+    route: &'a RouteMetrics,
+    service: Option<&'a ServiceMetrics>,
+}
+
+impl Sink for Counting<'_> {
+    fn take(&self, event: &Event<'_>) {
+        self.metrics.record(event, self.route, self.service);
     }
 }
 
@@ -173,7 +185,6 @@ impl Metrics {
             plan_revision: gauge("gatekeeper_plan_revision", "The revision of the configuration that serves.")?,
             request_bytes: counter("gatekeeper_request_bytes_total", "Bytes of request bodies.")?,
             response_bytes: counter("gatekeeper_response_bytes_total", "Bytes of response bodies.")?,
-            access_log_dropped: counter("gatekeeper_access_log_dropped_total", "Records the access log dropped.")?,
             reloads: registered(
                 &registry,
                 IntCounterVec::new(Opts::new("gatekeeper_reloads_total", "Attempts to reload."), &["outcome"])?,
@@ -198,20 +209,28 @@ impl Metrics {
         RouteMetrics::of(routes.entry("".into()).or_default().clone())
     }
 
+    /// A sink that counts a request of this route and service.
+    pub fn counting<'a>(&'a self, route: &'a RouteMetrics, service: Option<&'a ServiceMetrics>) -> Counting<'a> {
+        Counting { metrics: self, route, service }
+    }
+
     /// Counts a finished request.
-    pub fn record(&self, event: &Event<'_>, route: &RouteMetrics, service: Option<&ServiceMetrics>) {
+    fn record(&self, event: &Event<'_>, route: &RouteMetrics, service: Option<&ServiceMetrics>) {
         let facts = &event.facts;
         let counts = route.used();
-        let method = method_index(event.method);
-        counts.outcomes.add(usize::from(method) * 5 + usize::from(facts.status), (method, facts.status));
+        let method = event.method.map_or(OTHER_METHOD, method_index);
+        let status = facts.status.map_or(0, |status| status.as_u16());
+        counts.outcomes.add(usize::from(method) * 5 + usize::from(status), (method, status));
         counts.durations.observe(facts.duration);
         if let Some((service, time)) = service.zip(facts.upstream_time) {
             service.0.used().times.observe(time);
         }
-        if facts.bytes_in > 0 {
-            self.request_bytes.inc_by(facts.bytes_in);
+        if let Some(bytes) = facts.bytes_in.filter(|bytes| *bytes > 0) {
+            self.request_bytes.inc_by(bytes);
         }
-        self.response_bytes.inc_by(facts.bytes_out);
+        if let Some(bytes) = facts.bytes_out {
+            self.response_bytes.inc_by(bytes);
+        }
     }
 
     /// Counts an answer of our own by its code.
@@ -306,6 +325,9 @@ fn registered_shared(registry: &Registry, board: Board) -> prometheus::Result<Ar
     Ok(board)
 }
 
+/// The place of a method that is not registered, or not known.
+const OTHER_METHOD: u8 = 9;
+
 /// A place in [`METHODS`].
 fn method_index(method: &Method) -> u8 {
     match *method {
@@ -318,7 +340,7 @@ fn method_index(method: &Method) -> u8 {
         Method::OPTIONS => 6,
         Method::TRACE => 7,
         Method::PATCH => 8,
-        _ => 9,
+        _ => OTHER_METHOD,
     }
 }
 
@@ -473,8 +495,8 @@ impl Collector for SharedBoard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::record::tests::event;
-    use http::HeaderMap;
+    use crate::observe::record::tests::{event, headless};
+    use http::{HeaderMap, StatusCode};
     use std::collections::BTreeMap;
     use std::thread;
     use std::time::Duration;
@@ -494,8 +516,10 @@ mod tests {
 
     fn record(metrics: &Metrics, route: &RouteMetrics, method: &Method, status: u16, milliseconds: u64) {
         let none = HeaderMap::new();
-        let mut event = Event { method, ..event(&none) };
-        (event.facts.status, event.facts.duration) = (status, Duration::from_millis(milliseconds));
+        let mut event = event(&none);
+        event.method = Some(method);
+        (event.facts.status, event.facts.duration) =
+            (StatusCode::from_u16(status).ok(), Duration::from_millis(milliseconds));
         metrics.record(&event, route, Some(&metrics.claims().service("content")));
     }
 
@@ -530,12 +554,14 @@ mod tests {
         record(&metrics, &content, &Method::POST, 502, 1);
         record(&metrics, &content, &Method::from_bytes(b"BREW").unwrap(), 0, 1);
         record(&metrics, &none, &Method::PATCH, 404, 1);
+        metrics.counting(&none, None).take(&headless());
         let series = scrape(&metrics);
         let count = |labels: &str| series[&format!("gatekeeper_requests_total{{{labels}}}")];
         assert_eq!(count(r#"route="content",method="GET",status="200""#), 2.0);
         assert_eq!(count(r#"route="content",method="POST",status="502""#), 1.0);
         assert_eq!(count(r#"route="content",method="other",status="0""#), 1.0);
         assert_eq!(count(r#"route="",method="PATCH",status="404""#), 1.0);
+        assert_eq!(count(r#"route="",method="other",status="0""#), 1.0, "nothing is known of it");
         assert_eq!(series["gatekeeper_response_bytes_total"], 5.0 * 64.0);
         assert_eq!(series["gatekeeper_request_bytes_total"], 0.0);
     }
@@ -657,14 +683,12 @@ mod tests {
         metrics.refused("no_route");
         metrics.refused("no_route");
         metrics.refused("bad_path");
-        metrics.access_log_dropped.inc();
         let series = scrape(&metrics);
         assert_eq!(series["gatekeeper_plan_revision"], 7.0);
         assert_eq!(series["gatekeeper_reloads_total{outcome=\"applied\"}"], 1.0);
         assert_eq!(series["gatekeeper_reloads_total{outcome=\"refused\"}"], 2.0);
         assert_eq!(series["gatekeeper_refusals_total{code=\"no_route\"}"], 2.0);
         assert_eq!(series["gatekeeper_refusals_total{code=\"bad_path\"}"], 1.0);
-        assert_eq!(series["gatekeeper_access_log_dropped_total"], 1.0);
         assert_eq!(series["gatekeeper_build_info{version=\"1.2.3\"}"], 1.0);
         for name in ["resident_memory_bytes", "cpu_seconds_total", "open_fds", "start_time_seconds"] {
             assert!(series[&format!("process_{name}")] >= 0.0, "{name}");

@@ -1,13 +1,14 @@
-//! What is recorded of requests: the access log and the metrics.
+//! What is recorded of requests: the access log, the metrics, the last refusals, and what others record ([`sinks`]).
 //!
-//! Both are told of a request once, when it has ended, by the same [`Event`](gatekeeper_core::event::Event). Neither can slow a request down: the
-//! log copies the event into a bounded queue that a thread of its own empties, the metrics are a few atomic additions.
+//! Each of them is told of a request once, when it has ended, by the same [`Event`](gatekeeper_core::event::Event). None of them can slow a request down:
+//! the log copies the event into a bounded queue that a thread of its own empties, the metrics are a few atomic additions.
 
 pub mod access_log;
 pub mod claims;
 pub mod metrics;
 pub mod policies;
 pub mod refusals;
+pub mod sinks;
 
 mod format;
 mod mask;
@@ -22,3 +23,4 @@ pub use mask::is_credential_header;
 pub use metrics::{Metrics, Open, RouteMetrics, ServiceMetrics};
 pub use policies::PolicyMetrics;
 pub use refusals::Refusals;
+pub use sinks::Sinks;

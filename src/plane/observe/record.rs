@@ -5,9 +5,10 @@
 //!
 //! A text is cut after [`LONGEST_TEXT`] bytes, so the queue's memory is bounded whatever clients send: its length times
 //! about 20 KiB at worst, under 1 KiB usually. Of a logged header that comes several times, the first is kept. An
-//! empty text is as good as an absent one.
+//! absent text is kept as an empty one: both formats show them alike.
 
 use gatekeeper_core::event::{Event, Facts};
+use http::Method;
 use http::header::{HeaderName, REFERER, USER_AGENT};
 use smallvec::SmallVec;
 
@@ -73,11 +74,11 @@ impl Record {
 
 fn texts<'a>(event: &Event<'a>) -> SmallVec<[&'a [u8]; TEXTS + 6]> {
     let fixed: [&[u8]; TEXTS] = [
-        event.request_id.as_bytes(),
-        event.method.as_str().as_bytes(),
-        event.path.as_bytes(),
+        bytes_of(event.request_id),
+        bytes_of(event.method.map(Method::as_str)),
+        bytes_of(event.path),
         bytes_of(event.query),
-        event.host.as_bytes(),
+        bytes_of(event.host),
         bytes_of(event.route),
         bytes_of(event.service),
         bytes_of(event.user.map(|(user, _)| user)),
@@ -88,14 +89,15 @@ fn texts<'a>(event: &Event<'a>) -> SmallVec<[&'a [u8]; TEXTS + 6]> {
         header(event, &REFERER),
     ];
     let mut texts: SmallVec<_> = fixed.into_iter().map(shortened).collect();
-    for name in event.logged_headers.iter().filter(|name| event.headers.contains_key(*name)) {
+    let Some(headers) = event.headers else { return texts };
+    for name in event.logged_headers.iter().filter(|name| headers.contains_key(*name)) {
         texts.extend([name.as_str().as_bytes(), header(event, name)].map(shortened));
     }
     texts
 }
 
 fn header<'a>(event: &Event<'a>, name: &HeaderName) -> &'a [u8] {
-    event.headers.get(name).map(|value| value.as_bytes()).unwrap_or_default()
+    event.headers.and_then(|headers| headers.get(name)).map(|value| value.as_bytes()).unwrap_or_default()
 }
 
 fn bytes_of(text: Option<&str>) -> &[u8] {
@@ -108,9 +110,11 @@ fn shortened(text: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::sync::LazyLock;
     use std::time::{Duration, SystemTime};
 
-    use http::{HeaderMap, HeaderValue, Method, Version};
+    use gatekeeper_core::event::{Arrival, Head, Outcome, Way};
+    use http::{HeaderMap, HeaderValue, StatusCode, Uri, Version};
 
     use super::*;
 
@@ -120,40 +124,50 @@ pub(super) mod tests {
     }
 
     pub fn event(headers: &HeaderMap) -> Event<'_> {
-        Event {
-            facts: Facts {
-                started: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_042),
-                duration: Duration::from_micros(12_345),
-                client: "203.0.113.77".parse().ok(),
-                version: Version::HTTP_11,
-                status: 200,
-                upstream_time: Some(Duration::from_micros(9_007)),
-                attempts: 1,
-                bytes_in: 0,
-                bytes_out: 64,
-                error_code: None,
-                truncated: false,
-            },
-            request_id: "0190a1b2-0000-7000-8000-000000000001",
+        static TARGET: LazyLock<Uri> = LazyLock::new(|| Uri::from_static("/api/v1/content/1?page=2&token=hush"));
+        let arrival = Arrival {
+            request_id: Some("0190a1b2-0000-7000-8000-000000000001"),
+            started: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_042),
+            client: "203.0.113.77".parse().ok(),
+        };
+        let head = Head {
             method: &Method::GET,
-            path: "/api/v1/content/1",
-            query: Some("page=2&token=hush"),
-            host: "api.example",
+            uri: &TARGET,
+            version: Version::HTTP_11,
+            headers: Some(headers),
+            logged_headers: &[],
+        };
+        let way = Way {
             route: Some("content"),
             service: Some("content"),
-            user: None,
-            error_message: None,
-            would_refuse: None,
-            headers,
-            logged_headers: &[],
-        }
+            upstream_time: Some(Duration::from_micros(9_007)),
+            attempts: 1,
+            ..Way::default()
+        };
+        let outcome = Outcome {
+            status: Some(StatusCode::OK),
+            bytes_in: Some(0),
+            bytes_out: Some(64),
+            ..Outcome::after(Duration::from_micros(12_345))
+        };
+        let mut event = Event::of(arrival, Some(head), way, outcome);
+        event.host = Some("api.example");
+        event
+    }
+
+    /// A request whose head was refused: hardly anything is known of it.
+    pub fn headless() -> Event<'static> {
+        let arrival = Arrival { request_id: None, started: SystemTime::UNIX_EPOCH, client: None };
+        Event::of(arrival, None, Way::default(), Outcome::after(Duration::from_millis(5)))
     }
 
     #[test]
     fn keeps_every_text_apart() {
         let headers = headers(&[("user-agent", b"curl/8"), ("x-b", b"2"), ("x-a", b"\xff1")]);
         let logged = ["x-a", "x-missing", "x-b"].map(HeaderName::from_static);
-        let record = Record::of(&Event { route: None, logged_headers: &logged, ..event(&headers) });
+        let mut event = event(&headers);
+        (event.route, event.logged_headers) = (None, &logged);
+        let record = Record::of(&event);
         assert_eq!(record.text(Text::RequestId), b"0190a1b2-0000-7000-8000-000000000001");
         assert_eq!(record.text(Text::Method), b"GET");
         assert_eq!(record.text(Text::Query), b"page=2&token=hush");
@@ -169,7 +183,9 @@ pub(super) mod tests {
     fn cuts_what_is_too_long() {
         let long = "x".repeat(LONGEST_TEXT + 1);
         let none = HeaderMap::new();
-        let record = Record::of(&Event { path: &long, ..event(&none) });
+        let mut event = event(&none);
+        event.path = Some(&long);
+        let record = Record::of(&event);
         assert_eq!(record.text(Text::Path).len(), LONGEST_TEXT);
         assert_eq!(record.text(Text::Host), b"api.example");
     }

@@ -14,6 +14,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use http::{Method, StatusCode};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
@@ -21,6 +22,7 @@ use gatekeeper_core::event::Event;
 use gatekeeper_core::problem;
 use gatekeeper_core::refusal::Refusal;
 use gatekeeper_core::reports::Refused;
+use gatekeeper_core::sink::Sink;
 
 /// Refusals that are kept.
 const KEPT: usize = 4096;
@@ -47,7 +49,7 @@ struct Outcome {
     /// The client's address, if it may be shown.
     client_ip: Option<IpAddr>,
     /// The status of the answer.
-    status_code: u16,
+    status: Option<StatusCode>,
     /// Why it was refused; absent if it was not.
     error_code: Option<&'static str>,
     /// After how many seconds it may be tried again.
@@ -85,12 +87,28 @@ impl Refusals {
     }
 }
 
+/// The last refusals as the sink of one event: with what the client was told, and whether its address may be shown.
+pub struct Keeping<'a> {
+    /// Where it is kept.
+    pub refusals: &'a Refusals,
+    /// What the client was told, or would have been; absent if only a policy on trial refused the request.
+    pub refusal: Option<&'a Refusal>,
+    /// The client's address may be shown.
+    pub shows_client: bool,
+}
+
+impl Sink for Keeping<'_> {
+    fn take(&self, event: &Event<'_>) {
+        self.refusals.keep(event, self.refusal, event.facts.client.filter(|_| self.shows_client));
+    }
+}
+
 impl Outcome {
     fn of(event: &Event, refusal: Option<&Refusal>, client_ip: Option<IpAddr>) -> Self {
         Outcome {
             time: event.facts.started,
             client_ip,
-            status_code: event.facts.status,
+            status: event.facts.status,
             error_code: refusal.map(|refusal| refusal.kind.code),
             retry_after: refusal.and_then(problem::retry_after),
         }
@@ -144,7 +162,7 @@ impl Entry {
             target_service,
             client_ip: outcome.client_ip,
             user_id: user.zip(issuer).map(|(user, issuer)| format!("{user} ({issuer})")),
-            status_code: outcome.status_code,
+            status_code: outcome.status.map_or(0, |status| status.as_u16()),
             error_code: outcome.error_code.map(String::from),
             detail,
             cause,
@@ -159,9 +177,9 @@ impl Entry {
 fn texts<'a>(event: &'a Event, refusal: Option<&'a Refusal>) -> [Option<&'a str>; TEXTS] {
     let (user, issuer) = event.user.unzip();
     [
-        Some(event.request_id),
-        Some(event.method.as_str()),
-        Some(event.path),
+        event.request_id,
+        event.method.map(Method::as_str),
+        event.path,
         event.route,
         event.service,
         user,

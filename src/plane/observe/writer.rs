@@ -4,7 +4,7 @@
 //! and writes that with one call. Nobody wakes it for a record: a record may appear in the log 32 ms late.
 //!
 //! When a write fails (a full disk, a closed pipe) the buffer is kept and tried again, so no line is torn or lost;
-//! meanwhile the queue fills and what does not fit is dropped and counted by whoever pushes. An outage is warned of once.
+//! meanwhile the queue fills, and what does not fit is dropped and counted. An outage is warned of once.
 //! If the destination changes in the middle of a line, that line is written whole to the new one.
 
 use std::fs::{File, OpenOptions};
@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use super::access_log::{PATIENCE, Shared};
 use super::format::Format;
+use gatekeeper_core::sink::DropReason;
 use gatekeeper_model::raw::AccessLog;
 
 /// A batch is written when it has this many bytes, or the queue is empty.
@@ -32,26 +33,26 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(32);
 pub(super) struct Settings {
     format: Format,
     /// None: the log is off.
-    sink: Option<Sink>,
+    destination: Option<Destination>,
 }
 
 impl Settings {
     /// The key is that of hashed client addresses.
     pub fn open(config: &AccessLog, key: RandomState) -> io::Result<Settings> {
-        let sink = match config.to.as_str() {
+        let destination = match config.to.as_str() {
             "off" => None,
-            "stdout" => Some(Sink { file: stdout()?, path: None }),
-            path => Some(Sink { file: open(path.as_ref())?, path: Some(path.into()) }),
+            "stdout" => Some(Destination { file: stdout()?, path: None }),
+            path => Some(Destination { file: open(path.as_ref())?, path: Some(path.into()) }),
         };
-        Ok(Settings { format: Format::new(config, key), sink })
+        Ok(Settings { format: Format::new(config, key), destination })
     }
 
     pub fn is_on(&self) -> bool {
-        self.sink.is_some()
+        self.destination.is_some()
     }
 }
 
-struct Sink {
+struct Destination {
     file: File,
     /// None: standard output.
     path: Option<PathBuf>,
@@ -204,11 +205,11 @@ impl Writer {
     /// Writes the batch; false if it could not be written to its end, or the log is off: what is then still queued waits
     /// for it to be turned on.
     fn flush(&mut self) -> bool {
-        let Some(sink) = &mut self.settings.sink else { return false };
+        let Some(destination) = &mut self.settings.destination else { return false };
         if self.batch.records == 0 {
             return true;
         }
-        if let Err(error) = self.batch.write_to(&mut sink.file) {
+        if let Err(error) = self.batch.write_to(&mut destination.file) {
             // A FIFO that is full for a moment is no outage; what does not fit the queue until it is read is counted.
             self.is_full = error.kind() == io::ErrorKind::WouldBlock;
             if self.is_full {
@@ -226,14 +227,14 @@ impl Writer {
     /// Gives up what is not written of the batch.
     fn abandon(&mut self) {
         let lost = self.batch.unwritten();
-        self.shared.dropped.inc_by(lost);
+        self.shared.queue.drops().add(DropReason::Unwritten, lost);
         self.shared.written.fetch_add(self.batch.records - lost, Ordering::Relaxed);
         self.batch.clear();
     }
 
     fn change(&mut self, settings: Settings) {
         let old = mem::replace(&mut self.settings, settings);
-        match (&old.sink, &self.settings.sink) {
+        match (&old.destination, &self.settings.destination) {
             (Some(old), Some(new)) if !is_same(&old.file, &new.file) => self.batch.restart_line(),
             (_, None) => self.abandon(),
             _ => {}
@@ -243,7 +244,7 @@ impl Writer {
     }
 
     fn try_reopening(&mut self) {
-        let Some(Sink { file, path: Some(path) }) = &mut self.settings.sink else {
+        let Some(Destination { file, path: Some(path) }) = &mut self.settings.destination else {
             self.reopen = false;
             return;
         };
@@ -270,7 +271,7 @@ impl Writer {
         }
         self.abandon();
         while self.shared.queue.pop().is_some() {
-            self.shared.dropped.inc();
+            self.shared.queue.drops().add(DropReason::Unwritten, 1);
         }
     }
 

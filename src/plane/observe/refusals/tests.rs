@@ -17,22 +17,20 @@ struct Case<'a> {
 }
 
 fn bare(request_id: &str) -> Case<'_> {
-    let mut event = Event { request_id, path: "/", route: None, service: None, ..event(&NO_HEADERS) };
-    (event.facts.started, event.facts.client, event.facts.status) = (SystemTime::UNIX_EPOCH, None, 404);
+    let mut event = event(&NO_HEADERS);
+    (event.request_id, event.path, event.route, event.service) = (Some(request_id), Some("/"), None, None);
+    (event.facts.started, event.facts.client) = (SystemTime::UNIX_EPOCH, None);
+    event.facts.status = Some(StatusCode::NOT_FOUND);
     Case { event, refusal: None }
 }
 
 fn full<'a>(request_id: &'a str, rules: &[Arc<str>]) -> Case<'a> {
-    let mut event = Event {
-        route: Some("content"),
-        service: Some("origin"),
-        user: Some(("u-1", "https://id")),
-        error_message: Some("over"),
-        would_refuse: Some("flood"),
-        ..bare(request_id).event
-    };
+    let mut event = bare(request_id).event;
+    (event.route, event.service, event.user) = (Some("content"), Some("origin"), Some(("u-1", "https://id")));
+    (event.error_message, event.would_refuse) = (Some("over"), Some("flood"));
     event.facts.started += Duration::from_secs(1);
-    (event.facts.client, event.facts.status) = ("203.0.113.7".parse().ok(), 429);
+    event.facts.client = "203.0.113.7".parse().ok();
+    event.facts.status = Some(StatusCode::TOO_MANY_REQUESTS);
     let refusal = Refusal::new(Kind::RATE_LIMITED, "the limit is used up").for_rules(rules.to_vec());
     Case { event, refusal: Some(refusal.with_header(RETRY_AFTER, HeaderValue::from_static("7"))) }
 }
@@ -44,7 +42,7 @@ fn keep(refusals: &Refusals, Case { event, refusal }: &Case) {
 fn kept(case: &Case) -> Refused {
     let refusals = Refusals::default();
     keep(&refusals, case);
-    refusals.find(case.event.request_id).unwrap()
+    refusals.find(case.event.request_id.unwrap()).unwrap()
 }
 
 fn outcome(Case { event, refusal }: &Case) -> Outcome {
@@ -92,7 +90,8 @@ fn all_that_was_told_is_shown() {
 
 #[test]
 fn an_absent_text_is_not_an_empty_one() {
-    let event = Event { path: "", route: Some(""), error_message: Some(""), ..bare("id").event };
+    let mut event = bare("id").event;
+    (event.path, event.route, event.error_message) = (Some(""), Some(""), Some(""));
     let refused = kept(&Case { event, refusal: None });
     assert_eq!((&*refused.path, refused.route.as_deref(), refused.cause.as_deref()), ("", Some(""), Some("")));
     assert_eq!((refused.target_service, refused.user_id, refused.detail), (None, None, None));
@@ -113,7 +112,8 @@ fn nothing_is_left_of_what_was_overwritten() {
 #[test]
 fn a_text_is_cut_between_characters() {
     let (even, odd) = ("ä".repeat(LONGEST), format!("x{}", "ä".repeat(LONGEST)));
-    let event = Event { path: &even, error_message: Some(&odd), would_refuse: Some("flood"), ..bare("id").event };
+    let mut event = bare("id").event;
+    (event.path, event.error_message, event.would_refuse) = (Some(&even), Some(&odd), Some("flood"));
     let refused = kept(&Case { event, refusal: None });
     assert_eq!(refused.path, even[..LONGEST]);
     assert_eq!(refused.cause.as_deref(), Some(&odd[..LONGEST - 1]));
@@ -130,8 +130,9 @@ fn rules_are_cut_as_one_text() {
 #[test]
 fn room_is_used_again_and_much_of_it_given_back() {
     let long = "x".repeat(LONGEST);
-    let event = Event { path: &long, route: Some(&long), error_message: Some(&long), ..bare(&long).event };
-    let event = Event { would_refuse: Some(&long), ..event };
+    let mut event = bare(&long).event;
+    (event.path, event.route) = (Some(&long), Some(&long));
+    (event.error_message, event.would_refuse) = (Some(&long), Some(&long));
     let widest = Case { event, refusal: Some(Refusal::new(Kind::NO_ROUTE, long.clone())) };
     let mut entry = Entry::new(outcome(&widest));
     let usual = entry.text.as_ptr();
