@@ -48,6 +48,7 @@ mod routing;
 mod selftest;
 mod services;
 mod shields;
+mod sinks;
 mod sse;
 mod stalled;
 mod stream;

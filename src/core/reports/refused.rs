@@ -14,9 +14,11 @@ pub struct Refused {
     #[serde(with = "moment")]
     pub time: Timestamp,
     /// Its method.
-    pub method: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub method: Option<String>,
     /// Its canonical path.
-    pub path: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub path: Option<String>,
     /// The route it took.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub route: Option<String>,
@@ -29,8 +31,9 @@ pub struct Refused {
     /// Who the user is, and who says so.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub user_id: Option<String>,
-    /// The status of the answer.
-    pub status_code: u16,
+    /// The status of the answer; absent if the client went before there was one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub status_code: Option<u16>,
     /// Why it was refused; absent if it was not.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error_code: Option<String>,

@@ -18,8 +18,10 @@ pub fn run(options: &Options, args: &Args) -> Outcome {
 }
 
 fn told(refused: &Refused) -> String {
-    let mut text = format!("{} {} at {}\n", refused.method, refused.path, refused.time);
-    let status = refused.error_code.as_ref().map(|code| format!("{} {code}", refused.status_code));
+    let asked = [&refused.method, &refused.path].map(|text| text.as_deref().unwrap_or("-")).join(" ");
+    let mut text = format!("{asked} at {}\n", refused.time);
+    let answered = refused.status_code.map(|status| format!("{status} ")).unwrap_or_default();
+    let status = refused.error_code.as_ref().map(|code| format!("{answered}{code}"));
     let retry = refused.retry_after.map(|seconds| format!("{seconds} s"));
     let rules = (!refused.violated_policies.is_empty()).then(|| refused.violated_policies.join(", "));
     let client = refused.client_ip.map(|address| address.to_string());

@@ -361,7 +361,7 @@ mod tests {
         ) {
             let headers = headers(&[("user-agent", &agent)]);
             let mut event = event(&headers);
-            (event.error_message, event.path) = (Some(&message), Some(&path));
+            (event.error_message, event.path) = (Some(&*message), Some(&*path));
             let text = line(LogFormat::Json, &event);
             prop_assert_eq!(text.matches(|c: char| c.is_control() || c == '\u{2028}').count(), 1);
             let written: Value = serde_json::from_str(&text).unwrap();

@@ -48,7 +48,7 @@ struct Outcome {
     time: SystemTime,
     /// The client's address, if it may be shown.
     client_ip: Option<IpAddr>,
-    /// The status of the answer.
+    /// The status of the answer, if there was one.
     status: Option<StatusCode>,
     /// Why it was refused; absent if it was not.
     error_code: Option<&'static str>,
@@ -156,13 +156,13 @@ impl Entry {
         Refused {
             request_id: request_id.unwrap_or_default(),
             time: Timestamp::try_from(outcome.time).unwrap_or_default(),
-            method: method.unwrap_or_default(),
-            path: path.unwrap_or_default(),
+            method,
+            path,
             route,
             target_service,
             client_ip: outcome.client_ip,
             user_id: user.zip(issuer).map(|(user, issuer)| format!("{user} ({issuer})")),
-            status_code: outcome.status.map_or(0, |status| status.as_u16()),
+            status_code: outcome.status.map(|status| status.as_u16()),
             error_code: outcome.error_code.map(String::from),
             detail,
             cause,

@@ -2,10 +2,10 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use http::header::RETRY_AFTER;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::*;
-use crate::observe::record::tests::event;
+use crate::observe::record::tests::{event, headless};
 use gatekeeper_core::refusal::Kind;
 
 static NO_HEADERS: LazyLock<HeaderMap> = LazyLock::new(HeaderMap::new);
@@ -61,7 +61,7 @@ fn the_newest_are_found() {
     assert_eq!(refusals.find("1").unwrap().request_id, "1");
     let newest = KEPT.to_string();
     keep(&refusals, &full(&newest, &[]));
-    assert_eq!(refusals.find(&newest).unwrap().status_code, 429);
+    assert_eq!(refusals.find(&newest).unwrap().status_code, Some(429));
     assert_eq!((refusals.find("1"), refusals.find("")), (None, None));
     assert_eq!(refusals.kept.lock().len(), KEPT);
 }
@@ -71,13 +71,13 @@ fn all_that_was_told_is_shown() {
     let wanted = Refused {
         request_id: "id".into(),
         time: Timestamp::from_second(1).unwrap(),
-        method: "GET".into(),
-        path: "/".into(),
+        method: Some("GET".into()),
+        path: Some("/".into()),
         route: Some("content".into()),
         target_service: Some("origin".into()),
         client_ip: "203.0.113.7".parse().ok(),
         user_id: Some("u-1 (https://id)".into()),
-        status_code: 429,
+        status_code: Some(429),
         error_code: Some("rate_limited".into()),
         detail: Some("the limit is used up".into()),
         cause: Some("over".into()),
@@ -93,9 +93,18 @@ fn an_absent_text_is_not_an_empty_one() {
     let mut event = bare("id").event;
     (event.path, event.route, event.error_message) = (Some(""), Some(""), Some(""));
     let refused = kept(&Case { event, refusal: None });
-    assert_eq!((&*refused.path, refused.route.as_deref(), refused.cause.as_deref()), ("", Some(""), Some("")));
+    let texts = [refused.path, refused.route, refused.cause];
+    assert_eq!(texts.map(|text| text.as_deref() == Some("")), [true; 3]);
     assert_eq!((refused.target_service, refused.user_id, refused.detail), (None, None, None));
     assert_eq!((refused.would_refuse, refused.violated_policies.len()), (None, 0));
+}
+
+#[test]
+fn nothing_is_invented_about_what_is_unknown() {
+    let mut event = headless();
+    event.request_id = Some("id");
+    let refused = kept(&Case { event, refusal: None });
+    assert_eq!((refused.method, refused.path, refused.status_code), (None, None, None));
 }
 
 #[test]
@@ -113,9 +122,9 @@ fn nothing_is_left_of_what_was_overwritten() {
 fn a_text_is_cut_between_characters() {
     let (even, odd) = ("ä".repeat(LONGEST), format!("x{}", "ä".repeat(LONGEST)));
     let mut event = bare("id").event;
-    (event.path, event.error_message, event.would_refuse) = (Some(&even), Some(&odd), Some("flood"));
+    (event.path, event.error_message, event.would_refuse) = (Some(&*even), Some(&*odd), Some("flood"));
     let refused = kept(&Case { event, refusal: None });
-    assert_eq!(refused.path, even[..LONGEST]);
+    assert_eq!(refused.path.as_deref(), Some(&even[..LONGEST]));
     assert_eq!(refused.cause.as_deref(), Some(&odd[..LONGEST - 1]));
     assert_eq!(refused.would_refuse.as_deref(), Some("flood"));
 }
@@ -131,8 +140,8 @@ fn rules_are_cut_as_one_text() {
 fn room_is_used_again_and_much_of_it_given_back() {
     let long = "x".repeat(LONGEST);
     let mut event = bare(&long).event;
-    (event.path, event.route) = (Some(&long), Some(&long));
-    (event.error_message, event.would_refuse) = (Some(&long), Some(&long));
+    (event.path, event.route) = (Some(&*long), Some(&*long));
+    (event.error_message, event.would_refuse) = (Some(&*long), Some(&*long));
     let widest = Case { event, refusal: Some(Refusal::new(Kind::NO_ROUTE, long.clone())) };
     let mut entry = Entry::new(outcome(&widest));
     let usual = entry.text.as_ptr();
