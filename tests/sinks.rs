@@ -13,6 +13,7 @@ use gatekeeper_plane::Plane;
 use gatekeeper_plane::listen::accept::Stages;
 use gatekeeper_plane::listen::socket;
 use gatekeeper_plane::observe::{AccessLog, Metrics};
+use gatekeeper_plane::plan::candidate::Candidate;
 use gatekeeper_plane::plan::live::Live;
 use gatekeeper_plane::proxy::ctx::Ctx;
 use gatekeeper_plane::server::{Server, Size};
@@ -73,8 +74,8 @@ impl Served {
 /// Blocks: names are looked up.
 fn plane(file: &Path, sinks: Vec<Arc<dyn Sink>>) -> Plane {
     let metrics = Arc::new(Metrics::new("test").unwrap());
-    let (live, loaded, _) = Live::start(file.into(), metrics.clone()).unwrap();
-    let log = AccessLog::start(&loaded.config.access_log).unwrap();
+    let (live, config, _) = Live::start(Candidate::read(file).unwrap(), metrics.clone()).unwrap();
+    let log = AccessLog::start(&config.access_log).unwrap();
     Plane::new(live, metrics, log, sinks)
 }
 
