@@ -8,7 +8,8 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::metrics::{ByName, Metrics, Named, RouteCounts, RouteMetrics, ServiceCounts, ServiceMetrics};
+use super::board::{ByName, Named, RouteCounts, RouteMetrics, ServiceCounts, ServiceMetrics};
+use super::metrics::Metrics;
 use super::policies::{Name, PolicyMetrics};
 
 /// What a candidate counts in.

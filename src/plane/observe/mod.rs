@@ -10,6 +10,7 @@ pub mod policies;
 pub mod refusals;
 pub mod sinks;
 
+mod board;
 mod format;
 mod mask;
 mod process;

@@ -1,0 +1,267 @@
+//! What is counted by route, by service and by a refusal's code: the counters, and the families they are shown as.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use parking_lot::Mutex;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{self, MetricFamily, MetricType};
+
+use super::tally::{Durations, Tally, describe, family, sample};
+
+/// Pairs of method and status that are told apart per route.
+pub const OUTCOMES: usize = 24;
+/// Codes of refusals that are told apart.
+const CODES: usize = 256;
+
+const OTHER: &str = "other";
+const METHODS: [&str; 10] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", OTHER];
+
+/// Counts the requests of a route.
+#[derive(Clone)]
+pub struct RouteMetrics {
+    /// From the first request on, so that the way to them is short.
+    counts: OnceLock<Arc<RouteCounts>>,
+    named: Arc<Named<RouteCounts>>,
+}
+
+impl RouteMetrics {
+    pub(super) fn of(named: Arc<Named<RouteCounts>>) -> Self {
+        RouteMetrics { counts: OnceLock::new(), named }
+    }
+
+    pub(super) fn into_named(self) -> Arc<Named<RouteCounts>> {
+        self.named
+    }
+
+    /// Counts a finished request, and measures how long it took.
+    pub(super) fn answered(&self, method: Option<&Method>, status: Option<StatusCode>, duration: Duration) {
+        let method = method.map_or(OTHER_METHOD, method_index);
+        let status = status.map_or(0, |status| status.as_u16());
+        let counts = self.counts.get_or_init(|| self.named.used().clone());
+        counts.outcomes.add(usize::from(method) * 5 + usize::from(status), (method, status));
+        counts.durations.observe(duration);
+    }
+}
+
+/// Counts what happens to a service.
+#[derive(Clone)]
+pub struct ServiceMetrics(pub(super) Arc<Named<ServiceCounts>>);
+
+/// What is counted of a service, each kind under labels of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Another attempt, by what the one before came to.
+    Retry,
+    /// Another attempt that the budget did not allow.
+    BudgetExhausted,
+    /// A transition of its breaker, by where it led.
+    Transition,
+    /// The ejection of a target.
+    Ejection,
+    /// A health check of a target, by what it came to.
+    Check,
+}
+
+impl ServiceMetrics {
+    /// Counts something, under a label if its kind has one.
+    pub fn count(&self, what: What, label: &'static str) {
+        self.0.used().happened.add(what as usize * 8, (what, label));
+    }
+
+    /// Measures how long a request waited for the service.
+    pub(super) fn asked(&self, time: Duration) {
+        self.0.used().times.observe(time);
+    }
+
+    /// Measures how long a request waited for room.
+    pub fn waited(&self, time: Duration) {
+        self.0.used().waits.observe(time);
+    }
+}
+
+/// The place of a method that is not registered, or not known.
+const OTHER_METHOD: u8 = 9;
+
+/// A place in [`METHODS`].
+fn method_index(method: &Method) -> u8 {
+    match *method {
+        Method::GET => 0,
+        Method::HEAD => 1,
+        Method::POST => 2,
+        Method::PUT => 3,
+        Method::DELETE => 4,
+        Method::CONNECT => 5,
+        Method::OPTIONS => 6,
+        Method::TRACE => 7,
+        Method::PATCH => 8,
+        _ => OTHER_METHOD,
+    }
+}
+
+/// Counts of something with a name, which take their memory at the first use.
+pub(super) struct Named<T> {
+    counts: OnceLock<Arc<T>>,
+}
+
+impl<T> Default for Named<T> {
+    fn default() -> Self {
+        Named { counts: OnceLock::new() }
+    }
+}
+
+impl<T: Default> Named<T> {
+    fn used(&self) -> &Arc<T> {
+        self.counts.get_or_init(Arc::default)
+    }
+}
+
+#[derive(Default)]
+pub(super) struct RouteCounts {
+    outcomes: Tally<(u8, u16), OUTCOMES>,
+    durations: Durations,
+}
+
+/// Pairs of kind and label that are told apart per service.
+const HAPPENINGS: usize = 48;
+
+#[derive(Default)]
+pub(super) struct ServiceCounts {
+    times: Durations,
+    waits: Durations,
+    happened: Tally<(What, &'static str), HAPPENINGS>,
+}
+
+pub(super) type ByName<T> = Mutex<HashMap<Box<str>, Arc<Named<T>>>>;
+
+/// What is counted by route, service or code.
+pub(super) struct Board {
+    pub(super) routes: ByName<RouteCounts>,
+    pub(super) services: ByName<ServiceCounts>,
+    refusals: Tally<&'static str, CODES>,
+    descriptions: Vec<Desc>,
+}
+
+const REQUESTS: (&str, &str, &[&str]) =
+    ("gatekeeper_requests_total", "Requests by route, method and status.", &["route", "method", "status"]);
+const DURATIONS: (&str, &str, &[&str]) =
+    ("gatekeeper_request_duration_seconds", "From a request's first byte to its response's last.", &["route"]);
+const UPSTREAM: (&str, &str, &[&str]) =
+    ("gatekeeper_upstream_duration_seconds", "Time spent waiting for a service.", &["service"]);
+const WAITS: (&str, &str, &[&str]) =
+    ("gatekeeper_queue_duration_seconds", "Time requests waited for room at a service.", &["service"]);
+/// The counters of services: what they count, and the label that tells apart what happened, if there is one.
+const HAPPENED: [(What, &str, &str, &[&str]); 5] = [
+    (What::Retry, "gatekeeper_retries_total", "Further attempts, by what the last came to.", &["service", "reason"]),
+    (
+        What::BudgetExhausted,
+        "gatekeeper_retry_budget_exhausted_total",
+        "Further attempts that the budget did not allow.",
+        &["service"],
+    ),
+    (What::Transition, "gatekeeper_breaker_transitions_total", "Transitions of circuit breakers.", &["service", "to"]),
+    (What::Ejection, "gatekeeper_ejections_total", "Ejections of single targets.", &["service"]),
+    (What::Check, "gatekeeper_health_checks_total", "Health checks of targets.", &["service", "outcome"]),
+];
+const REFUSALS: (&str, &str, &[&str]) = ("gatekeeper_refusals_total", "Answers of the gateway itself.", &["code"]);
+
+impl Board {
+    pub(super) fn new() -> prometheus::Result<Board> {
+        let descriptions =
+            [REQUESTS, DURATIONS, UPSTREAM, WAITS, REFUSALS].map(|(name, help, labels)| describe(name, help, labels));
+        let happened = HAPPENED.map(|(_, name, help, labels)| describe(name, help, labels));
+        Ok(Board {
+            routes: ByName::default(),
+            services: ByName::default(),
+            refusals: Tally::default(),
+            descriptions: descriptions.into_iter().chain(happened).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Counts an answer of the gateway's own by its code.
+    pub(super) fn refused(&self, code: &'static str) {
+        self.refusals.add(0, code);
+    }
+
+    fn refusals(&self) -> Vec<proto::Metric> {
+        let refusal = |(code, count): (Option<&str>, u64)| {
+            sample(&[("code", code.unwrap_or(OTHER))], MetricType::COUNTER, count as f64)
+        };
+        self.refusals.counts().map(refusal).collect()
+    }
+}
+
+/// Those that were used, by name.
+fn used<T>(all: &ByName<T>) -> Vec<(Box<str>, Arc<Named<T>>)> {
+    let all = all.lock();
+    let used = all.iter().filter(|(_, named)| named.counts.get().is_some());
+    used.map(|(name, named)| (name.clone(), Arc::clone(named))).collect()
+}
+
+fn requests(route: &str, counts: &RouteCounts) -> Vec<proto::Metric> {
+    let outcome = |(outcome, count): (Option<(u8, u16)>, u64)| {
+        let method = outcome.and_then(|(method, _)| METHODS.get(usize::from(method))).unwrap_or(&OTHER);
+        let status = outcome.map_or(OTHER.into(), |(_, status)| status.to_string());
+        sample(&[("route", route), ("method", method), ("status", &status)], MetricType::COUNTER, count as f64)
+    };
+    counts.outcomes.counts().map(outcome).collect()
+}
+
+/// The counts of a kind of happenings.
+fn happened(service: &str, counts: &ServiceCounts, what: What, labels: &[&str]) -> Vec<proto::Metric> {
+    let of_kind = counts.happened.counts().filter_map(|(key, count)| Some((key?, count)));
+    let metric = |((_, label), count): ((What, &str), u64)| {
+        let pairs: Vec<_> = labels.iter().copied().zip([service, label]).collect();
+        sample(&pairs, MetricType::COUNTER, count as f64)
+    };
+    of_kind.filter(|((kind, _), _)| *kind == what).map(metric).collect()
+}
+
+/// The board as the registry sees it.
+pub(super) struct SharedBoard(pub(super) Arc<Board>);
+
+impl Collector for SharedBoard {
+    fn desc(&self) -> Vec<&Desc> {
+        self.0.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let (routes, services) = (used(&self.0.routes), used(&self.0.services));
+        let routes = || routes.iter().filter_map(|(name, named)| Some((&**name, named.counts.get()?)));
+        let services = || services.iter().filter_map(|(name, named)| Some((&**name, named.counts.get()?)));
+        let requests = routes().flat_map(|(name, counts)| requests(name, counts)).collect();
+        let durations = routes().map(|(name, counts)| counts.durations.metric("route", name)).collect();
+        let upstream = services().map(|(name, counts)| counts.times.metric("service", name)).collect();
+        let waits = services().map(|(name, counts)| counts.waits.metric("service", name)).collect();
+        let happened = HAPPENED.map(|(what, name, help, labels)| {
+            let metrics = services().flat_map(|(service, counts)| happened(service, counts, what, labels));
+            family(name, help, MetricType::COUNTER, metrics.collect())
+        });
+        let families = [
+            (REQUESTS, MetricType::COUNTER, requests),
+            (DURATIONS, MetricType::HISTOGRAM, durations),
+            (UPSTREAM, MetricType::HISTOGRAM, upstream),
+            (WAITS, MetricType::HISTOGRAM, waits),
+            (REFUSALS, MetricType::COUNTER, self.0.refusals()),
+        ];
+        families
+            .map(|((name, help, _), kind, metrics)| family(name, help, kind, metrics))
+            .into_iter()
+            .chain(happened)
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_registered_method_has_its_name() {
+        for (at, name) in METHODS.iter().enumerate() {
+            assert_eq!(usize::from(method_index(&Method::from_bytes(name.as_bytes()).unwrap())), at);
+        }
+    }
+}
