@@ -36,7 +36,7 @@ fn candidates(origin: &Origin, unlogged: &str) -> Vec<(&'static str, String)> {
                   \x20 - { name: own, path_pattern: /own/*, target_url: \"http://127.0.0.1:9\" }\n";
     let with = |routes: &str, rest: &str| config(origin, unlogged, &services, rules, routes, rest);
     let and = |more: &str| format!("{routes}{more}");
-    let good_log = "access.log";
+    let good_log = "/dev/null";
     let tested = "tests: [{ request: GET /new/x, expect: { route: free } }]\n";
     vec![
         ("not YAML", with(routes, "routes: [\n")),
@@ -85,7 +85,7 @@ async fn limited(gateway: &Gateway) -> StatusCode {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_candidate_leaves_everything_as_it_was() {
     let origin = Origin::start().await;
-    let gateway = Gateway::start(&config(&origin, "access.log", "", "", "", "")).await;
+    let gateway = Gateway::start(&config(&origin, "/dev/null", "", "", "", "")).await;
     for _ in 0..3 {
         assert_eq!(limited(&gateway).await, 200);
     }
@@ -100,7 +100,7 @@ async fn a_refused_candidate_leaves_everything_as_it_was() {
         }
     });
     eventually("the load runs", async || (asked.load(Ordering::SeqCst) > 20).then_some(())).await;
-    assert!(gateway.reload(&config(&origin, "access.log", "  bad", "", "", "")).is_err());
+    assert!(gateway.reload(&config(&origin, "/dev/null", "  bad", "", "", "")).is_err());
     let (before, connections) = ((series(&gateway).await, known(&gateway).await), origin.connections());
     for (what, candidate) in candidates(&origin, "/nowhere/access.log") {
         let asked_before = asked.load(Ordering::SeqCst);
@@ -118,12 +118,12 @@ async fn a_refused_candidate_leaves_everything_as_it_was() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_plan_brings_is_shown_when_it_serves_and_no_longer() {
     let origin = Origin::start().await;
-    let plain = config(&origin, "access.log", "", "", "", "");
+    let plain = config(&origin, "/dev/null", "", "", "", "");
     let gateway = Gateway::start(&plain).await;
     let rule = "  - { rule_name: fresh, limit_type: per_ip, max_requests: 100, window_seconds: 60 }\n";
     let route = "  - { name: new, path_pattern: /new/*, target_service: shop, rate_limits: [fresh] }\n";
     let shows = async |text: &str| series(&gateway).await.iter().any(|series| series.contains(text));
-    gateway.reload(&config(&origin, "access.log", "", rule, route, "")).unwrap();
+    gateway.reload(&config(&origin, "/dev/null", "", rule, route, "")).unwrap();
     assert!(
         shows("rule=\"fresh\"").await && !shows("route=\"new\"").await,
         "a route is shown from its first request on"
