@@ -11,17 +11,18 @@ use super::problem::Problem;
 use crate::Control;
 use gatekeeper_client::{Explanation, Inquiry};
 use gatekeeper_plane::plan::Plan;
+use gatekeeper_plane::plan::explain::Inquired;
 use gatekeeper_plane::plan::route_tests::{FORMS, parse_request};
 use gatekeeper_plane::policy::auth::identity::{Claims, Identity, texts};
 
-/// Explains a request by a plan; the error says what is wrong with the request.
-pub fn answer(inquiry: Inquiry, plan: &Plan) -> Result<Explanation, String> {
+/// Explains a request by a plan, which serves or not; the error says what is wrong with the request.
+pub fn answer(inquiry: Inquiry, plan: &Plan, serves: bool) -> Result<Explanation, String> {
     let headers = inquiry.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let request = parse_request(&inquiry.request, headers)
         .map_err(|fault| format!("{:?} is no request ({fault}); it has the form {FORMS}", inquiry.request))?;
     let entrance = plan.entrance(inquiry.listener.as_deref()).map_err(|unknown| unknown.to_string())?;
     let user = inquiry.user.map(|subject| Arc::new(pretended(subject, inquiry.claims, plan)));
-    Ok(plan.explain(&request, entrance, inquiry.from, user.as_ref()))
+    Ok(plan.explain(&request, &Inquired { entrance, client: inquiry.from, user: user.as_ref(), serves }))
 }
 
 fn pretended(subject: String, claims: Claims, plan: &Plan) -> Identity {
@@ -46,6 +47,6 @@ pub async fn explain(
     State(control): State<Arc<Control>>,
     Body(inquiry): Body<Inquiry>,
 ) -> Result<Json<Explanation>, Problem> {
-    let explained = answer(inquiry, &control.plane.live.plan());
+    let explained = answer(inquiry, &control.plane.live.plan(), true);
     explained.map(Json).map_err(|fault| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", fault))
 }

@@ -1,8 +1,9 @@
-//! The data plane. A request's walk. Each step is a plain function on compiled data; a refusal is a value, not an error.
+//! The data plane. A request's walk, which is written once (`plan::walk`). Each step is a plain function on compiled data; a
+//! refusal is a value, not an error.
 //!
 //! ```text
 //!  1 accept        listen::door          the connection is counted
-//!  2 inspect       plan::walk            malformed Host or target: 400 and close
+//!  2 inspect       plan::asked           malformed Host or target: 400 and close
 //!  3 canonicalise  route::path           one canonical path for everything after; client address; request id
 //!  4 front shields policy::shield        addresses, methods, the flood guard
 //!  5 route         route::table          host, path, method, headers, query, priority; 404, 405

@@ -39,7 +39,7 @@ pub fn run(options: &Options, args: &Args) -> Outcome {
         reach::call(options, async |gateway| gateway.explain(&inquiry).await)?
     } else {
         let (_, plan, _) = compile_file(options)?;
-        answer(inquiry, &plan).map_err(Failure::Refused)?
+        answer(inquiry, &plan, false).map_err(Failure::Refused)?
     };
     options.print(&explanation, &explanation)
 }

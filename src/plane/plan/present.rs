@@ -1,7 +1,9 @@
 //! Which fields a request has, of those that the walk asks for and most requests lack: found in one pass, so that nobody
 //! searches for them in vain.
 
-use http::{HeaderMap, HeaderName};
+use http::header::{CONNECTION, UPGRADE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
 /// Which of these fields a request has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,6 +54,19 @@ impl Present {
         }
         present
     }
+}
+
+/// A websocket handshake, the only upgrade that is passed on.
+pub fn is_websocket(request: &Parts, present: Present) -> bool {
+    if !present.upgrade || request.version != Version::HTTP_11 {
+        return false;
+    }
+    let headers = &request.headers;
+    let upgrade = headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    let names = |value: &HeaderValue| {
+        value.as_bytes().split(|byte| *byte == b',').any(|name| name.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+    };
+    upgrade && headers.get_all(CONNECTION).iter().any(names)
 }
 
 #[cfg(test)]

@@ -11,8 +11,8 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use crate::observe::PolicyMetrics;
 use crate::observe::metrics::RouteMetrics;
 use crate::plan::Edge;
+use crate::plan::asked::Asked;
 use crate::plan::limits::RouteLimits;
-use crate::plan::walk::Asked;
 use crate::policy::access::Access;
 use crate::policy::auth::RouteAuth;
 use crate::policy::cors::Cors;
@@ -179,11 +179,12 @@ impl Route {
         Endpoint { name: &self.name, hash: self.name_hash }
     }
 
-    /// The service this request goes to; `None` if the gateway answers it itself.
-    pub fn service(&self, request: &Parts, client: Who) -> Option<&Arc<Service>> {
+    /// The service this request goes to; `None` if the gateway answers it itself. Where nothing keeps a client at one of
+    /// several, `deal` says whose turn it is.
+    pub fn service(&self, request: &Parts, client: Who, deal: fn(&Shares) -> usize) -> Option<&Arc<Service>> {
         match &self.action {
             Action::Forward(service) => Some(service),
-            Action::Split(split) => split.services.get(split.choose(request, client)),
+            Action::Split(split) => split.services.get(split.choose(request, client, deal)),
             Action::Redirect(..) | Action::Respond(_) => None,
         }
     }
@@ -232,10 +233,10 @@ impl Route {
 }
 
 impl Split {
-    fn choose(&self, request: &Parts, client: Who) -> usize {
+    fn choose(&self, request: &Parts, client: Who, deal: fn(&Shares) -> usize) -> usize {
         match self.sticky.as_ref().and_then(|sticky| sticky.hash(request, client)) {
             Some(hash) => self.shares.of_hash(hash),
-            None => self.shares.next(),
+            None => deal(&self.shares),
         }
     }
 }

@@ -3,14 +3,21 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use futures::FutureExt;
 use http::request::Parts;
 
-use super::route::Action;
-use super::walk::Decision;
-use super::{Plan, hops};
+use super::Plan;
+use super::asked::Asked;
+use super::route::RouteAccess;
+use super::walk::{End, Routed, Witness, walk};
+use crate::listen::entrance::Entrance;
+use crate::policy::auth::{User, fetch};
+use crate::policy::flood::Flood;
 use crate::policy::shield::{Addresses, announces_body};
-use gatekeeper_core::route::ListenerId;
+use crate::upstream::service::Service;
+use gatekeeper_core::refusal::{Kind, Refusal};
 use gatekeeper_model::raw::{Config, Expectation, ExpectedAuth, RouteTest};
 use gatekeeper_model::{Fault, Faults, Place};
 
@@ -21,7 +28,7 @@ pub fn run(config: &Config, plan: &Plan, faults: &mut Faults) {
         let headers = test.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         match (parse_request(&test.request, headers), test.from.as_deref().map(str::parse).transpose()) {
             (Ok(request), Ok(from)) => match plan.entrance(test.listener.as_deref()) {
-                Ok(entrance) => compare(test, &outcome(plan, &request, entrance.id, from), &place, faults),
+                Ok(entrance) => compare(test, &outcome(plan, &request, entrance, from), &place, faults),
                 Err(unknown) => {
                     faults.add(Fault::saying(place.key("listener"), unknown.text).with_hint(unknown.hint));
                 }
@@ -71,55 +78,87 @@ struct Outcome {
     limits: Vec<String>,
 }
 
-fn outcome(plan: &Plan, request: &Parts, listener: ListenerId, from: Option<IpAddr>) -> Outcome {
-    let admit = |addresses: &Addresses, shadow: bool| match from.map_or(Ok(()), |_| addresses.admit(from)) {
-        Err(refusal) if !shadow => Err(refusal),
-        _ => Ok(()),
-    };
-    let mut outcome = Outcome::default();
-    let walked = plan.require(request).and_then(|()| plan.inspect(request, listener)).and_then(|asked| {
-        let front = &plan.edge.shields;
-        admit(&front.addresses, front.shadow)?;
-        if let Some(methods) = front.methods.as_ref().filter(|_| !front.shadow) {
-            methods.admit(&request.method)?;
-        }
-        let route = match plan.decide(&asked, request)? {
-            Decision::Route(route) => route,
-            Decision::Own(_) => {
-                outcome.status = Some(200);
-                return Ok(());
-            }
-            Decision::Preflight(route) => {
-                admit(&route.terms.shield.addresses, route.terms.shield.shadow)?;
-                (outcome.route, outcome.status) = (Some(route.name.to_string()), Some(204));
-                return Ok(());
+fn outcome(plan: &Plan, request: &Parts, entrance: &Entrance, from: Option<IpAddr>) -> Outcome {
+    let mut tester = Tester { entrance, from, outcome: Outcome::default() };
+    // It waits for nobody.
+    let walked = walk(plan, request, &mut tester).now_or_never().unwrap_or_else(|| Err(Kind::INTERNAL.into()));
+    let refused = walked.err().map(|refusal| refusal.kind.status);
+    Outcome { status: refused.or(tester.outcome.status), ..tester.outcome }
+}
+
+/// The witness that tests: it knows the configuration alone, so that a test never fails because of what happened before.
+struct Tester<'a> {
+    entrance: &'a Entrance,
+    /// The client's address, if the test says it.
+    from: Option<IpAddr>,
+    outcome: Outcome,
+}
+
+impl Witness for Tester<'_> {
+    type Outcome = ();
+
+    fn entrance(&self) -> &Entrance {
+        self.entrance
+    }
+
+    fn understood(&mut self, _asked: &Asked, _request: &Parts) {}
+
+    fn admit(&self, addresses: &Addresses) -> Result<(), Refusal> {
+        self.from.map_or(Ok(()), |from| addresses.admit(Some(from)))
+    }
+
+    fn guard(&self, _flood: &Flood) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn routed(&mut self, at: &Routed) {
+        let terms = &at.route.terms;
+        self.outcome.route = Some(at.route.name.to_string());
+        self.outcome.auth = Some(if terms.auth.is_some() { ExpectedAuth::Required } else { ExpectedAuth::Public });
+        let limits = terms.limits.holding(&at.asked.path, None);
+        self.outcome.limits = limits.iter().map(|limit| limit.name.to_string()).collect();
+    }
+
+    fn admit_body(&self, at: &Routed) -> Result<(), Refusal> {
+        at.route.terms.shield.admit_body(&at.request.headers, announces_body(&at.request.headers))
+    }
+
+    async fn authenticate(&mut self, _at: &Routed<'_>) -> Result<Option<Box<fetch::Answer>>, Refusal> {
+        Ok(None)
+    }
+
+    fn user(&self) -> Option<&User> {
+        None
+    }
+
+    fn authorise(&mut self, _access: &RouteAccess, _judged: Result<(), Refusal>) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    async fn charge(&mut self, _at: &Routed<'_>) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    /// Any of a split's will do: the test may name each of them.
+    fn service<'r>(&self, at: &Routed<'r>) -> Option<&'r Arc<Service>> {
+        at.route.services().first()
+    }
+
+    fn end(&mut self, end: End<'_>) {
+        self.outcome.status = match end {
+            End::Own(_) | End::Challenge(_) | End::LastHop(_) => Some(200),
+            End::Preflight => Some(204),
+            End::Others(reply) => Some(reply.status.as_u16()),
+            End::Redirect(status, _) => Some(status.as_u16()),
+            End::Respond(fixed) => Some(fixed.status.as_u16()),
+            End::Forward(onward) => {
+                let services = onward.at.route.services().iter();
+                self.outcome.services = services.map(|service| service.name.to_string()).collect();
+                self.outcome.path = Some(onward.path.into_owned());
+                None
             }
         };
-        outcome.route = Some(route.name.to_string());
-        outcome.auth = Some(if route.terms.auth.is_some() { ExpectedAuth::Required } else { ExpectedAuth::Public });
-        outcome.limits =
-            route.terms.limits.holding(&asked.path, None).iter().map(|limit| limit.name.to_string()).collect();
-        admit(&route.terms.shield.addresses, route.terms.shield.shadow)?;
-        if !route.terms.shield.shadow {
-            route.terms.shield.admit_body(&request.headers, announces_body(&request.headers))?;
-        }
-        match &route.action {
-            Action::Forward(_) | Action::Split(_) if hops::left(request, asked.present)? == Some(0) => {
-                outcome.status = Some(200);
-                return Ok(());
-            }
-            Action::Forward(service) => outcome.services.push(service.name.to_string()),
-            Action::Split(split) => outcome.services.extend(split.services.iter().map(|s| s.name.to_string())),
-            Action::Redirect(status, _) => outcome.status = Some(status.as_u16()),
-            Action::Respond(fixed) => outcome.status = Some(fixed.status.as_u16()),
-        }
-        outcome.path = Some(route.upstream_path(&asked, plan.edge.merge_slashes)?.into_owned());
-        Ok(())
-    });
-    if let Err(refusal) = walked {
-        outcome.status = Some(refusal.kind.status);
     }
-    outcome
 }
 
 fn compare(test: &RouteTest, outcome: &Outcome, place: &Place, faults: &mut Faults) {

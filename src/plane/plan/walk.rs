@@ -1,257 +1,280 @@
-//! The walk of a request up to its service, on compiled data alone: inspect, canonicalise, route, choose.
+//! The walk of a request, written once (DESIGN 3): every request that is served, explained or tested takes these steps in this
+//! order. A [`Witness`] goes along and decides what a step may do:
 //!
-//! The proxy, `explain` and the route tests all go through these functions, so what they tell is what is served.
+//! * who serves (`proxy::serve`) counts, charges and asks others;
+//! * who explains (`explainer`) looks at the same things, changes none of them, and tells what it saw;
+//! * who tests (`route_tests`) judges the configuration alone, and may know neither the client's address nor its user.
+//!
+//! What explaining or testing tells is therefore what is served. Only who serves ever waits: the walks of the others are over
+//! when they are polled once.
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
+use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::header::{ALLOW, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, ORIGIN, TRANSFER_ENCODING, VIA};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Version};
+use http::{HeaderValue, StatusCode};
 
-use super::present::Present;
-use super::route::Route;
-use super::{Edge, OwnPath, Plan};
+use super::asked::Asked;
+use super::decision::{Decision, only_read};
+use super::route::{Action, Respond, Route, RouteAccess};
+use super::{Edge, OwnPath, Plan, grpc, hops};
+use crate::listen::entrance::Entrance;
 use crate::listen::refuse::refusal;
-use crate::policy::auth::credential;
-use crate::policy::cors::preflight_method;
-use crate::policy::via::PSEUDONYM;
+use crate::policy::acme::Challenge;
+use crate::policy::auth::{User, fetch};
+use crate::policy::flood::Flood;
+use crate::policy::shield::Addresses;
+use crate::upstream::service::Service;
 use gatekeeper_core::refusal::{Kind, Refusal};
-use gatekeeper_core::route::path::{canonicalise, has_reserved};
-use gatekeeper_core::route::{Found, ListenerId, Lookup, canonical_host};
 use gatekeeper_core::wire::request::judge;
 
-/// What a request asks for, in canonical form.
-pub struct Asked<'a> {
-    /// The host, lower-cased, without port and trailing dot. An HTTP/1.0 request may have none.
-    pub host: Option<Cow<'a, str>>,
-    /// The path: the one value that is matched, logged and sent.
+/// What a request target can hold is 65,534 bytes.
+const LONGEST_TARGET: usize = 65_000;
+
+/// Takes a request from its head to what becomes of it.
+pub async fn walk<W: Witness>(
+    held: impl Deref<Target: Borrow<Plan>>,
+    request: &Parts,
+    witness: &mut W,
+) -> Result<W::Outcome, Refusal> {
+    let plan: &Plan = (*held).borrow();
+    witness.judge_head(plan, request)?;
+    let asked = Asked::of(request, witness.entrance().id, plan.edge.merge_slashes)?;
+    witness.understood(&asked, request);
+    if witness.entrance().is_for_probes {
+        return Ok(witness.end(End::Own(OwnPath::Health)));
+    }
+    let own_path = plan.edge.own_path(&asked);
+    shield_front(&plan.edge, own_path, request, witness)?;
+    if let Some(challenge) = Challenge::of(&asked.path, plan.edge.acme_webroot.as_ref()) {
+        return only_read(&request.method).map(|()| witness.end(End::Challenge(challenge)));
+    }
+    if let Some(port) = witness.entrance().redirect_https.filter(|_| own_path.is_none()) {
+        return Ok(witness.end(End::Redirect(StatusCode::PERMANENT_REDIRECT, asked.under_https(port)?)));
+    }
+    witness.choose(plan, &asked, request);
+    let route = match plan.decide(&asked, own_path, request)? {
+        Decision::Own(own) => return Ok(witness.end(End::Own(own))),
+        Decision::Preflight(route) => {
+            witness.routed(&Routed { route, asked: &asked, request });
+            let judged = witness.admit(&route.terms.shield.addresses);
+            witness.shield(judged, &plan.edge, route.terms.shield.shadow)?;
+            return Ok(witness.end(End::Preflight));
+        }
+        Decision::Route(route) => route.clone(),
+    };
+    // The plan is not held while someone is asked.
+    drop(held);
+    let at = Routed { route: &route, asked: &asked, request };
+    witness.routed(&at);
+    shield_route(&at, witness)?;
+    if let Some(answer) = witness.authenticate(&at).await? {
+        return Ok(witness.end(End::Others(answer)));
+    }
+    authorise(&at, witness)?;
+    let end = match &route.action {
+        Action::Redirect(status, to) => {
+            witness.charge(&at).await?;
+            End::Redirect(*status, route.redirect_to(to, &asked)?)
+        }
+        Action::Respond(fixed) => {
+            witness.charge(&at).await?;
+            End::Respond(fixed)
+        }
+        Action::Forward(_) | Action::Split(_) if hops::left(request, asked.present)? == Some(0) => {
+            witness.charge(&at).await?;
+            End::LastHop(request)
+        }
+        Action::Forward(_) | Action::Split(_) => End::Forward(onward(&at, witness)?),
+    };
+    Ok(witness.end(end))
+}
+
+/// Takes a request that is to be forwarded into its service: the breaker is looked at first, room is taken or waited for, then a
+/// probe's leave and room at a target, and last the limits are charged, which nothing gives back.
+pub async fn admit<E: Entrant>(entrant: &mut E) -> Result<(), E::Stop> {
+    entrant.look()?;
+    if !entrant.enter()? {
+        // Who is over a limit does not take others' places in the queue.
+        entrant.look_at_limits().await?;
+        entrant.queue().await?;
+    }
+    entrant.take_leave()?;
+    entrant.reserve().await?;
+    entrant.charge().await
+}
+
+/// Who goes along with a request.
+#[allow(async_fn_in_trait, reason = "who needs the futures to be Send sees it from the witness that serves")]
+pub trait Witness {
+    /// What it makes of the end.
+    type Outcome;
+
+    /// Where the request came in.
+    fn entrance(&self) -> &Entrance;
+
+    /// Refuses a head that breaks a rule of HTTP, unless it was judged when it was read (SEMANTICS 1.7).
+    fn judge_head(&mut self, plan: &Plan, request: &Parts) -> Result<(), Refusal> {
+        plan.judge_head(request)
+    }
+
+    /// The request was understood.
+    fn understood(&mut self, asked: &Asked, request: &Parts);
+
+    /// Refuses a client by its address.
+    fn admit(&self, addresses: &Addresses) -> Result<(), Refusal>;
+
+    /// Refuses a client that makes too many requests.
+    fn guard(&self, flood: &Flood) -> Result<(), Refusal>;
+
+    /// A shield judged the request. On trial it refuses nothing.
+    fn shield(&mut self, judged: Result<(), Refusal>, _edge: &Edge, shadow: bool) -> Result<(), Refusal> {
+        if shadow { Ok(()) } else { judged }
+    }
+
+    /// A route is about to be chosen.
+    fn choose(&mut self, _plan: &Plan, _asked: &Asked, _request: &Parts) {}
+
+    /// The request has a route, or asks about one.
+    fn routed(&mut self, at: &Routed);
+
+    /// Refuses a body that the route does not take, as far as the head tells of it.
+    fn admit_body(&self, at: &Routed) -> Result<(), Refusal>;
+
+    /// Finds out who the user is. Who is asked about whole requests may have an answer of its own.
+    async fn authenticate(&mut self, at: &Routed<'_>) -> Result<Option<Box<fetch::Answer>>, Refusal>;
+
+    /// The user, if one was recognised.
+    fn user(&self) -> Option<&User>;
+
+    /// The user has what the route asks for, or not.
+    fn authorise(&mut self, access: &RouteAccess, judged: Result<(), Refusal>) -> Result<(), Refusal>;
+
+    /// Charges the limits, or looks at them.
+    async fn charge(&mut self, at: &Routed<'_>) -> Result<(), Refusal>;
+
+    /// The service of a route that has one or several.
+    fn service<'r>(&self, at: &Routed<'r>) -> Option<&'r Arc<Service>>;
+
+    /// The end of the walk.
+    fn end(&mut self, end: End<'_>) -> Self::Outcome;
+}
+
+/// Who goes along with a request that enters its service.
+#[allow(async_fn_in_trait, reason = "who needs the futures to be Send sees it from the entrant that serves")]
+pub trait Entrant {
+    /// Why it does not come in.
+    type Stop: From<Refusal>;
+
+    /// Looks whether the service takes requests at all.
+    fn look(&mut self) -> Result<(), Self::Stop>;
+    /// Takes room in the service. Whether there is some at once.
+    fn enter(&mut self) -> Result<bool, Self::Stop>;
+    /// Looks at the limits.
+    async fn look_at_limits(&mut self) -> Result<(), Self::Stop>;
+    /// Waits for room in the service.
+    async fn queue(&mut self) -> Result<(), Self::Stop>;
+    /// Takes the leave of the circuit breaker.
+    fn take_leave(&mut self) -> Result<(), Self::Stop>;
+    /// Takes room at a target, or waits for it.
+    async fn reserve(&mut self) -> Result<(), Self::Stop>;
+    /// Charges the limits.
+    async fn charge(&mut self) -> Result<(), Self::Stop>;
+}
+
+/// A request that has a route.
+#[derive(Clone, Copy)]
+pub struct Routed<'a> {
+    /// The route.
+    pub route: &'a Arc<Route>,
+    /// What it asks for.
+    pub asked: &'a Asked<'a>,
+    /// The request.
+    pub request: &'a Parts,
+}
+
+/// What becomes of a request.
+pub enum End<'a> {
+    /// The gateway says how it is.
+    Own(OwnPath),
+    /// An ACME client's challenge is answered.
+    Challenge(Challenge),
+    /// A page may send its request, or not.
+    Preflight,
+    /// Who was asked about the request answers it.
+    Others(Box<fetch::Answer>),
+    /// It is told to go elsewhere.
+    Redirect(StatusCode, HeaderValue),
+    /// It is answered at once.
+    Respond(&'a Respond),
+    /// It may not be forwarded any further, and is answered here.
+    LastHop(&'a Parts),
+    /// It goes to a service, which it has yet to enter.
+    Forward(Onward<'a>),
+}
+
+/// A request that goes to a service.
+pub struct Onward<'a> {
+    /// The request.
+    pub at: Routed<'a>,
+    /// The service.
+    pub service: &'a Arc<Service>,
+    /// The path that is sent.
     pub path: Cow<'a, str>,
-    /// The query, as it came.
-    pub query: Option<&'a str>,
-    /// Which fields the request has.
-    pub present: Present,
-    /// The listener it came by.
-    pub listener: ListenerId,
+    /// How long its client waits, if it says so.
+    pub patience: Option<Duration>,
 }
 
 impl Plan {
     /// Refuses what no request may be, whichever way it came (SEMANTICS 1.7).
-    pub fn require(&self, request: &Parts) -> Result<(), Refusal> {
+    pub fn judge_head(&self, request: &Parts) -> Result<(), Refusal> {
         judge(request, &self.edge.limits.wire).map_err(refusal)
     }
-
-    /// Refuses what is malformed and brings the rest into canonical form (SEMANTICS 1.1 to 1.3, 1.6).
-    pub fn inspect<'a>(&self, request: &'a Parts, listener: ListenerId) -> Result<Asked<'a>, Refusal> {
-        // Requests over HTTP/1 have met these rules when their bytes were inspected (`listen::wire`).
-        if request.version == Version::HTTP_2 {
-            self.require(request)?;
-        }
-        let present = Present::of(&request.headers);
-        if present.connection {
-            check_connection(&request.headers)?;
-        }
-        if present.transfer_encoding || present.content_length {
-            check_framing(&request.headers)?;
-        }
-        if present.origin && request.headers.get_all(ORIGIN).iter().nth(1).is_some() {
-            return Err(Refusal::malformed("origin_repeated", "more than one Origin"));
-        }
-        credential::only(&request.headers, &AUTHORIZATION)?;
-        let host = host(request)?;
-        let path = request.uri.path();
-        if path == "*" && request.method == Method::OPTIONS {
-            return Err(Refusal::new(Kind::NO_ROUTE, "the gateway as a whole has no options"));
-        }
-        let path = canonicalise(path.as_bytes(), self.edge.merge_slashes)
-            .map_err(|fault| Refusal::malformed(fault.code(), fault.to_string()))?;
-        let query = request.uri.query();
-        if query.is_some_and(|query| !query.bytes().all(|byte| byte.is_ascii_graphic())) {
-            return Err(Refusal::malformed(
-                "query_character",
-                "the query holds a character that must be percent-encoded",
-            ));
-        }
-        Ok(Asked { host, path, query, present, listener })
-    }
-
-    /// What becomes of a request (SEMANTICS 1.5, 1.6, 2.5).
-    pub fn decide(&self, asked: &Asked, request: &Parts) -> Result<Decision<'_>, Refusal> {
-        if asked.present.via {
-            check_loop(&request.headers)?;
-        }
-        if let Some(own) = self.edge.own_path(asked) {
-            return match request.method {
-                Method::GET | Method::HEAD => Ok(Decision::Own(own)),
-                _ => Err(method_not_allowed("GET, HEAD")),
-            };
-        }
-        if let Some(route) = self.preflight(asked, request) {
-            return Ok(Decision::Preflight(route));
-        }
-        let route = match self.table.find(&lookup(asked, request)) {
-            Found::Route(index) => self.routes.get(index),
-            Found::MethodNotAllowed(allowed) => return Err(method_not_allowed(&allowed.to_string())),
-            Found::NotFound => None,
-        };
-        let route =
-            route.ok_or_else(|| Refusal::new(Kind::NO_ROUTE, "no route matches this host, path and headers"))?;
-        if route.terms.rejects_reserved && has_reserved(&asked.path) {
-            let detail = "this route takes no `;` and no encoded reserved characters in its path";
-            return Err(Refusal::malformed("path_encoded_reserved", detail));
-        }
-        Ok(Decision::Route(route))
-    }
 }
 
-impl Plan {
-    /// The route that a preflight asks about, if the gateway speaks for it (SEMANTICS 3.1).
-    fn preflight(&self, asked: &Asked, request: &Parts) -> Option<&Arc<Route>> {
-        let method = preflight_method(&request.method, &request.headers)?;
-        match self.table.find(&Lookup { method: &method, ..lookup(asked, request) }) {
-            Found::Route(index) => self.routes.get(index).filter(|route| route.terms.cors.is_some()),
-            _ => None,
-        }
-    }
+/// Refuses, before a route is chosen, whom and what is not taken at all.
+fn shield_front<W: Witness>(
+    edge: &Edge,
+    own_path: Option<OwnPath>,
+    request: &Parts,
+    witness: &mut W,
+) -> Result<(), Refusal> {
+    let front = &edge.shields;
+    let methods = || front.methods.as_ref().map_or(Ok(()), |methods| methods.admit(&request.method));
+    let flood = || front.flood.as_ref().filter(|_| own_path.is_none()).map_or(Ok(()), |flood| witness.guard(flood));
+    let judged = witness.admit(&front.addresses).and_then(|()| methods()).and_then(|()| flood());
+    witness.shield(judged, edge, front.shadow)
 }
 
-impl Edge {
-    /// Which of the gateway's own paths is asked for.
-    pub fn own_path(&self, asked: &Asked) -> Option<OwnPath> {
-        self.own_paths.iter().find(|(path, _)| *path == *asked.path).map(|(_, own)| *own)
-    }
+/// Refuses whom and what the route does not take.
+fn shield_route<W: Witness>(at: &Routed, witness: &mut W) -> Result<(), Refusal> {
+    let shield = &at.route.terms.shield;
+    let judged = witness.admit(&shield.addresses).and_then(|()| witness.admit_body(at));
+    witness.shield(judged, &at.route.edge, shield.shadow)
 }
 
-/// What becomes of a request.
-pub enum Decision<'p> {
-    /// The gateway answers for itself.
-    Own(OwnPath),
-    /// It asks whether a request to this route may be sent.
-    Preflight(&'p Arc<Route>),
-    /// It takes this route.
-    Route(&'p Arc<Route>),
-}
-
-/// How often our name may stand in `Via` before the request is taken to go round in circles.
-const MAX_PASSES: usize = 5;
-
-fn check_loop(headers: &HeaderMap) -> Result<(), Refusal> {
-    let received = headers.get_all(VIA).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    let ours = received.filter(|entry| {
-        let mut words = entry.trim_ascii().split(u8::is_ascii_whitespace);
-        words.nth(1).is_some_and(|by| by.eq_ignore_ascii_case(PSEUDONYM))
-    });
-    if ours.count() > MAX_PASSES {
-        return Err(Refusal::new(Kind::LOOP_DETECTED, Kind::LOOP_DETECTED.title));
-    }
-    Ok(())
-}
-
-/// One way to say where a body ends, and no transfer coding that is lost when the body is framed anew (RFC 9112 6.1, 6.3).
-fn check_framing(headers: &HeaderMap) -> Result<(), Refusal> {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let coding = codings.next();
-    let chunked = coding.is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
-    if !chunked || codings.next().is_some() {
-        return Err(Refusal::malformed("te_unknown", "Transfer-Encoding is not a single chunked"));
-    }
-    let lengths = headers.get_all(CONTENT_LENGTH).iter().count();
-    if lengths > 1 || (lengths == 1 && coding.is_some()) {
-        return Err(Refusal::malformed("cl_repeated", "the body's length is told twice"));
-    }
-    Ok(())
-}
-
-/// Names in `Connection` beyond which nobody means well.
-const MAX_NOMINATIONS: usize = 16;
-
-fn check_connection(headers: &HeaderMap) -> Result<(), Refusal> {
-    let fields = headers.get_all(CONNECTION).iter();
-    let names = fields.map(|value| 1 + value.as_bytes().iter().filter(|byte| **byte == b',').count());
-    if names.sum::<usize>() > MAX_NOMINATIONS {
-        return Err(Refusal::malformed("connection_names", "Connection names too many fields"));
-    }
-    Ok(())
-}
-
-/// A request as the table wants to see it.
-pub fn lookup<'a>(asked: &'a Asked, request: &'a Parts) -> Lookup<'a> {
-    Lookup {
-        host: asked.host.as_deref(),
-        path: &asked.path,
-        listener: asked.listener,
-        method: &request.method,
-        headers: &request.headers,
-        query: asked.query,
-    }
-}
-
-fn host(request: &Parts) -> Result<Option<Cow<'_, str>>, Refusal> {
-    let mut fields = request.headers.get_all(HOST).iter();
-    let field = match (fields.next(), fields.next()) {
-        (_, Some(_)) => return Err(Refusal::malformed("host_repeated", "more than one Host")),
-        (Some(field), None) => {
-            Some(field.to_str().map_err(|_| Refusal::malformed("host_character", "Host is not a host name"))?)
-        }
-        (None, None) => request.uri.authority().map(|authority| authority.as_str()),
+/// Refuses a user who is not what the route asks for. Where nobody was recognised because that is on trial, nothing is asked.
+fn authorise<W: Witness>(at: &Routed, witness: &mut W) -> Result<(), Refusal> {
+    let (Some(access), Some(auth), Some(user)) = (&at.route.access, &at.route.terms.auth, witness.user()) else {
+        return Ok(());
     };
-    match field {
-        Some(host) => match canonical_host(host) {
-            Ok(host) => Ok(Some(host)),
-            Err(fault) => Err(Refusal::malformed(fault.code(), fault.to_string())),
-        },
-        None if request.version < Version::HTTP_11 => Ok(None),
-        None => Err(Refusal::malformed("host_missing", "Host is missing")),
-    }
+    let captured = |name: &str| at.route.pattern.captures(&at.asked.path)?.get(name);
+    let judged = access.access.check(&user.identity, &captured).map_err(|missing| {
+        let scopes: Vec<&str> = access.access.scopes().collect();
+        auth.insufficient(missing.to_string(), &scopes.join(" "), user.by)
+    });
+    witness.authorise(access, judged)
 }
 
-fn method_not_allowed(allowed: &str) -> Refusal {
-    let refusal = Refusal::new(Kind::METHOD_NOT_ALLOWED, format!("allowed here: {allowed}"));
-    match HeaderValue::from_str(allowed) {
-        Ok(value) => refusal.with_header(ALLOW, value),
-        Err(_) => refusal,
+/// What is sent to the service of a route that has one.
+fn onward<'a, W: Witness>(at: &Routed<'a>, witness: &W) -> Result<Onward<'a>, Refusal> {
+    let service = witness.service(at).ok_or(Kind::INTERNAL)?;
+    let path = at.route.upstream_path(at.asked, at.route.edge.merge_slashes)?;
+    if path.len() + at.asked.query.map_or(0, str::len) > LONGEST_TARGET {
+        return Err(Refusal::new(Kind::URI_TOO_LONG, Kind::URI_TOO_LONG.title));
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_loop_is_seen_by_our_name_alone() {
-        let mut headers = HeaderMap::new();
-        headers.insert(VIA, "1.1 gatekeeper, 1.1 gatekeeperx, 2.0 Gatekeeper (comment)".parse().unwrap());
-        for _ in 0..3 {
-            headers.append(VIA, "1.0 gatekeeper".parse().unwrap());
-            assert!(check_loop(&headers).is_ok());
-        }
-        headers.append(VIA, "1.0 gatekeeper".parse().unwrap());
-        assert_eq!(check_loop(&headers).unwrap_err().kind, Kind::LOOP_DETECTED);
-    }
-
-    #[test]
-    fn a_body_ends_in_one_way() {
-        let judged = |fields: &[(&'static str, &'static str)]| {
-            let mut headers = HeaderMap::new();
-            fields.iter().for_each(|(name, value)| {
-                headers.append(*name, HeaderValue::from_static(value));
-            });
-            check_framing(&headers).is_ok()
-        };
-        let (te, cl) = ("transfer-encoding", "content-length");
-        assert!(judged(&[]) && judged(&[(te, "Chunked")]) && judged(&[(cl, "5")]));
-        assert!(!judged(&[(te, "gzip, chunked")]) && !judged(&[(te, "chunked"), (te, "chunked")]));
-        assert!(
-            !judged(&[(te, "identity")]) && !judged(&[(cl, "5"), (cl, "5")]) && !judged(&[(te, "chunked"), (cl, "5")])
-        );
-    }
-
-    #[test]
-    fn connection_may_name_a_few_fields() {
-        let mut headers = HeaderMap::new();
-        headers.insert(CONNECTION, "a,".repeat(15).parse().unwrap());
-        assert!(check_connection(&headers).is_ok());
-        headers.append(CONNECTION, "b".parse().unwrap());
-        assert!(check_connection(&headers).is_err());
-    }
+    let patience = grpc::patience(at.request, at.asked.present)?;
+    Ok(Onward { at: *at, service, path, patience })
 }

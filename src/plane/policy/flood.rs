@@ -41,13 +41,26 @@ impl Flood {
     /// Counts a request, and refuses it if it is one too many.
     pub fn admit(&self, client: Option<IpAddr>) -> Result<(), Refusal> {
         let Some(client) = client.map(network) else { return Ok(()) };
-        if self.seen.observe(&client, 1) <= self.requests as isize {
-            return Ok(());
+        match self.seen.observe(&client, 1) <= self.requests as isize {
+            true => Ok(()),
+            false => Err(self.refusal(&client)),
         }
-        let left = self.seen.rate_with(&client, |seen| 1.0 - seen.current_interval_fraction);
+    }
+
+    /// Refuses a request that would be one too many. Nothing is counted.
+    pub fn look(&self, client: Option<IpAddr>) -> Result<(), Refusal> {
+        let Some(client) = client.map(network) else { return Ok(()) };
+        match self.seen.rate_with(&client, |seen| seen.curr_samples) < self.requests as isize {
+            true => Ok(()),
+            false => Err(self.refusal(&client)),
+        }
+    }
+
+    fn refusal(&self, client: &IpAddr) -> Refusal {
+        let left = self.seen.rate_with(client, |seen| 1.0 - seen.current_interval_fraction);
         let seconds = self.window.mul_f64(left).as_secs_f64().ceil().max(1.0);
         let refusal = Refusal::new(Kind::FLOOD, "too many requests from this address in a short time");
-        Err(refusal.with_header(RETRY_AFTER, (seconds as u64).into()))
+        refusal.with_header(RETRY_AFTER, (seconds as u64).into())
     }
 }
 
@@ -67,6 +80,17 @@ mod tests {
         assert_eq!(passed(&flood, "2001:db8::1", 2) + passed(&flood, "2001:db8::ffff:0:0:1", 2), 3);
         assert_eq!(passed(&flood, "2001:db8:0:1::1", 2), 2);
         assert_eq!(passed(&flood, "unix", 10), 10);
+    }
+
+    #[test]
+    fn a_look_foretells_what_is_counted_and_counts_nothing() {
+        let flood = Flood::new(2, Duration::from_secs(60));
+        let client = "192.0.2.1".parse().ok();
+        for admitted in [true, true, false, false] {
+            assert_eq!((flood.look(client).is_ok(), flood.look(client).is_ok()), (admitted, admitted));
+            assert_eq!(flood.admit(client).is_ok(), admitted);
+        }
+        assert!(flood.look(None).is_ok());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What may refuse a request, and how a refusal is said.
 
 pub mod access;
+pub mod acme;
 pub mod auth;
 pub mod cors;
 pub mod flood;

@@ -14,18 +14,19 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::Session;
 use tokio::time::sleep;
 
-use super::admit::{self, busy};
 use super::ctx::{Ctx, Forward, Next};
 use super::deadline::{self, Watch};
 use super::patience::wait;
-use super::{fault, grpc, headers, response, retry, shared, verdict};
-use crate::plan::MOST_RETRIES;
-use crate::plan::present::Present;
+use super::stop::Stop;
+use super::{admit, fault, response, retry, shared, verdict};
+use crate::plan::present::{Present, is_websocket};
 use crate::plan::route::Timeouts;
+use crate::plan::{MOST_RETRIES, grpc};
+use crate::upstream::admission::busy;
 use crate::upstream::endpoint::Slot;
 use crate::upstream::lane::Upload;
 use crate::upstream::pool::Choice;
-use crate::upstream::service::{NoSlot, Service};
+use crate::upstream::service::NoSlot;
 use gatekeeper_core::refusal::{Kind, Refusal};
 use gatekeeper_core::retry::Failure;
 
@@ -33,22 +34,14 @@ use gatekeeper_core::retry::Failure;
 pub const MAX_ATTEMPTS: usize = MOST_RETRIES as usize + 1;
 
 /// Takes the endpoint of the first attempt: whoever finds none is refused before it has spent anything. Tells when that was.
-pub async fn reserve(
-    session: &mut Session,
-    ctx: &mut Ctx,
-    now: Instant,
-) -> Result<std::result::Result<Instant, Refusal>> {
-    let Some(forward) = &mut ctx.forward else { return Ok(Ok(now)) };
+pub async fn reserve(session: &mut Session, forward: &mut Forward, now: Instant) -> Result<Instant, Stop> {
     let (slot, now) = match choose(forward, now) {
         Choice::Taken(slot) => (slot, now),
-        Choice::Busy => match Box::pin(wait(session, queue(&forward.service, forward.key, forward.end))).await? {
-            Ok(slot) => (slot, Instant::now()),
-            Err(refusal) => return Ok(Err(refusal)),
-        },
-        Choice::Nobody => return Ok(Err(Kind::NO_TARGET.into())),
+        Choice::Busy => (Box::pin(queue(session, forward)).await?, Instant::now()),
+        Choice::Nobody => return Err(Refusal::from(Kind::NO_TARGET).into()),
     };
     forward.next = Some(Next { slot: Some(slot), wait: Duration::ZERO });
-    Ok(Ok(now))
+    Ok(now)
 }
 
 /// An endpoint whose turn it is; nobody overtakes those who wait.
@@ -65,16 +58,17 @@ pub async fn next_peer(session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpP
         return Err(Error::explain(ErrorType::InternalError, "a request without a route came to be forwarded"));
     };
     let end = forward.end;
-    let mut slot = match next_slot(session, forward, end).await? {
+    let mut slot = match next_slot(session, forward).await {
         Ok(slot) => slot,
-        Err(refusal) => return Err(fault::refused(ctx, refusal, "no target could take the request")),
+        Err(Stop::Refused(refusal)) => return Err(fault::refused(ctx, refusal, "no target could take the request")),
+        Err(Stop::Gone(error)) => return Err(error),
     };
     let left = end.map(|end| end.saturating_duration_since(Instant::now()));
     if left.is_some_and(|left| left.is_zero()) {
         return Err(fault::refused(ctx, Kind::UPSTREAM_TIMEOUT, "the request's time is over"));
     }
     // HTTP/2 has another way to begin a websocket, which few upstreams know.
-    let websocket = headers::is_websocket(session.req_header(), ctx.present);
+    let websocket = is_websocket(session.req_header(), ctx.present);
     let mut peer = slot.peer(|| (!websocket).then(|| upload(session)));
     let connect = route.terms.timeouts.connect;
     peer.options.total_connection_timeout = Some(left.map_or(connect, |left| left.min(connect)));
@@ -91,45 +85,43 @@ pub async fn next_peer(session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpP
 }
 
 /// The endpoint that was taken for this attempt, when its wait is over; or one whose turn it is.
-async fn next_slot(
-    session: &mut Session,
-    forward: &mut Forward,
-    end: Option<Instant>,
-) -> Result<std::result::Result<Slot, Refusal>> {
+async fn next_slot(session: &mut Session, forward: &mut Forward) -> Result<Slot, Stop> {
     let next = forward.next.take();
     if let Some(time) = next.as_ref().map(|next| next.wait).filter(|wait| !wait.is_zero()) {
         Box::pin(wait(session, sleep(time))).await?;
-        if let Err(refusal) = Box::pin(admit::come_back(session, forward, end)).await? {
-            return Ok(Err(refusal));
-        }
+        Box::pin(admit::come_back(session, forward)).await?;
     }
-    let service = &forward.service;
     if let Some(slot) = next.and_then(|next| next.slot) {
         if slot.endpoint.is_in_service() {
-            return Ok(Ok(slot));
+            return Ok(slot);
         }
         // It went while we waited.
-        return Ok(Ok(match service.choose(forward.key, &forward.tried, Instant::now()) {
+        return Ok(match forward.service.choose(forward.key, &forward.tried, Instant::now()) {
             Choice::Taken(other) => other,
             Choice::Busy | Choice::Nobody => slot,
-        }));
+        });
     }
     match choose(forward, Instant::now()) {
-        Choice::Taken(slot) => Ok(Ok(slot)),
-        Choice::Busy => Box::pin(wait(session, queue(service, forward.key, end))).await,
-        Choice::Nobody => Ok(Err(Kind::NO_TARGET.into())),
+        Choice::Taken(slot) => Ok(slot),
+        Choice::Busy => Box::pin(queue(session, forward)).await,
+        Choice::Nobody => Err(Refusal::from(Kind::NO_TARGET).into()),
     }
 }
 
 /// Waits for room at an endpoint.
-async fn queue(service: &Service, key: Option<u64>, end: Option<Instant>) -> std::result::Result<Slot, Refusal> {
+async fn queue(session: &mut Session, forward: &Forward) -> Result<Slot, Stop> {
+    let Forward { service, key, end, .. } = forward;
     let came = Instant::now();
-    let slot = service.room(key, end.map(|end| end.saturating_duration_since(came))).await;
-    service.metrics.waited(came.elapsed());
-    slot.map_err(|none| match none {
+    let left = end.map(|end| end.saturating_duration_since(came));
+    let slot = wait(session, async {
+        let slot = service.room(*key, left).await;
+        service.metrics.waited(came.elapsed());
+        slot
+    });
+    Ok(slot.await?.map_err(|none| match none {
         NoSlot::Busy => busy(),
         NoSlot::Nobody => Kind::NO_TARGET.into(),
-    })
+    })?)
 }
 
 /// The framework's own limit of an upstream's silence, counted from the request's head and anew at each read. It is wanted
@@ -227,13 +219,13 @@ pub fn note_request(session: &mut Session, upstream: &RequestHeader, ctx: &mut C
 
 /// Whether a request has a body, which is still to come.
 pub fn uploads(session: &mut Session, present: Present) -> bool {
-    !session.is_body_empty() && !headers::is_websocket(session.req_header(), present)
+    !session.is_body_empty() && !is_websocket(session.req_header(), present)
 }
 
 /// Notes the response's head: how long it took from the request's, and what is waited for now.
 pub fn note_response(session: &Session, response: &ResponseHeader, ctx: &mut Ctx) -> Result<()> {
     let upgraded = response.status == StatusCode::SWITCHING_PROTOCOLS;
-    if upgraded && !headers::is_websocket(session.req_header(), ctx.present) {
+    if upgraded && !is_websocket(session.req_header(), ctx.present) {
         return Err(Error::explain(ErrorType::InvalidHTTPHeader, "a 101 that nobody asked for").into_up());
     }
     if response.status.is_informational() && !upgraded {

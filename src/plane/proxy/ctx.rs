@@ -22,7 +22,7 @@ use crate::upstream::service::Service;
 use gatekeeper_core::breaker::Permit;
 use gatekeeper_core::limit::LimitHeaders;
 use gatekeeper_core::net::Client;
-use gatekeeper_core::refusal::Refusal;
+use gatekeeper_core::refusal::{Kind, Refusal};
 
 /// One request.
 pub struct Ctx {
@@ -172,10 +172,24 @@ impl Ctx {
         &self.failure.get_or_insert_with(|| Box::new(Failure { refusal, cause })).refusal
     }
 
+    /// The route and the service of a request that is to be forwarded.
+    pub fn way(&mut self) -> Result<(&Route, &mut Forward), Refusal> {
+        match (&self.route, &mut self.forward) {
+            (Some(route), Some(forward)) => Ok((route, forward)),
+            _ => Err(lost()),
+        }
+    }
+
     /// The client's address, as far as it is known.
     pub fn client_address(&self) -> Option<IpAddr> {
         self.client.address
     }
+}
+
+/// The refusal of a request that came to a step before it knew what that step needs: our own fault, which must show.
+pub fn lost() -> Refusal {
+    log::error!("a request came to a step of its walk before it was ready for it; please report this");
+    Kind::INTERNAL.into()
 }
 
 impl Trials {

@@ -17,11 +17,11 @@ use smallvec::SmallVec;
 
 use super::ctx::Ctx;
 use super::request_id::REQUEST_ID;
-use super::{grpc, trace};
+use super::trace;
 use crate::listen::connection::{Connection, address_value};
-use crate::plan::present::Present;
+use crate::plan::present::is_websocket;
 use crate::plan::route::HostSent;
-use crate::plan::{Edge, hops};
+use crate::plan::{Edge, grpc, hops};
 use crate::policy::auth::credential::{TokenFrom, is_bearer, remove_cookie, remove_subprotocol};
 use crate::policy::auth::{Method, RouteAuth};
 use crate::policy::via;
@@ -89,7 +89,7 @@ pub fn to_upstream(session: &Session, upstream: &mut RequestHeader, ctx: &Ctx) -
         parts.headers.insert(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
     }
     append(&mut parts.headers, &VIA, via::ours(request.version));
-    grpc::tell(request, ctx, &mut parts.headers);
+    grpc::tell(request, present, ctx.forward.as_ref().and_then(|forward| forward.end), &mut parts.headers);
     introduce(&mut parts.headers, ctx);
     parts.headers.insert(REQUEST_ID, ctx.id.clone());
     parts.headers.insert(ATTEMPT, number(ctx.forward.as_ref().map_or(1, |forward| forward.attempts)));
@@ -200,19 +200,6 @@ fn is_usual(name: &[u8]) -> bool {
     USUAL.iter().any(|usual| usual.eq_ignore_ascii_case(name))
 }
 
-/// A websocket handshake, the only upgrade that is passed on.
-pub fn is_websocket(request: &Parts, present: Present) -> bool {
-    if !present.upgrade || request.version != Version::HTTP_11 {
-        return false;
-    }
-    let headers = &request.headers;
-    let upgrade = headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
-    let names = |value: &HeaderValue| {
-        value.as_bytes().split(|byte| *byte == b',').any(|name| name.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
-    };
-    upgrade && headers.get_all(CONNECTION).iter().any(names)
-}
-
 fn set_path(parts: &mut Parts, ctx: &Ctx) -> Result<()> {
     let Some(path) = ctx.forward.as_ref().and_then(|forward| forward.path.as_deref()) else { return Ok(()) };
     let target = parts.uri.query().map_or(path.to_owned(), |query| format!("{path}?{query}"));
@@ -310,6 +297,7 @@ fn join(headers: &mut HeaderMap, name: &HeaderName, separator: &[u8]) {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::plan::present::Present;
 
     pub fn map(fields: &[(&'static str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();

@@ -1,29 +1,26 @@
-//! Who the client is, and whether that is enough: steps 8 and 9 of the walk.
+//! Who the client is, for a request that is served: step 8 of the walk.
 
 use std::time::Instant;
 
 use http::HeaderValue;
 use http::header::RETRY_AFTER;
-use http::request::Parts;
 
 use super::ctx::Ctx;
 use super::deadline;
-use super::reply::Answer;
 use crate::listen::connection::Connection;
 use crate::plan::route::Route;
-use crate::plan::walk::Asked;
-use crate::policy::auth::{Blame, Denial, Judgement, RouteAuth, User, Visitor, Why};
+use crate::plan::walk::Routed;
+use crate::policy::auth::{Blame, Denial, Judgement, RouteAuth, User, Visitor, Why, fetch};
 use gatekeeper_core::refusal::{Kind, Refusal};
 
 /// Finds out who the client is. Who is asked about whole requests may have an answer of its own.
 pub async fn identify(
-    request: &Parts,
-    asked: &Asked<'_>,
-    route: &Route,
+    at: &Routed<'_>,
+    connection: &Connection,
     ctx: &mut Ctx,
-) -> Result<Option<Answer>, Refusal> {
-    let Some(auth) = &route.terms.auth else { return Ok(None) };
-    let visitor = visitor(request, asked, route, ctx);
+) -> Result<Option<Box<fetch::Answer>>, Refusal> {
+    let Some(auth) = &at.route.terms.auth else { return Ok(None) };
+    let visitor = visitor(at, connection, ctx);
     // A turn is kept until a failure is counted.
     let (judged, _turn) = match auth.judge(&visitor) {
         Judgement::Known(user) => (Ok(user), None),
@@ -36,25 +33,24 @@ pub async fn identify(
     };
     match judged {
         Ok(user) => {
-            welcome(auth, route, user, ctx);
+            welcome(auth, at.route, user, ctx);
             Ok(None)
         }
         Err(denial) => deny(auth, denial, ctx),
     }
 }
 
-fn visitor<'a>(request: &'a Parts, asked: &'a Asked<'_>, route: &'a Route, ctx: &'a Ctx) -> Visitor<'a> {
-    let connection = ctx.connection.as_deref();
+fn visitor<'a>(at: &Routed<'a>, connection: &'a Connection, ctx: &Ctx) -> Visitor<'a> {
     Visitor {
-        request,
-        path: &asked.path,
+        request: at.request,
+        path: &at.asked.path,
         address: ctx.client_address(),
-        certificate: connection.and_then(|connection| connection.certificate.as_ref()),
-        tls: connection.is_some_and(Connection::is_tls),
+        certificate: connection.certificate.as_ref(),
+        tls: connection.is_tls(),
         trusted: ctx.client.trusted,
-        cors: route.terms.cors.as_ref(),
+        cors: at.route.terms.cors.as_ref(),
         now: (ctx.began.instant, ctx.began.time),
-        until: route.terms.timeouts.total.map(|total| ctx.began.instant + total),
+        until: at.route.terms.timeouts.total.map(|total| ctx.began.instant + total),
     }
 }
 
@@ -69,7 +65,7 @@ fn welcome(auth: &RouteAuth, route: &Route, user: User, ctx: &mut Ctx) {
     ctx.user = Some(user);
 }
 
-fn deny(auth: &RouteAuth, denial: Denial, ctx: &mut Ctx) -> Result<Option<Answer>, Refusal> {
+fn deny(auth: &RouteAuth, denial: Denial, ctx: &mut Ctx) -> Result<Option<Box<fetch::Answer>>, Refusal> {
     let metrics = auth.auth.metrics(denial.by);
     let refusal = match denial.why {
         Why::Answer(reply, blame) => {
@@ -78,7 +74,7 @@ fn deny(auth: &RouteAuth, denial: Denial, ctx: &mut Ctx) -> Result<Option<Answer
                 metrics.inspect(|metrics| metrics.refused.inc());
                 note(auth, blame, ctx);
                 ctx.fail(refusal, None);
-                return Ok(Some(Answer::of_others(*reply)));
+                return Ok(Some(reply));
             }
             refusal
         }
@@ -107,23 +103,4 @@ fn note(auth: &RouteAuth, blame: Blame, ctx: &Ctx) {
     if blame == Blame::Counted && !auth.shadow {
         auth.auth.failures.note(ctx.client_address(), ctx.now);
     }
-}
-
-/// Refuses a user who is not what the route asks for. Where nobody was recognised because that is on trial, nothing is asked.
-pub fn authorise(asked: &Asked, route: &Route, ctx: &mut Ctx) -> Result<(), Refusal> {
-    let (Some(access), Some(auth), Some(user)) = (&route.access, &route.terms.auth, &ctx.user) else { return Ok(()) };
-    let captured = |name: &str| route.pattern.captures(&asked.path)?.get(name);
-    let Err(missing) = access.access.check(&user.identity, &captured) else {
-        access.metrics.accepted.inc();
-        return Ok(());
-    };
-    let scopes: Vec<&str> = access.access.scopes().collect();
-    let refusal = auth.insufficient(missing.to_string(), &scopes.join(" "), user.by);
-    if access.shadow {
-        access.metrics.would_refuse.inc();
-        ctx.trials.note(&refusal);
-        return Ok(());
-    }
-    access.metrics.refused.inc();
-    Err(refusal)
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use http::request::Parts;
 
-use super::ctx::Ctx;
+use super::ctx::{self, Ctx};
 use crate::policy::limit::{Charges, Counted, note, told};
 use gatekeeper_core::limit::Answer;
 use gatekeeper_core::refusal::{Kind, Refusal};
@@ -21,7 +21,7 @@ pub async fn look(request: &Parts, ctx: &mut Ctx, now: Instant) -> Result<(), Re
 
 async fn decide(request: &Parts, ctx: &mut Ctx, now: Instant, charge: bool) -> Result<(), Refusal> {
     let Ctx { route, user, client, canonical_path, began, limits: fields, trials, .. } = ctx;
-    let Some(route) = route else { return Ok(()) };
+    let route = route.as_ref().ok_or_else(ctx::lost)?;
     let path = canonical_path.as_deref().unwrap_or(request.uri.path());
     let limits = route.terms.limits.holding(path, user.as_ref().and_then(|user| user.key.as_deref()));
     if limits.is_empty() {

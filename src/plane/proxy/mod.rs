@@ -3,14 +3,12 @@
 //! Each callback delegates to the file named after its step; the order is the one of the crate's documentation.
 
 use std::os::fd::RawFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::request::Parts;
-use http::uri::PathAndQuery;
 use http::{HeaderMap, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
@@ -23,25 +21,22 @@ use crate::Plane;
 use crate::compress::{self, Compression};
 use crate::listen::connection::Connection;
 use crate::listen::limits::Limits;
-use crate::listen::refuse::refusal;
-use crate::plan::route::Route;
-use crate::plan::walk::{Asked, Decision};
-use crate::plan::{OwnPath, Plan};
+use crate::plan::walk::walk;
 use ctx::{Ctx, Line};
 use gatekeeper_core::refusal::{Kind, Refusal};
-use gatekeeper_core::wire::request::FRAGMENT;
 use reply::Answer;
+use serve::{Next, Serve};
+use stop::Stop;
 
+mod acme;
 mod admit;
 pub mod attempt;
 mod body;
 pub mod ctx;
 mod date;
 pub mod deadline;
-mod entrance;
 mod fairness;
 mod fault;
-mod grpc;
 mod headers;
 pub mod holding;
 mod identify;
@@ -51,11 +46,12 @@ mod reply;
 pub mod request_id;
 mod response;
 mod retry;
+mod serve;
 mod settle;
 mod shared;
+mod stop;
 mod trace;
 mod verdict;
-mod walk;
 
 /// The gateway's data plane.
 pub struct Proxy {
@@ -73,95 +69,27 @@ impl Proxy {
         enter(&plan.edge.limits, session, ctx);
         ctx.client = headers::client(&plan.edge, ctx.connection.as_deref(), session);
         ctx.id = request_id::of(&session.req_header().headers, ctx.client.trusted, ctx.began.time);
-        if ctx.connection.as_ref().is_some_and(|connection| connection.entrance.cohort.is_outdated()) {
-            return Err(Refusal::from(Kind::CONNECTION_OUTDATED).and_close());
-        }
         let has_body = !session.is_body_empty();
         let request: &Parts = session.downstream_session.req_header();
         ctx.line = Some(Line { method: request.method.clone(), uri: request.uri.clone(), version: request.version });
-        whole(request, ctx)?;
-        let listener = ctx.connection.as_ref().map(|connection| connection.entrance.id);
-        let asked = plan.inspect(request, listener.unwrap_or_default())?;
-        ctx.present = asked.present;
-        let reached = self.reach(&plan, &asked, request, ctx)?;
-        // The plan is not held while someone is asked.
-        drop(plan);
-        let route = match reached {
-            Reached::Route(route) => route,
-            Reached::Next(next) => return Ok(next),
-        };
-        let next = walk::walk(&route, &asked, request, has_body, ctx).await?;
-        if let Next::Forward = next {
-            prepare(&route, session, ctx);
+        let connection = Connection::of(session).ok_or_else(ctx::lost)?;
+        if connection.entrance.cohort.is_outdated() {
+            return Err(Refusal::from(Kind::CONNECTION_OUTDATED).and_close());
         }
-        Ok(next)
+        walk(plan, request, &mut Serve { ctx, connection, has_body }).await
     }
 
-    /// The walk up to the route.
-    fn reach(&self, plan: &Plan, asked: &Asked, request: &Parts, ctx: &mut Ctx) -> Result<Reached, Refusal> {
-        if *asked.path != *request.uri.path() {
-            ctx.canonical_path = Some((&*asked.path).into());
-        }
-        if ctx.connection.as_ref().is_some_and(|connection| connection.is_probe()) {
-            return Ok(Next::Answer(Answer::status(true)).into());
-        }
-        let own_path = plan.edge.own_path(asked);
-        walk::shield_front(&plan.edge, own_path, request, ctx)?;
-        if let Some(webroot) = &plan.edge.acme_webroot
-            && let Some(token) = entrance::challenge(asked)
-        {
-            entrance::check_method(&request.method)?;
-            return Ok(Next::Challenge(webroot.clone(), token.to_owned()).into());
-        }
-        let to_https = ctx.connection.as_ref().and_then(|connection| connection.entrance.redirect_https);
-        if let Some(port) = to_https.filter(|_| own_path.is_none()) {
-            return entrance::redirect_to_https(port, asked).map(|answer| Next::Answer(answer).into());
-        }
-        match plan.decide(asked, request)? {
-            Decision::Own(own) => Ok(Next::Answer(self.own_answer(own)).into()),
-            Decision::Preflight(route) => {
-                ctx.route = Some(route.clone());
-                let judged = route.terms.shield.addresses.admit(ctx.client_address());
-                walk::shielded(judged, &plan.edge, route.terms.shield.shadow, ctx)?;
-                Ok(Next::Answer(Answer::preflight()).into())
-            }
-            Decision::Route(route) => {
-                ctx.route = Some(route.clone());
-                Ok(Reached::Route(route.clone()))
+    /// Takes a request to its service, or to an answer of ours.
+    async fn serve(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Option<Answer>, Stop> {
+        match self.begin(session, ctx).await? {
+            Next::Answer(answer) => Ok(Some(answer)),
+            Next::Challenge(challenge) => Ok(Some(acme::answer(challenge).await?)),
+            Next::Forward => {
+                prepare(session, ctx)?;
+                admit::admit(session, ctx).await.map(|()| None)
             }
         }
     }
-
-    fn own_answer(&self, own: OwnPath) -> Answer {
-        match own {
-            OwnPath::Health => Answer::status(true),
-            OwnPath::Ready => Answer::status(self.plane.is_ready()),
-        }
-    }
-}
-
-/// Where the walk up to the route led.
-enum Reached {
-    /// To a route.
-    Route(Arc<Route>),
-    /// To an end.
-    Next(Next),
-}
-
-impl From<Next> for Reached {
-    fn from(next: Next) -> Self {
-        Reached::Next(next)
-    }
-}
-
-/// What follows the walk.
-enum Next {
-    /// The request goes to its service.
-    Forward,
-    /// The gateway answers.
-    Answer(Answer),
-    /// The gateway answers with the file in this webroot for this token.
-    Challenge(PathBuf, String),
 }
 
 /// Links a request to its connection, whose last one it may be.
@@ -174,17 +102,9 @@ fn enter(limits: &Limits, session: &mut Session, ctx: &mut Ctx) {
     ctx.connection = Some(connection);
 }
 
-/// Refuses a request whose target lost a fragment on its way through the HTTP/2 library.
-fn whole(request: &Parts, ctx: &Ctx) -> Result<(), Refusal> {
-    let target = request.uri.path_and_query().map_or("", PathAndQuery::as_str);
-    match &ctx.connection {
-        Some(connection) if connection.was_cut(target) => Err(refusal(FRAGMENT)),
-        _ => Ok(()),
-    }
-}
-
 /// Readies the session for a request that goes on.
-fn prepare(route: &Route, session: &mut Session, ctx: &Ctx) {
+fn prepare(session: &mut Session, ctx: &mut Ctx) -> Result<(), Refusal> {
+    let (route, _) = ctx.way()?;
     // The watch bounds the silence of a client (`deadline`). The framework's timer for writing is for a piece of up to 64 KiB;
     // it has its use where a stream can't be seen to be stuck.
     let for_a_piece = session.is_http2().then_some(route.terms.timeouts.idle.max(LEAST_FOR_A_PIECE));
@@ -193,11 +113,11 @@ fn prepare(route: &Route, session: &mut Session, ctx: &Ctx) {
     // What a client of HTTP/1.0 can't understand must not reach it (RFC 9110 15.2).
     let knows_no_hints = session.req_header().version < Version::HTTP_11;
     session.set_ignore_info_resp(knows_no_hints);
-    ask_for_compression(session, ctx);
+    ask_for_compression(session, route.terms.compression);
+    Ok(())
 }
 
-fn ask_for_compression(session: &mut Session, ctx: &Ctx) {
-    let level = ctx.route.as_ref().map_or(0, |route| route.terms.compression);
+fn ask_for_compression(session: &mut Session, level: u32) {
     if level > 0
         && let Some(compression) = session.downstream_modules_ctx.get_mut::<Compression>()
     {
@@ -221,14 +141,11 @@ impl ProxyHttp for Proxy {
     async fn request_filter(&self, session: &mut Session, ctx: &mut Box<Ctx>) -> Result<bool> {
         session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
         headers::name_host(session)?;
-        let answer = match self.begin(session, ctx).await {
-            Ok(Next::Forward) => match admit::admit(session, ctx).await? {
-                Ok(()) => return Ok(false),
-                Err(refusal) => Err(refusal),
-            },
-            Ok(Next::Answer(answer)) => Ok(answer),
-            Ok(Next::Challenge(webroot, token)) => entrance::answer_challenge(&webroot, token).await,
-            Err(refusal) => Err(refusal),
+        let answer = match self.serve(session, ctx).await {
+            Ok(None) => return Ok(false),
+            Ok(Some(answer)) => Ok(answer),
+            Err(Stop::Refused(refusal)) => Err(refusal),
+            Err(Stop::Gone(error)) => return Err(error),
         };
         // Boxed, so that a request that goes on does not carry the room for an answer of ours.
         Box::pin(reply::answer(session, answer, ctx)).await.map(|()| true)

@@ -37,6 +37,11 @@ impl Gate {
         if self.line.waiting() == 0 { self.take(room.most) } else { None }
     }
 
+    /// Whether a request would be let in at once.
+    pub fn has_room(&self, room: Room) -> bool {
+        self.line.waiting() == 0 && self.inside() < room.most
+    }
+
     /// Lets a request in as soon as there is room.
     pub async fn enter(self: &Arc<Self>, room: Room) -> Result<Pass, NoRoom> {
         self.line.wait(room.queue, || self.take(room.most), || self.inside() < room.most).await

@@ -1,5 +1,6 @@
 //! The services behind the gateway: their targets, how one is chosen, how it is reached, what happens when it fails.
 
+pub mod admission;
 pub mod check;
 pub mod endpoint;
 pub mod gate;

@@ -85,6 +85,17 @@ pub enum Choice {
     Nobody,
 }
 
+/// What would come of the choice of an endpoint for a request that has tried none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outlook {
+    /// One would be taken.
+    Room,
+    /// Some are available, but none has room.
+    Busy,
+    /// None is available.
+    Nobody,
+}
+
 /// Endpoints among which the least load is looked for.
 const LOOKED_AT: usize = 8;
 
@@ -126,6 +137,20 @@ impl Pool {
         }
         // An ejection is a guess, and no better than nobody.
         any(&|endpoint| endpoint.is_in_service()).map_or(Choice::Nobody, Choice::Taken)
+    }
+
+    /// What would come of a choice now. None is taken.
+    pub fn outlook(&self, now: Instant) -> Outlook {
+        let any = |wanted: fn(&Endpoint, Instant) -> bool| self.endpoints.iter().any(|endpoint| wanted(endpoint, now));
+        if any(Endpoint::has_room) {
+            Outlook::Room
+        } else if any(Endpoint::available) {
+            Outlook::Busy
+        } else if any(|endpoint, _| endpoint.is_in_service()) {
+            Outlook::Room
+        } else {
+            Outlook::Nobody
+        }
     }
 
     fn from(&self, start: usize) -> impl Iterator<Item = &Arc<Endpoint>> {

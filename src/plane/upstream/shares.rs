@@ -34,7 +34,15 @@ impl Shares {
 
     /// The next one in turn.
     pub fn next(&self) -> usize {
-        let turn = self.dealt.fetch_add(1, Ordering::Relaxed);
+        self.dealt_at(self.dealt.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The one whose turn is next, which it remains.
+    pub fn peek(&self) -> usize {
+        self.dealt_at(self.dealt.load(Ordering::Relaxed))
+    }
+
+    fn dealt_at(&self, turn: u32) -> usize {
         self.owner((u64::from(turn) * u64::from(self.stride) % u64::from(self.total)) as u32)
     }
 

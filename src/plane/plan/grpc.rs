@@ -9,8 +9,7 @@ use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
-use super::ctx::Ctx;
-use crate::plan::present::Present;
+use super::present::Present;
 use gatekeeper_core::refusal::Refusal;
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
@@ -29,10 +28,9 @@ pub fn patience(request: &Parts, present: Present) -> Result<Option<Duration>, R
     if present.grpc_timeout && is_call(request) { timeout(&request.headers) } else { Ok(None) }
 }
 
-/// Tells the service how much of a call's time is left.
-pub fn tell(request: &Parts, ctx: &Ctx, upstream: &mut HeaderMap) {
-    let end = ctx.forward.as_ref().and_then(|forward| forward.end);
-    if let Some(end) = end.filter(|_| ctx.present.grpc_timeout && is_call(request))
+/// Tells the service how much is left of the time of a call that ends then.
+pub fn tell(request: &Parts, present: Present, end: Option<Instant>, upstream: &mut HeaderMap) {
+    if let Some(end) = end.filter(|_| present.grpc_timeout && is_call(request))
         && let Some(left) = left(end.saturating_duration_since(Instant::now()))
     {
         upstream.insert(GRPC_TIMEOUT, left);
