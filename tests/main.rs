@@ -37,6 +37,7 @@ mod listeners;
 mod log;
 mod malformed;
 mod oidc;
+mod one_walk;
 mod posts;
 mod proxy_protocol;
 mod refused;

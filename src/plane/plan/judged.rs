@@ -72,8 +72,7 @@ pub fn limits(route: &Route, counted: &Counted, now: Instant) -> (Vec<LimitStand
     let charges: Charges = limits.iter().map(|limit| limit.charge(&counted, route.terms.limits.shadow)).collect();
     let Answer::Now(decision) = route.edge.ledger.look(&charges, now) else { return (Vec::new(), None) };
     let standings = limits.iter().zip(&charges).zip(&decision.standings);
-    let standings =
-        standings.map(|((limit, charge), standing)| limit.report(&counted, standing, charge.shadow));
+    let standings = standings.map(|((limit, charge), standing)| limit.report(&counted, standing, charge.shadow));
     let (_, refusal) = told(&limits, &charges, &decision, None, None, SystemTime::now());
     (standings.collect(), refusal)
 }
