@@ -20,7 +20,7 @@ pub fn answer(inquiry: Inquiry, plan: &Plan, serves: bool) -> Result<Explanation
     let headers = inquiry.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let request = parse_request(&inquiry.request, headers)
         .map_err(|fault| format!("{:?} is no request ({fault}); it has the form {FORMS}", inquiry.request))?;
-    let entrance = plan.entrance(inquiry.listener.as_deref()).map_err(|unknown| unknown.to_string())?;
+    let entrance = plan.entrance(inquiry.listener.as_deref(), &request).map_err(|unknown| unknown.to_string())?;
     let user = inquiry.user.map(|subject| Arc::new(pretended(subject, inquiry.claims, plan)));
     Ok(plan.explain(&request, &Inquired { entrance, client: inquiry.from, user: user.as_ref(), serves }))
 }

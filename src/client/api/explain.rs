@@ -15,7 +15,8 @@ pub struct Inquiry {
     /// Its headers.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-    /// The listener it comes by, by name or address; the first one if absent.
+    /// The listener it comes by, by name or address. If absent: the first one that speaks the scheme of the request's
+    /// URL; for a path without a URL, the first one that does more than redirect to https.
     #[serde(default)]
     pub listener: Option<String>,
     /// The client's address.

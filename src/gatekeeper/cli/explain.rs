@@ -15,7 +15,8 @@ pub struct Args {
     /// A request header
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
-    /// The listener it comes by, by name or address; the first one if absent
+    /// The listener it comes by, by name or address [default: the first that speaks the URL's scheme, or, for a path, that
+    /// does more than redirect]
     #[arg(long, value_name = "LISTENER")]
     listener: Option<String>,
     /// The client's address

@@ -285,7 +285,8 @@ pub struct RouteTest {
     /// The request's headers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
-    /// The listener it comes by, by name or address; the first one if absent.
+    /// The listener it comes by, by name or address. If absent: the first one that speaks the scheme of the request's
+    /// URL; for a path without a URL, the first one that does more than redirect to https.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listener: Option<String>,
     /// The client's address. Address lists are passed over when it is absent.

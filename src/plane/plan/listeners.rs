@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use http::request::Parts;
+
 use super::Plan;
 use crate::listen::entrance::Entrance;
 use gatekeeper_core::route::ListenerId;
@@ -32,13 +34,29 @@ impl fmt::Display for Unknown {
 }
 
 impl Plan {
-    /// The entrance that a text names; the first one if there is none.
-    pub fn entrance(&self, named_by: Option<&str>) -> Result<&Entrance, Unknown> {
+    /// The entrance that a text names; without one, the entrance that a described request comes by most likely.
+    pub fn entrance(&self, named_by: Option<&str>, request: &Parts) -> Result<&Entrance, Unknown> {
         let called: Vec<_> = self.entrances.iter().map(Entrance::called).collect();
-        let index = named_by.map_or(Ok(0), |text| named(&called, text))?;
+        let found = match named_by {
+            Some(text) => self.entrances.get(named(&called, text)?),
+            None => usual(&self.entrances, request.uri.scheme_str()),
+        };
         let unlisted = || Unknown { text: "there is no listener".into(), hint: "declare one under listen".into() };
-        self.entrances.get(index).ok_or_else(unlisted)
+        found.ok_or_else(unlisted)
     }
+}
+
+/// The first entrance that speaks the scheme of a URL. A path alone does not say how it comes: it means the first entrance
+/// that does more than redirect.
+fn usual<'e>(entrances: &'e [Entrance], scheme: Option<&str>) -> Option<&'e Entrance> {
+    let of_scheme = |entrance: &&Entrance| match scheme {
+        Some("https") => entrance.tls.is_some(),
+        Some("http") => entrance.tls.is_none(),
+        _ => false,
+    };
+    let serves = |entrance: &&Entrance| entrance.redirect_https.is_none();
+    let found = entrances.iter().find(of_scheme).or_else(|| entrances.iter().find(serves));
+    found.or(entrances.first())
 }
 
 impl<'a> Called<'a> {
@@ -134,6 +152,20 @@ mod tests {
         assert_eq!(found("pubic").unwrap_err(), "there is no listener \"pubic\"; did you mean \"public\"?");
         let declared = "declared: public, 10.0.0.1:443, 127.0.0.1:0, inside";
         assert_eq!(found("elsewhere").unwrap_err(), format!("there is no listener \"elsewhere\"; {declared}"));
+    }
+
+    #[test]
+    fn a_request_comes_by_what_speaks_its_scheme_or_serves() {
+        let entrance =
+            |address: &str, redirect_https| Entrance { address: address.into(), redirect_https, ..Entrance::default() };
+        let found = |entrances: &[Entrance], scheme| usual(entrances, scheme).map(|entrance| entrance.address.clone());
+        let (plain, inside) = (entrance("plain", Some(443)), entrance("inside", None));
+        let both = [plain.clone(), inside.clone()];
+        for (scheme, address) in [(None, "inside"), (Some("http"), "plain"), (Some("https"), "inside")] {
+            assert_eq!(found(&both, scheme).as_deref(), Some(address), "{scheme:?}");
+            assert_eq!(found(&both[..1], scheme).as_deref(), Some("plain"), "{scheme:?}");
+        }
+        assert_eq!(found(&[], None), None);
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub fn run(config: &Config, plan: &Plan, faults: &mut Faults) {
         let place = Place::new("tests").index(index);
         let headers = test.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         match (parse_request(&test.request, headers), test.from.as_deref().map(str::parse).transpose()) {
-            (Ok(request), Ok(from)) => match plan.entrance(test.listener.as_deref()) {
+            (Ok(request), Ok(from)) => match plan.entrance(test.listener.as_deref(), &request) {
                 Ok(entrance) => compare(test, &outcome(plan, &request, entrance, from), &place, faults),
                 Err(unknown) => {
                     faults.add(Fault::saying(place.key("listener"), unknown.text).with_hint(unknown.hint));
