@@ -148,7 +148,10 @@ async fn invented_key_names_are_wrong_and_counted() {
     // All at once it is no other, and others are well.
     let ask = async |number| gateway.ask(from("192.0.2.2", &issuer.token("bob", &format!("other-{number}")))).await;
     let answers = join_all((0..200).map(ask)).await;
-    assert_eq!((statuses(&answers, 401), statuses(&answers, 429)), (60, 140));
+    // Each further thread may have judged one more at the moment when the budget was spent.
+    let (judged, refused) = (statuses(&answers, 401), statuses(&answers, 429));
+    let threads = std::thread::available_parallelism().unwrap().get();
+    assert!((60..60 + threads).contains(&judged) && judged + refused == 200, "{judged}, {refused}");
     assert_eq!(gateway.ask(from("192.0.2.3", &issuer.token("carol", "one"))).await.status, 200);
     assert!(issuer.server.requests().len() <= 6);
 }

@@ -3,6 +3,9 @@
 //!
 //! The failures of 100000 addresses are counted at a time. Those of further ones are not, since strangers must not be able to
 //! lock out others by filling the table: `gatekeeper_auth_failures_overflowed_total` tells of them.
+//!
+//! Known inaccuracy: a credential that is judged without asking anybody is counted after it was judged, so that each thread may
+//! judge one at the moment when the budget is spent.
 
 use std::net::IpAddr;
 use std::sync::Arc;
