@@ -31,6 +31,7 @@ test:
 	@$(MAKE) --no-print-directory tools TOOLS="$(BUILD_TOOLS) $(TEST_TOOLS)"
 	@$(MAKE) --no-print-directory tests/peers/node_modules
 	$(CARGO) test --locked --workspace --lib --bins --examples --benches
+	$(CARGO) test --locked --workspace --doc
 	$(CARGO) test --locked --test main -- $(TIMED:%=--skip %)
 	$(CARGO) test --locked --test main -- --test-threads=1 $(TIMED)
 
