@@ -209,3 +209,27 @@ fn ancestry<'p>(place: &'p Place<'_>) -> impl Iterator<Item = Place<'static>> + 
         Place { file: None, steps }.into_owned()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load;
+
+    #[test]
+    fn every_object_knows_the_file_that_declares_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let main = folder.path().join("gatekeeper.yaml");
+        std::fs::create_dir(folder.path().join("conf.d")).unwrap();
+        std::fs::write(&main, "version: 1\nservices: { a: { targets: [\"http://127.0.0.1:1\"] } }\n").unwrap();
+        let part = "services: { b: { targets: [\"http://127.0.0.1:2\"] } }\n\
+                    routes: [{ name: r, path_pattern: /r, target_service: b }]\n";
+        std::fs::write(folder.path().join("conf.d/shop.yaml"), part).unwrap();
+        let loaded = load(&main).0.unwrap();
+        let owners = loaded.origins.owners();
+        let owner = |place: Place<'static>| owners.of(&place).to_string();
+        assert_eq!(owner(Place::new("services").key("a").into_owned()), "file:gatekeeper.yaml");
+        assert_eq!(owner(Place::new("services").key("b").into_owned()), "file:conf.d/shop.yaml");
+        assert_eq!(owner(Place::new("routes").index(0).into_owned()), "file:conf.d/shop.yaml");
+        assert_eq!(owner(Place::default()), "unknown");
+    }
+}
