@@ -111,7 +111,7 @@ class Bench:
         process = self.start(name, self.proxy_core, command, scheme, environment={"FOLDER": str(folder)}, h2=h2)
         return Contender(name, process, requests or self.ask("/"), h2=h2, log=log)
 
-    def peer(self, peer, case="pass-through", name=None, requests=None, h2=False, origin=None, **more):
+    def peer(self, peer, case="pass-through", name=None, requests=None, h2=False, origin=None, tls=None, **more):
         """A peer, or None if it is not installed or can't do this."""
         name = name or peers.NAMES[peer]
         lacking = peers.missing(peer, case)
@@ -120,8 +120,9 @@ class Bench:
             return None
         folder = self.new_folder(name)
         address = Process.free_address()
-        command = peers.command(peer, case, folder, address, origin or self.origin.address, h2c=h2, **more)
-        process = self.start(name, self.proxy_core, command, address=address, h2=h2)
+        command = peers.command(peer, case, folder, address, origin or self.origin.address, h2c=h2, tls=tls, **more)
+        scheme = "https" if tls else "http"
+        process = self.start(name, self.proxy_core, command, scheme, address=address, h2=h2)
         return Contender(name, process, requests or self.ask("/"), h2=h2, log=folder / "access.log")
 
     def new_folder(self, name):

@@ -243,14 +243,15 @@ def http2(bench):
 # TLS
 
 def over_tls(bench, anew):
-    """Bare Pingora and gatekeeper with one certificate, P-256, and what else they negotiate by themselves."""
+    """All with one certificate, P-256, and what else they negotiate by themselves."""
     cert, key = bench.folder / "tls.pem", bench.folder / "tls.key"
     request = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost"
     command = request.split() + ["-addext", "subjectAltName=DNS:localhost", "-out", cert, "-keyout", key]
     subprocess.run(command, check=True, capture_output=True)
     bare = lambda name: bench.bare(name, "tls", cert, key)
     ours = bench.gatekeeper(TLS=f"{{ certificates: [{{ cert: {cert}, key: {key} }}] }}")
-    contenders = [bare("bare Pingora"), ours, bare("bare Pingora again")]
+    theirs = [bench.peer(peer, tls=(cert, key)) for peer in ["nginx", "haproxy", "envoy"]]
+    contenders = [contender for contender in [bare("bare Pingora"), ours, *theirs, bare("bare Pingora again")] if contender]
     for contender in contenders:
         contender.anew = anew
     return contenders

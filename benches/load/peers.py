@@ -33,6 +33,13 @@ TEMPLATES = {
 # What makes a listener speak HTTP/1.1, or HTTP/2 in clear text without an upgrade.
 PROTOCOLS = {"nginx": ("", "http2"), "haproxy": ("", "proto h2"), "envoy": ("HTTP1", "HTTP2")}
 
+# What makes a listener speak TLS, with what else the server negotiates by itself.
+TLS = {
+    "nginx": lambda _, cert, key: f"ssl_certificate {cert}; ssl_certificate_key {key}; ssl_protocols TLSv1.2 TLSv1.3;",
+    "haproxy": lambda folder, cert, key: f"ssl crt {joined(folder / 'both.pem', cert, key)}",
+    "envoy": lambda _, cert, key: f"transport_socket: {json.dumps(envoy_tls(str(cert), str(key)))}",
+}
+
 # In the full case, against gatekeeper.
 DIFFERENCES = {
     "nginx": ["Cannot check tokens without its commercial edition: not in this case."],
@@ -101,11 +108,11 @@ def missing(peer, case):
     return None
 
 
-def command(peer, case, folder, listen, origin, public_key=None, routes=0, h2c=False):
+def command(peer, case, folder, listen, origin, public_key=None, routes=0, h2c=False, tls=None):
     """Writes the peer's configuration and returns what runs it in the foreground, as one process with one worker thread.
 
     `listen` and `origin` are HOST:PORT. The full case needs the public key, and has this many of the routes of routes.py besides
-    `/`, which is public, and `/limited`. The pass-through one has one route for all paths.
+    `/`, which is public, and `/limited`. The pass-through one has one route for all paths. `tls`: files of a certificate and its key.
     """
     if reason := missing(peer, case):
         raise ValueError(reason)
@@ -115,6 +122,8 @@ def command(peer, case, folder, listen, origin, public_key=None, routes=0, h2c=F
     words["HOST"], _, words["PORT"] = listen.rpartition(":")
     words["ORIGIN_HOST"], _, words["ORIGIN_PORT"] = origin.rpartition(":")
     words["CODEC"] = words["HTTP2"]
+    words["TLS"] = TLS[peer](folder, *tls) if tls else ""
+    words["SSL"] = "ssl" if tls else ""
     if template == "haproxy-full.cfg":
         write_maps(folder, routes)
     if template == "envoy-full.yaml":
@@ -122,6 +131,18 @@ def command(peer, case, folder, listen, origin, public_key=None, routes=0, h2c=F
     file = folder / template
     file.write_text(re.sub("@([A-Z_0-9]+)@", lambda found: str(words[found[1]]), (HERE / "peers" / template).read_text()))
     return COMMANDS[peer](program(peer), str(file), str(folder / "access.log"))
+
+
+def joined(file, *parts):
+    file.write_text("".join(Path(part).read_text() for part in parts))
+    return file
+
+
+def envoy_tls(cert, key):
+    certificate = {"certificate_chain": {"filename": cert}, "private_key": {"filename": key}}
+    kind = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
+    context = {"@type": kind, "common_tls_context": {"tls_certificates": [certificate]}}
+    return {"name": "envoy.transport_sockets.tls", "typed_config": context}
 
 
 # HAProxy's access log of the full case is its standard output; without a log it says nothing there.
