@@ -64,7 +64,7 @@ impl Served {
     }
 
     fn dropped(&self, sink: &str, reason: DropReason) -> u64 {
-        let metrics = self.plane.metrics.render(self.plane.dropped_records().into()).unwrap();
+        let metrics = self.plane.observers.metrics.render(self.plane.observers.dropped_records().into()).unwrap();
         let series = format!("gatekeeper_records_dropped_total{{sink=\"{sink}\",reason=\"{}\"}} ", reason.name());
         let line = metrics.lines().find_map(|line| line.strip_prefix(&series));
         line.unwrap_or_else(|| panic!("{metrics}")).parse().unwrap()
@@ -231,5 +231,5 @@ async fn of_a_request_whose_task_panicked_before_its_head_was_looked_at_nothing_
     assert!(panicked.is_err());
     assert_eq!(seer.only().await, Seen { error_code: Some("lost"), ..UNKNOWN });
     assert_eq!(broken.0.count(DropReason::Panicked), 1, "even then a broken sink ends nothing but its record");
-    assert_eq!(served.plane.metrics.requests_in_flight(), 0);
+    assert_eq!(served.plane.observers.metrics.requests_in_flight(), 0);
 }

@@ -135,8 +135,8 @@ async fn metrics(State(control): State<Arc<Control>>) -> Response {
     let plan = control.plane.live.plan();
     let mut families = gauges(plan.services.values(), Instant::now());
     families.extend(plan::gauges::gauges(&plan.edge));
-    families.extend(control.plane.dropped_records());
-    match control.plane.metrics.render(families) {
+    families.extend(control.plane.observers.dropped_records());
+    match control.plane.observers.metrics.render(families) {
         Ok(text) => ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
         Err(error) => {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", error.to_string()).into_response()

@@ -78,7 +78,7 @@ impl axum::serve::Listener for Listener {
                         let caller = Caller(connection.clone());
                         return (Stream::new(socket, connection, self.control.clone()), caller);
                     }
-                    None => self.control.plane.metrics.turned_away("administration_full"),
+                    None => self.control.plane.observers.metrics.turned_away("administration_full"),
                 },
                 // The client went before we came.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}

@@ -22,7 +22,7 @@ pub async fn show(State(control): State<Arc<Control>>) -> Json<Status> {
         listeners: listeners.collect(),
         routes: plan.routes.len(),
         services: plan.services.len(),
-        requests_in_flight: control.plane.metrics.requests_in_flight(),
-        access_log_dropped: control.plane.log.dropped(),
+        requests_in_flight: control.plane.observers.metrics.requests_in_flight(),
+        access_log_dropped: control.plane.observers.log.dropped(),
     })
 }

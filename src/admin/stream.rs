@@ -15,13 +15,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::listener::Connection;
 use crate::Control;
+use gatekeeper_core::request_id;
 use gatekeeper_core::wire::{self, Fault, Inspector, Phase, Step};
 use gatekeeper_plane::listen::farewell::{FAREWELL, Farewell};
 use gatekeeper_plane::listen::limits::Limits;
 use gatekeeper_plane::listen::patience::{Patience, Waiting};
 use gatekeeper_plane::listen::refuse::{HEAD_TIMEOUT, answer};
 use gatekeeper_plane::listen::transport::Socket;
-use gatekeeper_plane::proxy::request_id;
 
 /// For a client to take a whole answer, once it has kept us waiting.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -165,13 +165,13 @@ impl Stream {
 
     /// A request's body breaks a rule: reading it fails, and that request is answered by whoever reads it.
     fn broken(&self, fault: Fault) -> io::Error {
-        self.control.plane.metrics.refused(fault.code);
+        self.control.plane.observers.metrics.refused(fault.code);
         io::Error::new(io::ErrorKind::InvalidData, fault.text)
     }
 
     /// Refuses a head.
     fn refuse(&mut self, fault: Fault, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.control.plane.metrics.refused(fault.code);
+        self.control.plane.observers.metrics.refused(fault.code);
         let id = request_id::new(SystemTime::now());
         let is_head = wire::is_head(&self.held);
         self.farewell = Some(Farewell::new(answer(fault, id.to_str().unwrap_or_default(), is_head)));

@@ -13,5 +13,11 @@ use gatekeeper_client::Refused;
 /// Why a request was refused.
 pub async fn show(State(control): State<Arc<Control>>, Path(id): Path<String>) -> Result<Json<Refused>, Problem> {
     let missing = "no refusal of a request with this id is remembered: it was served, or it is too long ago";
-    control.plane.refusals.find(&id).map(Json).ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "not_found", missing))
+    control
+        .plane
+        .observers
+        .refusals
+        .find(&id)
+        .map(Json)
+        .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "not_found", missing))
 }

@@ -14,6 +14,7 @@ pub mod problem;
 pub mod proxy_protocol;
 pub mod refusal;
 pub mod reports;
+pub mod request_id;
 pub mod retry;
 pub mod route;
 pub mod signature;

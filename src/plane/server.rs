@@ -16,17 +16,17 @@ use pingora_proxy::http_proxy;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
-use crate::Plane;
+use crate::keep::counts::Sweeper;
+use crate::keep::keys::KeyKeeper;
+use crate::keep::services::ServiceKeeper;
 use crate::listen::accept::{Listeners, Stages};
+use crate::listen::deadline::Guarded;
 use crate::listen::door::Door;
 use crate::listen::socket::Socket;
 use crate::listen::trimmer::Trimmer;
-use crate::observe::metrics::Metrics;
-use crate::policy::auth::keeper::KeyKeeper;
-use crate::policy::limit::sweeper::Sweeper;
-use crate::proxy::deadline::Guarded;
+use crate::observe::Metrics;
+use crate::plane::Plane;
 use crate::proxy::{Proxy, attempt};
-use crate::upstream::keeper::Keeper;
 
 /// What the runtimes have to drop the tasks of requests that were cut off.
 const LAST_TASKS: Duration = Duration::from_millis(500);
@@ -67,15 +67,17 @@ impl Server {
         proxy.server_options = Some(options);
         proxy.h2_options = Some(plane.live.plan().edge.http2.options());
         sockets.iter().for_each(|socket| log::info!("listening on {}", socket.address));
-        let door = Door { plane: plane.clone(), proxy: Arc::new(Guarded(Arc::new(proxy))), caps: Arc::default() };
-        let listeners = sockets.into_iter().zip(plane.entrances.iter().cloned()).collect();
+        let door = Door { reception: plane.reception.clone(), application: Arc::new(Guarded(Arc::new(proxy))) };
         let mut server = Server { framework, plane: plane.clone() };
-        server.framework.add_service(Listeners::new(door, listeners, probes, stages));
+        server.framework.add_service(Listeners::new(door, sockets, probes, stages));
         let live = || plane.live.clone();
-        server.background("upstreams", Keeper::new(live()).keep());
+        server.background("upstreams", ServiceKeeper::new(live()).keep());
         server.background("keys", KeyKeeper::new(live()).keep());
         server.background("limits", Sweeper::new(live()).keep());
-        server.background("answers", Trimmer::new(live(), plane.ledger.clone(), plane.metrics.clone()).keep());
+        server.background(
+            "answers",
+            Trimmer::new(plane.reception.ledger.clone(), plane.observers.metrics.clone()).keep(),
+        );
         server
     }
 
@@ -88,8 +90,8 @@ impl Server {
     pub fn run(self, end: impl Future<Output = ()> + Send + 'static) {
         let end = End(tokio::sync::Mutex::new(Box::pin(end)));
         self.framework.run(RunArgs { shutdown_signal: Box::new(end) });
-        await_settled(&self.plane.metrics);
-        self.plane.log.finish();
+        await_settled(&self.plane.observers.metrics);
+        self.plane.observers.log.finish();
     }
 }
 

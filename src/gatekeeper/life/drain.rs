@@ -66,7 +66,7 @@ impl Signals {
                     return;
                 }
                 _ = hup.recv() => self.reload(),
-                _ = usr1.recv() => self.life.plane.log.reopen(),
+                _ = usr1.recv() => self.life.plane.observers.log.reopen(),
             }
         };
         tokio::select! {
@@ -114,7 +114,7 @@ impl Signals {
 
     async fn keep_reopening(&self, signal: &mut Signal) {
         while signal.recv().await.is_some() {
-            self.life.plane.log.reopen();
+            self.life.plane.observers.log.reopen();
         }
         std::future::pending().await
     }
@@ -155,7 +155,7 @@ impl Signals {
 
     /// Lets the requests in flight finish.
     async fn finish(&self) {
-        let metrics = &self.life.plane.metrics;
+        let metrics = &self.life.plane.observers.metrics;
         let all_gone = || metrics.open_connections() == 0;
         until(LAST_REQUEST, all_gone).await;
         until(FIRST_REQUEST, || metrics.newcomers() == 0).await;

@@ -23,6 +23,7 @@ use tokio::time::timeout;
 
 use super::door::{Door, Ends};
 use super::entrance::Entrance;
+use super::reception::Reception;
 use super::socket;
 use super::transport::Socket;
 
@@ -45,8 +46,8 @@ pub struct Stages {
 }
 
 /// The service that accepts connections.
-pub struct Listeners {
-    door: Arc<Door>,
+pub struct Listeners<A> {
+    door: Arc<Door<A>>,
     listeners: Vec<(socket::Socket, Arc<ArcSwap<Entrance>>)>,
     probes: mpsc::Receiver<UnixStream>,
     accept_no_more: ShutdownWatch,
@@ -61,21 +62,22 @@ pub enum Listener {
     Unix(UnixListener),
 }
 
-impl Listeners {
+impl<A> Listeners<A> {
     /// A service on bound sockets, with a shutdown of its own: the framework's would cut the requests in flight.
     pub fn new(
-        door: Door,
-        listeners: Vec<(socket::Socket, Arc<ArcSwap<Entrance>>)>,
+        door: Door<A>,
+        sockets: Vec<socket::Socket>,
         probes: mpsc::Receiver<UnixStream>,
         stages: &Stages,
     ) -> Self {
         let (accept_no_more, close_idle) = (stages.accept_no_more.subscribe(), stages.close_idle.subscribe());
+        let listeners = sockets.into_iter().zip(door.reception.entrances().iter().cloned()).collect();
         Listeners { door: Arc::new(door), listeners, probes, accept_no_more, close_idle }
     }
 }
 
 #[async_trait]
-impl pingora::services::Service for Listeners {
+impl<A: ServerApp + Send + Sync + 'static> pingora::services::Service for Listeners<A> {
     async fn start_service(&mut self, _: Option<ListenFds>, _: ShutdownWatch, _: usize) {
         let entrances: Vec<_> = self.listeners.iter().map(|(_, entrance)| entrance.clone()).collect();
         let mut accepting = JoinSet::new();
@@ -83,7 +85,7 @@ impl pingora::services::Service for Listeners {
             match Listener::new(socket.fd, socket.asked.starts_with("unix:")) {
                 Ok(listener) => {
                     let enter = entering(self.door.clone(), entrance);
-                    accepting.spawn(accept(listener, self.door.clone(), enter, self.accept_no_more.clone()));
+                    accepting.spawn(accept(listener, self.door.reception.clone(), enter, self.accept_no_more.clone()));
                 }
                 Err(error) => log::error!("can't accept on {}: {error}", socket.address),
             }
@@ -97,7 +99,7 @@ impl pingora::services::Service for Listeners {
         // Who would say so may be gone; then it is over, too.
         let _ = self.close_idle.clone().wait_for(|close| *close).await;
         entrances.iter().for_each(|entrance| entrance.load().cohort.end());
-        self.door.proxy.cleanup().await;
+        self.door.application.cleanup().await;
     }
 
     fn name(&self) -> &str {
@@ -106,7 +108,11 @@ impl pingora::services::Service for Listeners {
 }
 
 /// Serves the gateway's own probes, as long as connections are accepted.
-async fn probed(probes: &mut mpsc::Receiver<UnixStream>, door: &Arc<Door>, shutdown: &ShutdownWatch) {
+async fn probed<A: ServerApp + Send + Sync + 'static>(
+    probes: &mut mpsc::Receiver<UnixStream>,
+    door: &Arc<Door<A>>,
+    shutdown: &ShutdownWatch,
+) {
     let entrance = Arc::new(Entrance::for_probes());
     let ends = Ends { source: None, destination: None };
     while let Some(stream) = probes.recv().await {
@@ -116,7 +122,10 @@ async fn probed(probes: &mut mpsc::Receiver<UnixStream>, door: &Arc<Door>, shutd
 }
 
 /// How the connections of a listener enter.
-fn entering(door: Arc<Door>, entrance: Arc<ArcSwap<Entrance>>) -> impl Fn((Socket, Ends)) {
+fn entering<A: ServerApp + Send + Sync + 'static>(
+    door: Arc<Door<A>>,
+    entrance: Arc<ArcSwap<Entrance>>,
+) -> impl Fn((Socket, Ends)) {
     move |(socket, ends)| {
         let entrance = entrance.load_full();
         let shutdown = entrance.cohort.watch();
@@ -124,14 +133,19 @@ fn entering(door: Arc<Door>, entrance: Arc<ArcSwap<Entrance>>) -> impl Fn((Socke
     }
 }
 
-async fn accept(listener: Listener, door: Arc<Door>, enter: impl Fn((Socket, Ends)), mut stop: ShutdownWatch) {
+async fn accept(
+    listener: Listener,
+    reception: Arc<Reception>,
+    enter: impl Fn((Socket, Ends)),
+    mut stop: ShutdownWatch,
+) {
     tokio::select! {
-        () = door.plane.opening() => {}
+        () = reception.opening() => {}
         _ = stop.wait_for(|stop| *stop) => {}
     }
     loop {
         tokio::select! {
-            accepted = next(&listener, &door) => enter(accepted),
+            accepted = next(&listener, &reception) => enter(accepted),
             _ = stop.wait_for(|stop| *stop) => break,
         }
     }
@@ -146,10 +160,10 @@ async fn accept(listener: Listener, door: Arc<Door>, enter: impl Fn((Socket, End
 }
 
 /// The next connection, when there is room for it.
-async fn next(listener: &Listener, door: &Door) -> (Socket, Ends) {
+async fn next(listener: &Listener, reception: &Reception) -> (Socket, Ends) {
     let mut told = false;
     loop {
-        while !door.caps.has_room(door.plane.live.plan().edge.limits.connections) {
+        while !reception.caps.has_room(reception.rules().limits.connections) {
             tokio::time::sleep(PAUSE).await;
         }
         match listener.accept().await {
@@ -159,7 +173,7 @@ async fn next(listener: &Listener, door: &Door) -> (Socket, Ends) {
             Err(error) => {
                 // What keeps us from accepting may last; it is told once.
                 if !std::mem::replace(&mut told, true) {
-                    door.plane.metrics.turned_away("accept_failed");
+                    reception.observers.metrics.turned_away("accept_failed");
                     log::warn!("connections can't be accepted for now: {error}");
                 }
                 tokio::time::sleep(PAUSE).await;

@@ -16,6 +16,7 @@ use smallvec::SmallVec;
 use super::entrance::Entrance;
 use super::ledger::Account;
 use crate::observe::metrics::Open;
+use crate::policy::auth::certificate::ClientCertificate;
 use gatekeeper_core::fragments;
 use gatekeeper_core::wire::Fault;
 
@@ -53,15 +54,6 @@ pub struct Connection {
 
 /// As many are remembered. Nobody means well who sends one.
 const MOST_CUT: usize = 16;
-
-/// A client's certificate, as services are told of it.
-#[derive(Clone, Debug)]
-pub struct ClientCertificate {
-    /// Its subject (RFC 4514).
-    pub subject: HeaderValue,
-    /// The SHA-256 of the whole, in hexadecimal.
-    pub fingerprint: HeaderValue,
-}
 
 impl Connection {
     /// A connection on which nothing has happened yet.

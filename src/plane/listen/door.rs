@@ -11,27 +11,26 @@ use pingora::server::ShutdownWatch;
 use tokio::io::AsyncReadExt;
 use tokio_rustls::TlsAcceptor;
 
-use super::caps::{Caps, CountedOfAddress};
+use super::caps::CountedOfAddress;
 use super::certificate::subject_and_fingerprint;
-use super::connection::{ClientCertificate, Connection};
+use super::connection::Connection;
+use super::deadline::guard;
 use super::entrance::Entrance;
 use super::limits::Limits;
+use super::reception::Reception;
 use super::tap::Tap;
 use super::transport::{Socket, Transport};
-use crate::Plane;
-use crate::observe::metrics::Open;
-use crate::proxy::deadline::{Guarded, guard};
+use crate::observe::Open;
+use crate::policy::auth::certificate::ClientCertificate;
 use gatekeeper_core::net::UNKNOWN;
 use gatekeeper_core::proxy_protocol::{self, Parsed};
 
-/// What every connection passes. All listeners lead to one proxy, and so to one pool of upstream connections.
-pub struct Door {
-    /// What connections share with administration.
-    pub plane: Arc<Plane>,
+/// What every connection passes. All listeners lead to one application, and so to one pool of upstream connections.
+pub struct Door<A> {
+    /// What all connections share.
+    pub reception: Arc<Reception>,
     /// What serves their requests.
-    pub proxy: Arc<Guarded>,
-    /// How many there are.
-    pub caps: Arc<Caps>,
+    pub application: Arc<A>,
 }
 
 /// Why a connection came to nothing: a label for its counter.
@@ -46,7 +45,7 @@ pub struct Ends {
     pub destination: Option<SocketAddr>,
 }
 
-impl Door {
+impl<A: ServerApp + Send + Sync + 'static> Door<A> {
     /// Serves a connection to its end. It counts from now on, and not from when its task begins: until then more would be
     /// accepted than may be.
     pub fn serve(
@@ -56,8 +55,8 @@ impl Door {
         entrance: Arc<Entrance>,
         shutdown: ShutdownWatch,
     ) -> impl Future<Output = ()> + Send {
-        let metrics = &self.plane.metrics;
-        let open = (!entrance.is_for_probes).then(|| (metrics.connection(), self.caps.count()));
+        let metrics = &self.reception.observers.metrics;
+        let open = (!entrance.is_for_probes).then(|| (metrics.connection(), self.reception.caps.count()));
         let newcomer = open.is_some().then(|| metrics.newcomer());
         async move {
             let _open = open;
@@ -73,14 +72,14 @@ impl Door {
         newcomer: Option<Open>,
         shutdown: ShutdownWatch,
     ) {
-        let limits = self.plane.live.plan().edge.limits;
+        let limits = self.reception.rules().limits;
         let entering = self.enter(socket, ends, entrance, newcomer, limits);
         match tokio::time::timeout(limits.head_timeout, entering).await.unwrap_or(Err("handshake_timeout")) {
             Ok((mut tap, _of_address)) => {
                 let shutdown = limits.max_age.map_or(shutdown, |age| tap.bound(age));
-                guard(self.proxy.process_new(Box::new(tap), &shutdown)).await;
+                guard(self.application.process_new(Box::new(tap), &shutdown)).await;
             }
-            Err(reason) => self.plane.metrics.turned_away(reason),
+            Err(reason) => self.reception.observers.metrics.turned_away(reason),
         }
     }
 
@@ -94,7 +93,7 @@ impl Door {
         limits: Limits,
     ) -> Result<(Tap, Option<CountedOfAddress>), Turned> {
         let peer = ends.source.map(|source| source.ip());
-        if entrance.proxy_protocol && self.plane.live.plan().edge.trusted.contains(peer) {
+        if entrance.proxy_protocol && self.reception.rules().trusted.contains(peer) {
             let header = read_proxy_header(&mut socket).await.map_err(|_| "proxy_protocol")?;
             if !header.is_local {
                 ends.source = Some(header.source.unwrap_or(SocketAddr::new(UNKNOWN, 0)));
@@ -103,10 +102,11 @@ impl Door {
         }
         let address = ends.source.map(|source| source.ip());
         // A trusted proxy comes for many.
-        let address = address.filter(|address| !self.plane.live.plan().edge.trusted.contains(Some(*address)));
-        let count = |address| self.caps.count_of(address, limits.per_address).ok_or("connections_per_address");
+        let address = address.filter(|address| !self.reception.rules().trusted.contains(Some(*address)));
+        let count =
+            |address| self.reception.caps.count_of(address, limits.per_address).ok_or("connections_per_address");
         let counted = address.map(count).transpose()?;
-        let account = self.plane.ledger.open();
+        let account = self.reception.ledger.open();
         let mut connection = Connection::new(ends.source, ends.destination, entrance.clone(), newcomer, account);
         let (transport, is_h2) = match &entrance.tls {
             None => (Transport::Plain(socket), false),
@@ -121,7 +121,7 @@ impl Door {
         if entrance.cohort.is_outdated() {
             return Err("listener_changed");
         }
-        Ok((Tap::new(transport, self.plane.clone(), Arc::new(connection), limits, is_h2), counted))
+        Ok((Tap::new(transport, self.reception.clone(), Arc::new(connection), limits, is_h2), counted))
     }
 }
 

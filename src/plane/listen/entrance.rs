@@ -9,9 +9,9 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 
+use super::called::Called;
 use super::certificate::{Certificates, ClientAuth, Negotiation, Resolver, read_authorities, server_config};
 use super::cohort::Cohort;
-use crate::plan::listeners::Called;
 use gatekeeper_core::route::ListenerId;
 use gatekeeper_model::raw::{Listen, Tls, TlsVersion};
 use gatekeeper_model::{Fault, Faults, Place};

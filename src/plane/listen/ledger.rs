@@ -7,7 +7,7 @@
 //! connections share.
 //!
 //! * `limits.buffered_answers` bounds the sum. Where it is reached, an answer that has not begun is not read from its
-//!   service until there is room (`proxy::holding`), and connections that take nothing are made to give up theirs
+//!   service until there is room (`deadline::holding`), and connections that take nothing are made to give up theirs
 //!   (`trimmer`).
 //! * All streams of an HTTP/2 connection share [`SHARE`] in the same way.
 //!

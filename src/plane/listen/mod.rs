@@ -1,10 +1,12 @@
 //! Where clients connect: accepting, the door each connection passes, and the tap its requests are read through.
 
 pub mod accept;
+pub mod called;
 pub mod caps;
 pub mod certificate;
 pub mod cohort;
 pub mod connection;
+pub mod deadline;
 pub mod door;
 pub mod entrance;
 pub mod farewell;
@@ -13,6 +15,7 @@ pub mod ledger;
 mod lifetime;
 pub mod limits;
 pub mod patience;
+pub mod reception;
 mod redate;
 pub mod refuse;
 pub mod socket;

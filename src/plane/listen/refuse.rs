@@ -7,11 +7,11 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, StatusCode};
 
 use super::connection::Connection;
-use crate::Plane;
-use crate::proxy::request_id;
+use super::reception::Reception;
 use gatekeeper_core::event::{Arrival, Event, Outcome, Way};
 use gatekeeper_core::problem;
 use gatekeeper_core::refusal::{Kind, Refusal};
+use gatekeeper_core::request_id;
 use gatekeeper_core::wire::{Fault, HeadFault};
 
 /// A head did not arrive in time.
@@ -19,11 +19,17 @@ pub const HEAD_TIMEOUT: Fault =
     &HeadFault { status: 408, code: "head_timeout", text: "the request's head took too long to arrive" };
 
 /// Refuses what has arrived on a connection in the time that was waited for it; the bytes are the whole answer.
-pub fn refuse(plane: &Plane, connection: &Connection, fault: Fault, is_head: bool, waited: Duration) -> Vec<u8> {
+pub fn refuse(
+    reception: &Reception,
+    connection: &Connection,
+    fault: Fault,
+    is_head: bool,
+    waited: Duration,
+) -> Vec<u8> {
     let began = SystemTime::now() - waited;
     let id = request_id::new(began);
     let id = id.to_str().unwrap_or_default();
-    record(plane, connection, fault, id, (began, waited));
+    record(reception, connection, fault, id, (began, waited));
     answer(fault, id, is_head)
 }
 
@@ -55,10 +61,16 @@ pub fn refusal(fault: Fault) -> Refusal {
 
 /// Nothing is told of a head that was refused but when it came, from where, and why it was refused: what it says is not
 /// to be believed.
-fn record(plane: &Plane, connection: &Connection, fault: Fault, id: &str, (began, waited): (SystemTime, Duration)) {
-    plane.metrics.refused(fault.code);
-    let plan = plane.live.plan();
-    let client = plan.edge.trusted.client(connection.source.map(|source| source.ip()), &HeaderMap::new());
+fn record(
+    reception: &Reception,
+    connection: &Connection,
+    fault: Fault,
+    id: &str,
+    (began, waited): (SystemTime, Duration),
+) {
+    let observers = &reception.observers;
+    observers.metrics.refused(fault.code);
+    let client = reception.rules().trusted.client(connection.source.map(|source| source.ip()), &HeaderMap::new());
     let arrival = Arrival { request_id: Some(id), started: began, client: client.address };
     let outcome = Outcome {
         status: StatusCode::from_u16(fault.status).ok(),
@@ -67,5 +79,5 @@ fn record(plane: &Plane, connection: &Connection, fault: Fault, id: &str, (began
         ..Outcome::after(waited)
     };
     let event = Event::of(arrival, None, Way::default(), outcome);
-    plane.tell(&event, &plane.metrics.counting(&plane.unrouted, None), None);
+    observers.tell(&event, &observers.metrics.counting(&observers.unrouted, None), None);
 }

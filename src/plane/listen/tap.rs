@@ -36,15 +36,15 @@ use pingora::server::ShutdownWatch;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
 
 use super::connection::Connection;
+use super::deadline::{self, Watch};
 use super::farewell::{FAREWELL, Farewell};
 use super::lifetime::{LAST_REQUEST, Lifetime, Use};
 use super::limits::Limits;
 use super::patience::{Patience, Waiting};
+use super::reception::Reception;
 use super::redate::{self, Redated};
 use super::refuse::{HEAD_TIMEOUT, refuse};
 use super::transport::Transport;
-use crate::Plane;
-use crate::proxy::deadline::{self, Watch};
 use gatekeeper_core::frames::{Excess, FRAGMENTS, Frames, TooMuch};
 use gatekeeper_core::refusal::Kind;
 use gatekeeper_core::wire::{self, Fault, Inspector, Phase, Step};
@@ -60,7 +60,7 @@ const BLOCK_TIMEOUT: Excess = &TooMuch { code: "h2_head_timeout", text: "a heade
 /// A tap on a client's byte stream.
 pub struct Tap {
     stream: BufWriter<Transport>,
-    plane: Arc<Plane>,
+    reception: Arc<Reception>,
     connection: Arc<Connection>,
     digest: Arc<ProxyDigest>,
     limits: Limits,
@@ -110,15 +110,21 @@ enum Next {
 
 impl Tap {
     /// A tap on a connection; `is_h2` if both ends have agreed on HTTP/2.
-    pub fn new(stream: Transport, plane: Arc<Plane>, connection: Arc<Connection>, limits: Limits, is_h2: bool) -> Self {
+    pub fn new(
+        stream: Transport,
+        reception: Arc<Reception>,
+        connection: Arc<Connection>,
+        limits: Limits,
+        is_h2: bool,
+    ) -> Self {
         let speech = match is_h2 {
-            true => two(&plane),
+            true => two(&reception),
             false if connection.entrance.h2c => Speech::Undecided,
             false => Speech::One(Box::new(Inspector::new(limits.wire)), 0),
         };
         Tap {
             stream: BufWriter::with_capacity(WRITE_BUFFER, stream),
-            plane,
+            reception,
             digest: connection.digest(),
             lifetime: Lifetime::new(connection.entrance.cohort.clone()),
             usable: Use::Free,
@@ -266,7 +272,7 @@ impl Tap {
         let waited = self.patience.waited();
         self.patience.end();
         let is_head = wire::is_head(&self.held);
-        Farewell::new(refuse(&self.plane, &self.connection, fault, is_head, waited))
+        Farewell::new(refuse(&self.reception, &self.connection, fault, is_head, waited))
     }
 
     /// Says the last words; ready, with nothing read, when the connection may end.
@@ -358,15 +364,15 @@ impl Tap {
     }
 
     fn cut(&self, excess: Excess) -> io::Error {
-        self.plane.metrics.cut(excess.code);
+        self.reception.observers.metrics.cut(excess.code);
         log::debug!("{:?} is cut off: {}", self.connection.source, excess.text);
         io::Error::new(io::ErrorKind::InvalidData, excess.text)
     }
 }
 
 /// HTTP/2, from its first byte.
-fn two(plane: &Plane) -> Speech {
-    Speech::Two(Box::new(Frames::new(plane.live.plan().edge.http2.budgets, Instant::now())))
+fn two(reception: &Reception) -> Speech {
+    Speech::Two(Box::new(Frames::new(reception.rules().budgets, Instant::now())))
 }
 
 /// Judges bytes that begin where nothing is released yet.
@@ -467,7 +473,7 @@ impl Peek for Tap {
         let is_h2 = decided.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         buf.iter_mut().zip(&self.held).for_each(|(to, from)| *to = *from);
         self.speech = match is_h2 {
-            true => two(&self.plane),
+            true => two(&self.reception),
             false => Speech::One(Box::new(Inspector::new(self.limits.wire)), 0),
         };
         if let Speech::Two(frames) = &mut self.speech {

@@ -13,8 +13,7 @@ use gatekeeper_background::persist;
 use tokio::time::sleep;
 
 use super::ledger::{Account, Ledger};
-use crate::observe::metrics::Metrics;
-use crate::plan::live::Live;
+use crate::observe::Metrics;
 
 /// Between two looks while there is room.
 const CALM: Duration = Duration::from_millis(100);
@@ -29,15 +28,14 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// Makes room where answers that nobody takes fill their budget.
 pub struct Trimmer {
-    live: Arc<Live>,
     ledger: Arc<Ledger>,
     metrics: Arc<Metrics>,
 }
 
 impl Trimmer {
     /// Makes room in this ledger.
-    pub fn new(live: Arc<Live>, ledger: Arc<Ledger>, metrics: Arc<Metrics>) -> Self {
-        Trimmer { live, ledger, metrics }
+    pub fn new(ledger: Arc<Ledger>, metrics: Arc<Metrics>) -> Self {
+        Trimmer { ledger, metrics }
     }
 
     /// Goes on for ever.
@@ -54,7 +52,6 @@ impl Trimmer {
     /// Looks once; the time until the next look.
     fn look(&self) -> Duration {
         let ledger = &self.ledger;
-        ledger.set_budget(self.live.plan().edge.limits.buffered_answers);
         let total = ledger.total();
         self.metrics.answers_wait(total, ledger.take_waits());
         self.metrics.gave_up(trim(ledger, Instant::now()));

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::Plan;
 use super::compile::active;
-use super::listeners::{Called, named};
+use crate::listen::called::{Called, named};
 use crate::policy::auth::Method;
 use gatekeeper_model::raw::{Config, Listen, Route};
 use gatekeeper_model::{Fault, Faults, Place};

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::listen::entrance::Entrance;
 use crate::listen::http2::Http2;
 use crate::listen::limits::Limits;
+use crate::listen::reception::Rules;
 use crate::observe::PolicyMetrics;
 use crate::policy::auth::Auth;
 use crate::policy::auth::provider::Provider;
@@ -124,6 +125,11 @@ impl Edge {
     pub fn providers(&self) -> impl Iterator<Item = &Arc<Provider>> {
         let issuers = self.auth.iter().filter_map(|auth| auth.issuers.as_ref());
         issuers.flat_map(|issuers| issuers.providers())
+    }
+
+    /// What all connections are held to.
+    pub fn rules(&self) -> Rules {
+        Rules { limits: self.limits, budgets: self.http2.budgets, trusted: self.trusted.clone() }
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, StatusCode};
 
+use crate::listen::deadline::Timeouts;
 use crate::observe::PolicyMetrics;
 use crate::observe::metrics::RouteMetrics;
 use crate::plan::Edge;
@@ -154,23 +154,6 @@ pub struct Retry {
     pub conditions: Conditions,
     /// How long to wait before.
     pub backoff: Backoff,
-}
-
-/// A route's timeouts.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Timeouts {
-    /// For the whole exchange.
-    pub total: Option<Duration>,
-    /// For connecting to a target.
-    pub connect: Duration,
-    /// For the beginning of an answer.
-    pub first_byte: Duration,
-    /// For silence.
-    pub idle: Duration,
-    /// For the silence of an upgraded connection.
-    pub websocket_idle: Duration,
-    /// For an upgraded connection in all.
-    pub websocket_life: Option<Duration>,
 }
 
 impl Route {

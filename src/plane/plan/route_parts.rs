@@ -6,8 +6,9 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 use super::compile::{Context, Services};
-use super::route::{Action, HostSent, PathSent, Respond, Retry, Route, RouteAccess, Split, Terms, Timeouts};
+use super::route::{Action, HostSent, PathSent, Respond, Retry, Route, RouteAccess, Split, Terms};
 use super::{Edge, access, auth, shield};
+use crate::listen::deadline::Timeouts;
 use crate::policy::cors::Cors;
 use crate::policy::limit::Endpoint;
 use crate::policy::security_headers::SecurityHeaders;

@@ -15,12 +15,11 @@ use pingora_proxy::Session;
 use tokio::time::sleep;
 
 use super::ctx::{Ctx, Forward, Next};
-use super::deadline::{self, Watch};
 use super::patience::wait;
 use super::stop::Stop;
 use super::{admit, fault, response, retry, shared, verdict};
+use crate::listen::deadline::{self, Timeouts, Watch};
 use crate::plan::present::{Present, is_websocket};
-use crate::plan::route::Timeouts;
 use crate::plan::{MOST_RETRIES, grpc};
 use crate::upstream::admission::busy;
 use crate::upstream::endpoint::Slot;

@@ -1,4 +1,4 @@
-//! The bodies of requests: how long they may be, and what becomes of the rest of one that is refused.
+//! Bodies: how long a request's may be, what becomes of the rest of one that is refused, and how much waits of an answer's.
 
 use bytes::Bytes;
 use pingora::Result;
@@ -6,6 +6,7 @@ use pingora_proxy::Session;
 
 use super::ctx::Ctx;
 use super::fault;
+use crate::listen::deadline;
 use crate::policy::shield::too_long;
 
 /// Ends a request whose body turns out longer than its route takes. The piece that makes it so does not go upstream,
@@ -18,6 +19,14 @@ pub fn check_length(session: &Session, ctx: &mut Ctx) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Counts a piece of an answer that is handed on to be written.
+pub fn hand_on(session: &Session, body: Option<&Bytes>, ctx: &Ctx) {
+    let (Some(connection), Some(body)) = (&ctx.connection, body) else { return };
+    let (bytes, taken) = (body.len() as u64, session.body_bytes_sent() as u64);
+    connection.account.add(bytes);
+    deadline::watch(|watch| watch.holding.hand_on(&connection.account, bytes, taken));
 }
 
 /// Leaves out a last piece that is empty, as HTTP/2's often is. The framework would write it to an HTTP/1 upstream as a

@@ -11,10 +11,10 @@ use http::{HeaderValue, Method, StatusCode, Uri, Version};
 use smallvec::SmallVec;
 
 use super::settle;
-use crate::Plane;
 use crate::listen::connection::Connection;
 use crate::plan::present::Present;
 use crate::plan::route::Route;
+use crate::plane::Plane;
 use crate::policy::auth::User;
 use crate::upstream::endpoint::Slot;
 use crate::upstream::gate::Pass;
@@ -143,7 +143,7 @@ pub struct Failure {
 impl Ctx {
     /// The context of a request whose head was just read.
     pub fn new(plane: Arc<Plane>) -> Self {
-        plane.metrics.begin_request();
+        plane.observers.metrics.begin_request();
         let now = Instant::now();
         Ctx {
             plane,

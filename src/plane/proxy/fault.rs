@@ -8,8 +8,8 @@ use pingora::{Error, ErrorSource, ErrorType};
 use pingora_proxy::{FailToProxy, Session};
 
 use super::ctx::Ctx;
-use super::deadline::{self, Late, Watch};
 use super::{reply, verdict};
+use crate::listen::deadline::{self, Late, Watch};
 use crate::listen::refuse::refusal;
 use gatekeeper_core::refusal::{Kind, Refusal};
 

@@ -16,7 +16,6 @@ use pingora_proxy::Session;
 use smallvec::SmallVec;
 
 use super::ctx::Ctx;
-use super::request_id::REQUEST_ID;
 use super::trace;
 use crate::listen::connection::{Connection, address_value};
 use crate::plan::present::is_websocket;
@@ -26,6 +25,7 @@ use crate::policy::auth::credential::{TokenFrom, is_bearer, remove_cookie, remov
 use crate::policy::auth::{Method, RouteAuth};
 use crate::policy::via;
 use gatekeeper_core::net::{Client, is_origin};
+use gatekeeper_core::request_id::REQUEST_ID;
 
 /// The client behind a connection.
 pub fn client(edge: &Edge, connection: Option<&Connection>, session: &Session) -> Client {

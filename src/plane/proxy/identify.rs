@@ -6,8 +6,8 @@ use http::HeaderValue;
 use http::header::RETRY_AFTER;
 
 use super::ctx::Ctx;
-use super::deadline;
 use crate::listen::connection::Connection;
+use crate::listen::deadline;
 use crate::plan::route::Route;
 use crate::plan::walk::Routed;
 use crate::policy::auth::{Blame, Denial, Judgement, RouteAuth, User, Visitor, Why, fetch};

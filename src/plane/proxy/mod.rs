@@ -17,13 +17,14 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
-use crate::Plane;
 use crate::compress::{self, Compression};
 use crate::listen::connection::Connection;
 use crate::listen::limits::Limits;
 use crate::plan::walk::walk;
+use crate::plane::Plane;
 use ctx::{Ctx, Line};
 use gatekeeper_core::refusal::{Kind, Refusal};
+use gatekeeper_core::request_id;
 use reply::Answer;
 use serve::{Next, Serve};
 use stop::Stop;
@@ -34,16 +35,12 @@ pub mod attempt;
 mod body;
 pub mod ctx;
 mod date;
-pub mod deadline;
-mod fairness;
 mod fault;
 mod headers;
-pub mod holding;
 mod identify;
 mod limit;
 mod patience;
 mod reply;
-pub mod request_id;
 mod response;
 mod retry;
 mod serve;
@@ -259,7 +256,7 @@ impl ProxyHttp for Proxy {
         ctx: &mut Box<Ctx>,
     ) -> Result<Option<Duration>> {
         let long = response::encode(session, body, end, ctx)?;
-        holding::hand_on(session, body.as_ref(), ctx);
+        body::hand_on(session, body.as_ref(), ctx);
         Ok(long.then_some(TURN))
     }
 

@@ -12,7 +12,8 @@ use pingora_proxy::Session;
 
 use super::ctx::Ctx;
 use super::response::{self, OWN_FIELDS};
-use super::{body, date, deadline};
+use super::{body, date};
+use crate::listen::deadline;
 use crate::plan::grpc;
 use crate::plan::route::Respond;
 use crate::policy::auth::fetch;

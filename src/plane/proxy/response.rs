@@ -12,10 +12,10 @@ use smallvec::SmallVec;
 
 use super::ctx::Ctx;
 use super::date;
-use super::request_id::{REQUEST_ID, X_REQUEST_ID};
 use crate::compress::Compression;
 use crate::listen::connection::Connection;
 use crate::policy::auth::credential::{SUBPROTOCOL, TokenFrom, asks_for_subprotocol};
+use gatekeeper_core::request_id::{REQUEST_ID, X_REQUEST_ID};
 
 /// About as many fields are added.
 pub(super) const OWN_FIELDS: usize = 14;
@@ -92,7 +92,7 @@ pub fn begin_encoding(session: &mut Session, response: &ResponseHeader, ctx: &Ct
     let informational = response.status.is_informational();
     compression(session, ctx)
         .filter(|_| !informational)
-        .map_or(Ok(()), |module| module.begin(response, &ctx.plane.ledger))
+        .map_or(Ok(()), |module| module.begin(response, &ctx.plane.reception.ledger))
 }
 
 /// Encodes a piece of it; whether that took so long that others should have their turn.

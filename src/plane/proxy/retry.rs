@@ -20,7 +20,7 @@ use http::{HeaderMap, HeaderValue};
 use pingora_proxy::Session;
 
 use super::ctx::{Ctx, Forward, Next};
-use super::deadline;
+use crate::listen::deadline;
 use crate::observe::metrics::What;
 use crate::plan::route::Route;
 use crate::upstream::pool::Choice;

@@ -8,8 +8,8 @@ use pingora::Error;
 use pingora_proxy::Session;
 
 use super::ctx::Ctx;
-use super::deadline::{self, Watch};
 use super::{reply, verdict};
+use crate::listen::deadline::{self, Watch};
 use crate::observe::refusals::Keeping;
 use gatekeeper_core::event::{Arrival, Event, Head, Outcome, Way};
 use gatekeeper_core::refusal::Kind;
@@ -24,7 +24,7 @@ pub fn settle(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
     let refusal = failure.map(|failure| failure.refusal.kind);
     let own = refusal.filter(|_| ctx.answered);
     if let Some(kind) = own {
-        plane.metrics.refused(kind.code);
+        plane.observers.metrics.refused(kind.code);
     }
     let request: &Parts = session.downstream_session.req_header();
     let cause = failure.and_then(|failure| failure.cause.as_deref());
@@ -49,7 +49,7 @@ fn end(ctx: &mut Ctx, late: Option<Kind>, now: Instant) {
     ctx.settled = true;
     verdict::conclude(ctx, late, now);
     deadline::watch(Watch::forget);
-    ctx.plane.metrics.end_request();
+    ctx.plane.observers.metrics.end_request();
     if let Some(connection) = &ctx.connection {
         connection.settle();
     }
@@ -104,12 +104,14 @@ fn tell(ctx: &Ctx, event: &Event) {
         return;
     }
     let plane = &ctx.plane;
-    let route = ctx.route.as_ref().map_or(&plane.unrouted, |route| &route.metrics);
-    let counting = plane.metrics.counting(route, ctx.forward.as_ref().map(|forward| &forward.service.metrics));
+    let route = ctx.route.as_ref().map_or(&plane.observers.unrouted, |route| &route.metrics);
+    let counting =
+        plane.observers.metrics.counting(route, ctx.forward.as_ref().map(|forward| &forward.service.metrics));
     let refusal = ctx.failure.as_ref().map(|failure| &failure.refusal);
     let is_kept = refusal.is_some() || ctx.trials.told().is_some();
-    let keeping = is_kept.then(|| Keeping { refusals: &plane.refusals, refusal, shows_client: shows_clients(ctx) });
-    plane.tell(event, &counting, keeping.as_ref());
+    let keeping =
+        is_kept.then(|| Keeping { refusals: &plane.observers.refusals, refusal, shows_client: shows_clients(ctx) });
+    plane.observers.tell(event, &counting, keeping.as_ref());
 }
 
 /// Whether the access log shows whole addresses: what it hides is not shown elsewhere.

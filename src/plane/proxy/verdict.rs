@@ -15,8 +15,7 @@ use pingora::http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::ctx::{Ctx, Forward};
-use super::deadline::{self, Watch};
-use super::fairness::Blame;
+use crate::listen::deadline::{self, Blame, Watch};
 use crate::upstream::endpoint::Slot;
 use gatekeeper_core::breaker::Verdict;
 use gatekeeper_core::refusal::Kind;

@@ -1,8 +1,7 @@
-//! What goes on behind requests: names are looked up again when their records are too old, endpoints are asked whether
-//! they are well, registrations that nobody renews go.
+//! What goes on behind the requests of a service: names are looked up again when their records are too old, endpoints are
+//! asked whether they are well, registrations that nobody renews go.
 //!
-//! Each service of the plan that serves has a task; one that a reload kept keeps its task, and with it the rhythm of its
-//! checks. A name that stops resolving keeps its last addresses and is asked for again every [`AGAIN`].
+//! A name that stops resolving keeps its last addresses and is asked for again every [`AGAIN`].
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::pin::pin;
@@ -18,7 +17,6 @@ use super::endpoint::Endpoint;
 use super::names::Names;
 use super::service::Service;
 use super::target::Target;
-use crate::plan::live::Live;
 use gatekeeper_core::retry::part;
 
 /// How long after a failed look-up of a name it is looked up again.
@@ -26,44 +24,8 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// In which time after its start an endpoint is checked for the first time.
 const FIRST_CHECK: Duration = Duration::from_millis(500);
 
-/// Looks after the services of the plan that serves.
-pub struct Keeper {
-    live: Arc<Live>,
-    /// Makes the connections of all checks.
-    dialler: Arc<Dialler>,
-}
-
-/// A service that is looked after, and how its names are looked up.
-type Kept = (Arc<Service>, Arc<Names>);
-
-impl Keeper {
-    /// A keeper of the services of the plan that serves.
-    pub fn new(live: Arc<Live>) -> Self {
-        Keeper { live, dialler: Arc::new(Dialler::new()) }
-    }
-
-    /// Goes on for ever.
-    pub async fn keep(self) {
-        let mut generations = self.live.generations();
-        let mut following = Following::new(|a: &Kept, b: &Kept| Arc::ptr_eq(&a.0, &b.0) && Arc::ptr_eq(&a.1, &b.1));
-        loop {
-            generations.borrow_and_update();
-            let plan = self.live.plan();
-            let services: Vec<Kept> =
-                plan.services.values().map(|service| (service.clone(), plan.edge.names.clone())).collect();
-            drop(plan);
-            services.iter().for_each(|(service, _)| service.memory.tell_news());
-            following.follow(services, |(service, names)| {
-                let (of, by, dialler) = (service.clone(), names.clone(), self.dialler.clone());
-                let work = move || keep(of.clone(), by.clone(), dialler.clone());
-                (format!("service {}: its keeper", service.name), work)
-            });
-            following.until(generations.changed()).await;
-        }
-    }
-}
-
-async fn keep(service: Arc<Service>, names: Arc<Names>, dialler: Arc<Dialler>) {
+/// Looks after a service, for ever.
+pub async fn keep(service: Arc<Service>, names: Arc<Names>, dialler: Arc<Dialler>) {
     service.settle_in(Instant::now());
     tokio::join!(follow(&service), look_up(&service, &names), check_all(&service, &dialler));
 }

@@ -131,7 +131,7 @@ impl Memory {
     }
 
     /// Says that there may be something new to make endpoints of.
-    pub(super) fn tell_news(&self) {
+    pub fn tell_news(&self) {
         self.news.notify_one();
         self.others.notify_one();
     }

@@ -2,7 +2,18 @@
 
 use std::sync::Arc;
 
+use http::HeaderValue;
+
 use super::identity::{Claims, Identity};
+
+/// A client's certificate, as services are told of it.
+#[derive(Clone, Debug)]
+pub struct ClientCertificate {
+    /// Its subject (RFC 4514).
+    pub subject: HeaderValue,
+    /// The SHA-256 of the whole, in hexadecimal.
+    pub fingerprint: HeaderValue,
+}
 
 /// Whose certificates are taken.
 #[derive(Debug)]

@@ -3,7 +3,6 @@
 mod applied;
 mod report;
 mod subject;
-pub mod sweeper;
 
 pub use applied::{Charges, Limit, note, told};
 pub use subject::{Counted, Endpoint, LIMIT_TYPES, Subject};

@@ -3,7 +3,6 @@
 use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use pingora::http::header_value_from_slice;
 
 /// The name of the field, in both directions.
 pub const X_REQUEST_ID: &str = "x-request-id";
@@ -29,7 +28,8 @@ pub fn new(now: SystemTime) -> HeaderValue {
     let mut random = [0; 10];
     fastrand::fill(&mut random);
     let id = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
-    header_value_from_slice(id.hyphenated().encode_lower(&mut [0; 36]).as_bytes())
+    // Hexadecimal digits and hyphens are always a value.
+    HeaderValue::from_str(id.hyphenated().encode_lower(&mut [0; 36])).unwrap_or(HeaderValue::from_static("-"))
 }
 
 #[cfg(test)]

@@ -12,13 +12,9 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
-use pingora_proxy::Session;
 
-use super::ctx::Ctx;
-use super::deadline::{self, Watch};
 use crate::listen::ledger::{Account, Full, Held};
 
 /// Between the first two looks for room; later ones are further apart.
@@ -130,7 +126,8 @@ impl Holding {
         }
     }
 
-    fn hand_on(&self, account: &Arc<Account>, bytes: u64, taken: u64) {
+    /// So many bytes more were handed on to be written, and so many in all were taken.
+    pub fn hand_on(&self, account: &Arc<Account>, bytes: u64, taken: u64) {
         let handed = self.handed.get() + bytes;
         self.handed.set(handed);
         let waiting = handed.saturating_sub(taken);
@@ -142,14 +139,6 @@ impl Holding {
             held.moved(waiting, taken);
         }
     }
-}
-
-/// Counts a piece of an answer that is handed on to be written.
-pub fn hand_on(session: &Session, body: Option<&Bytes>, ctx: &Ctx) {
-    let (Some(connection), Some(body)) = (&ctx.connection, body) else { return };
-    let (bytes, taken) = (body.len() as u64, session.body_bytes_sent() as u64);
-    connection.account.add(bytes);
-    deadline::watch(|watch: &Watch| watch.holding.hand_on(&connection.account, bytes, taken));
 }
 
 /// Whether a request may go on: nothing of its answer has come, or the answer is small.

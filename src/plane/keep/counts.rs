@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use gatekeeper_background::persist;
 use tokio::time::sleep;
 
 use crate::plan::live::Live;
-use gatekeeper_background::persist;
 
 const EVERY: Duration = Duration::from_secs(60);
 

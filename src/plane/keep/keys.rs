@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use gatekeeper_background::Following;
 
-use super::provider::Provider;
 use crate::plan::live::Live;
+use crate::policy::auth::provider::Provider;
 
 /// Looks after the providers of keys.
 pub struct KeyKeeper(Arc<Live>);
