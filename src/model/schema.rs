@@ -6,6 +6,9 @@ use schemars::schema_for;
 
 use crate::raw::Config;
 
+#[cfg(test)]
+mod reference;
+
 /// The schema.
 pub fn schema() -> serde_json::Value {
     schema_for!(Config).to_value()
@@ -17,6 +20,7 @@ mod tests {
 
     use serde_json::Value;
 
+    use super::reference::reference;
     use super::*;
     use crate::show::effective_json;
     use crate::{ANNOTATED_DEFAULT, Config, parse};
@@ -114,15 +118,19 @@ mod tests {
         assert!(undescribed.is_empty(), "not in the schema: {undescribed:?}");
     }
 
-    /// To renew the file: `UPDATE_SCHEMA=1 cargo test -p gatekeeper-model schema`.
+    /// To renew both files: `UPDATE_SCHEMA=1 cargo test --workspace --lib schema`.
     #[test]
-    fn the_schema_file_is_current() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../conf/gatekeeper.schema.json");
-        let current = format!("{:#}\n", schema());
-        if std::env::var_os("UPDATE_SCHEMA").is_some() {
-            std::fs::write(path, &current).unwrap();
+    fn the_schema_file_and_the_reference_are_current() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let made =
+            [("conf/gatekeeper.schema.json", format!("{:#}\n", schema())), ("docs/reference.md", reference(&schema()))];
+        for (name, current) in made {
+            let path = root.join(name);
+            if std::env::var_os("UPDATE_SCHEMA").is_some() {
+                std::fs::write(&path, &current).unwrap();
+            }
+            assert!(std::fs::read_to_string(path).unwrap() == current, "{name} is old");
         }
-        assert!(std::fs::read_to_string(path).unwrap() == current, "conf/gatekeeper.schema.json is old");
         assert_eq!(schema()["title"], "gatekeeper configuration");
     }
 }
