@@ -67,7 +67,7 @@ UNITS := gatekeeper.service gatekeeper.socket gatekeeper-admin.socket
 
 install:
 	@[ -x "$(BINARY)" ] || { echo "$(BINARY) is missing: make build" >&2; exit 1; }
-	install -D -m 755 "$(BINARY)" "$(DESTDIR)$(PREFIX)/bin/gatekeeper"
+	install -D -s -m 755 "$(BINARY)" "$(DESTDIR)$(PREFIX)/bin/gatekeeper"
 	for unit in $(UNITS); do \
 		install -d "$(DESTDIR)$(PREFIX)/lib/systemd/system" && \
 		sed 's|/usr/bin/|$(PREFIX)/bin/|; s|/usr/share/|$(PREFIX)/share/|' systemd/$$unit \
@@ -77,22 +77,27 @@ install:
 	$(INSTALL) systemd/gatekeeper.tmpfiles "$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/gatekeeper.conf"
 	for document in README.md SECURITY.md LICENSE; do $(INSTALL) $$document "$(DOCUMENTS)/$$document" || exit 1; done
 	$(INSTALL) systemd/gatekeeper.sysctl "$(DOCUMENTS)/60-gatekeeper.conf"
+	cd conf && find examples -name '*.yaml' -exec install -D -m 644 {} "$(DOCUMENTS)/{}" \;
+	$(INSTALL) conf/gatekeeper.schema.json "$(DOCUMENTS)/gatekeeper.schema.json"
 	install -d "$(SHARE)/bash-completion/completions" "$(SHARE)/zsh/site-functions" "$(SHARE)/fish/vendor_completions.d" "$(SHARE)/man/man1"
 	"$(BINARY)" completions bash > "$(SHARE)/bash-completion/completions/gatekeeper"
 	"$(BINARY)" completions zsh > "$(SHARE)/zsh/site-functions/_gatekeeper"
 	"$(BINARY)" completions fish > "$(SHARE)/fish/vendor_completions.d/gatekeeper.fish"
-	"$(BINARY)" man > "$(SHARE)/man/man1/gatekeeper.1"
+	"$(BINARY)" man --to "$(SHARE)/man/man1"
 	$(INSTALL) conf/alerts.yaml "$(DOCUMENTS)/alerts.yaml"
 	$(INSTALL) conf/gatekeeper.schema.json "$(DESTDIR)/etc/gatekeeper/gatekeeper.schema.json"
 	@[ -e "$(DESTDIR)/etc/gatekeeper/gatekeeper.yaml" ] || $(INSTALL) conf/gatekeeper.yaml "$(DESTDIR)/etc/gatekeeper/gatekeeper.yaml"
-	@echo "then: systemd-sysusers && systemd-tmpfiles --create gatekeeper.conf && systemctl daemon-reload && systemctl enable --now gatekeeper"
+	@[ -e "$(DESTDIR)/etc/logrotate.d/gatekeeper" ] || $(INSTALL) systemd/gatekeeper.logrotate "$(DESTDIR)/etc/logrotate.d/gatekeeper"
+	@echo "1. Edit /etc/gatekeeper/gatekeeper.yaml; as it is, every request to 127.0.0.1:8000 is answered with a welcome page."
+	@echo "2. systemd-sysusers && systemd-tmpfiles --create gatekeeper.conf && systemctl daemon-reload"
+	@echo "3. systemctl enable --now gatekeeper"
 
 # The configuration and the state stay.
 uninstall:
 	rm -f "$(DESTDIR)$(PREFIX)/bin/gatekeeper" $(UNITS:%="$(DESTDIR)$(PREFIX)/lib/systemd/system/%")
 	rm -f "$(DESTDIR)$(PREFIX)/lib/sysusers.d/gatekeeper.conf" "$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/gatekeeper.conf"
 	rm -f "$(SHARE)/bash-completion/completions/gatekeeper" "$(SHARE)/zsh/site-functions/_gatekeeper"
-	rm -f "$(SHARE)/fish/vendor_completions.d/gatekeeper.fish" "$(SHARE)/man/man1/gatekeeper.1"
+	rm -f "$(SHARE)/fish/vendor_completions.d/gatekeeper.fish" "$(SHARE)/man/man1"/gatekeeper*.1 "$(DESTDIR)/etc/logrotate.d/gatekeeper"
 	rm -rf "$(DOCUMENTS)"
 
 # Debian keeps servers where a user's PATH does not look.

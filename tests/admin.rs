@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::support::gateway::everything_to;
-use crate::support::{Client, Gateway, Origin, Raw, Request, full};
+use crate::support::{Client, Gateway, Origin, Raw, Request, eventually, full};
 
 const TCP: &str = "admin: { address: \"127.0.0.1:0\"";
 const BASE: &str = "/api/v1/gateway";
 
 fn address(gateway: &Gateway) -> SocketAddr {
-    fs::read_to_string(gateway.file("state/admin.address")).unwrap().parse().unwrap()
+    let note = fs::read(gateway.file("state/running.json")).unwrap();
+    serde_json::from_slice::<serde_json::Value>(&note).unwrap()["admin"].as_str().unwrap().parse().unwrap()
 }
 
 fn token(gateway: &Gateway) -> String {
@@ -171,16 +172,20 @@ async fn a_state_directory_that_others_write_to_is_refused() {
     fs::set_permissions(&state, fs::Permissions::from_mode(0o777)).unwrap();
     let config = format!("state_dir: {}\nroutes: []\n", state.display());
     let said = Gateway::refuses(&config, Vec::new());
-    assert!(said.contains("can be written by others"), "{said}");
+    assert!(said.contains("others can write to it"), "{said}");
     assert_eq!(fs::read_dir(&state).unwrap().count(), 0);
     fs::set_permissions(&state, fs::Permissions::from_mode(0o700)).unwrap();
     let precious = place.path().join("precious");
     fs::write(&precious, "precious").unwrap();
-    symlink(&precious, state.join("admin.address")).unwrap();
+    symlink(&precious, state.join("running.json")).unwrap();
     let gateway = Gateway::start(&config).await;
     assert_eq!(gateway.admin("/health").await.status, 200);
+    eventually("its note is written", async || {
+        fs::symlink_metadata(state.join("running.json")).unwrap().is_file().then_some(())
+    })
+    .await;
     assert_eq!(fs::read_to_string(&precious).unwrap(), "precious", "nothing is written through a link");
-    for file in ["admin.address", "admin.token"] {
+    for file in ["running.json", "admin.token"] {
         let mode = fs::symlink_metadata(state.join(file)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{file}");
     }

@@ -41,7 +41,7 @@ impl Place {
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(GATEKEEPER);
         command.args(args).current_dir(self.0.path()).stdin(Stdio::null());
-        command.env_remove("GATEKEEPER_CONFIG").env_remove("STATE_DIRECTORY");
+        command.env_remove("GATEKEEPER_CONFIG").env_remove("STATE_DIRECTORY").env("XDG_RUNTIME_DIR", self.0.path());
         command
     }
 
@@ -172,7 +172,7 @@ fn check_warns_of_what_can_hardly_be_meant() {
     let warnings = [
         "routes[5]: is never taken: \"content\" already takes",
         "routes[6].path_pattern: \"/health\" is answered by the gateway itself",
-        "services.unused: no active route leads here",
+        "services.unused: no route leads here",
         "services.unused.tls.verify: anyone on the way can pose as this service",
     ];
     for (line, warning) in call.err.lines().zip(warnings) {
@@ -385,7 +385,7 @@ fn no_gateway_is_code_3_and_one_sentence() {
         let place = Place::new(&format!("{GOOD}admin: {{ address: \"{address}\" }}\nstate_dir: state\n"));
         for command in ["status", "reload"] {
             let told = place.call(&[command]).sentence(3);
-            assert!(told.contains("the administration token state/admin.token can't be read"), "{told}");
+            assert!(told.contains("cannot read the administration token state/admin.token"), "{told}");
         }
         fs::create_dir(place.0.path().join("state")).unwrap();
         place.write("state/admin.token", "x");
@@ -434,7 +434,7 @@ fn what_a_gateway_cannot_use_is_one_sentence() {
     place.write("file", "");
     place.write("gatekeeper.yaml", &format!("{GOOD}{end}state_dir: file/state\n"));
     let told = place.call(&["run"]).sentence(1);
-    assert!(told.contains("the state directory can't be used: file/state: "), "{told}");
+    assert!(told.contains("cannot use the state directory: file/state: "), "{told}");
 
     place.write(
         "gatekeeper.yaml",
@@ -579,7 +579,7 @@ async fn the_demo_runs_and_what_it_prints_works() {
     let seen = Command::new("sh").args(["-c", &format!("curl -s {}", curls[1].replace("-i ", ""))]).output().unwrap();
     let seen: Value = serde_json::from_slice(&seen.stdout).unwrap();
     assert_eq!((&seen["service"], &seen["path"]), (&"content".into(), &"/api/v1/content/articles/1".into()));
-    let file = std::env::temp_dir().join(format!("gatekeeper-demo-{}/engadi.yaml", running.0.id()));
+    let file = std::env::temp_dir().join(format!("gatekeeper-{}/engadi.yaml", running.0.id()));
     let mut upgrade = place.command(&["upgrade", "-c", file.to_str().unwrap()]);
     let upgrade = upgrade.env("ADMIN_ADDRESS", format!("127.0.0.1:{admin}")).output().unwrap();
     let told = Call::from(upgrade).sentence(1);

@@ -22,6 +22,7 @@ mod dependencies;
 mod documents;
 mod examples;
 mod faults;
+mod finding;
 mod forward;
 mod fuzz;
 mod grpc;

@@ -101,7 +101,19 @@ fn an_installation_is_whole_and_keeps_a_configuration() {
     let installed = |path: &str| root.path().join(path);
     let unit = fs::read_to_string(installed("usr/lib/systemd/system/gatekeeper.service")).unwrap();
     assert!(unit.contains("\nExecStart=/usr/bin/gatekeeper run"), "{unit}");
-    assert_eq!(fs::read(installed("usr/share/man/man1/gatekeeper.1")).unwrap().first(), Some(&b'.'));
+    let manual = fs::read_to_string(installed("usr/share/man/man1/gatekeeper.1")).unwrap();
+    let pages = manual.lines().filter_map(|line| line.strip_prefix("gatekeeper\\-")?.strip_suffix("(1)"));
+    let pages: Vec<_> =
+        pages.map(|page| format!("usr/share/man/man1/gatekeeper-{}.1", page.replace('\\', ""))).collect();
+    assert!(pages.len() > 15, "{manual}");
+    for page in pages {
+        assert!(installed(&page).exists(), "{page}");
+    }
+    for file in ["etc/logrotate.d/gatekeeper", "usr/share/doc/gatekeeper/examples/https.yaml"] {
+        assert!(installed(file).exists(), "{file}");
+    }
+    let whole = fs::metadata(BINARY).unwrap().len();
+    assert!(fs::metadata(installed("usr/bin/gatekeeper")).unwrap().len() < whole / 2, "the binary is stripped");
     let file = installed("etc/gatekeeper/gatekeeper.yaml");
     let check = run(installed("usr/bin/gatekeeper").to_str().unwrap(), &["check", "-c", file.to_str().unwrap()]);
     assert!(check.0, "{}", check.1);

@@ -22,16 +22,20 @@ pub(crate) struct Connection {
 impl Connection {
     /// A connection that is made with the first call.
     pub(crate) fn new(address: &str, token: Secret, patience: Duration) -> Result<Self, Failure> {
-        // Building an HTTP client needs a provider, although this one never speaks TLS. It fails only if there is one.
+        // An HTTP client needs a provider. This fails only if there is one.
         rustls::crypto::ring::default_provider().install_default().ok();
-        let builder = reqwest::Client::builder().no_proxy();
-        let (builder, host) = match address.strip_prefix("unix:") {
-            Some(path) => (builder.unix_socket(path), "localhost"),
-            None => (builder, address),
+        let builder = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+        let (builder, origin) = match address.strip_prefix("unix:") {
+            Some(path) => (builder.unix_socket(path), "http://localhost".to_owned()),
+            None if address.contains("://") => (builder, address.trim_end_matches('/').to_owned()),
+            None => (builder, format!("http://{address}")),
         };
         let http = builder.build().map_err(|error| Failure::Unusable(error.to_string()))?;
-        let base = Url::parse(&format!("http://{host}{BASE}"))
+        let base = Url::parse(&format!("{origin}{BASE}"))
             .map_err(|error| Failure::Invalid(format!("{address:?} is not an address: {error}")))?;
+        if !matches!(base.scheme(), "http" | "https") || !base.username().is_empty() || base.password().is_some() {
+            return Err(Failure::Invalid(format!("{address:?} is not an address: write http://HOST:PORT")));
+        }
         Ok(Connection { http, address: address.to_owned(), base, token, patience })
     }
 

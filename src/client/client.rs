@@ -38,8 +38,8 @@ pub struct Services {
 }
 
 impl Client {
-    /// A client of the gateway whose administration listens at this address: `127.0.0.1:8001`, or `unix:` and a path. It
-    /// waits a minute for an answer.
+    /// A client of the gateway whose administration listens at this address: `127.0.0.1:8001`, a URL with `http` or `https`, or
+    /// `unix:` and a path. It waits a minute for an answer.
     pub fn new(address: &str, token: Secret) -> Result<Self, Failure> {
         Ok(Client { connection: Connection::new(address, token, PATIENCE)? })
     }

@@ -23,7 +23,7 @@
 //! # }
 //! ```
 //!
-//! The client speaks HTTP/1.1 without TLS, as the administration listener does. It uses no proxy of the environment. A
+//! The administration listener speaks HTTP/1.1 without TLS; a URL with `https` is for one that another proxy protects. The client uses no proxy of the environment. A
 //! clone shares its connections.
 
 mod api;

@@ -173,6 +173,11 @@ async fn what_no_url_can_name_is_not_asked() {
         assert!(matches!(failure, Failure::Invalid(_)), "{failure}");
     }
     assert_eq!(client.why("a b").await.unwrap_err().to_string(), "\"a b\" is no request id");
-    assert!(matches!(Client::new("no address", Secret::default()), Err(Failure::Invalid(_))));
+    for wrong in ["no address", "ftp://127.0.0.1:1", "http://user:password@127.0.0.1:1", "http://"] {
+        assert!(matches!(Client::new(wrong, Secret::default()), Err(Failure::Invalid(_))), "{wrong}");
+    }
+    for right in ["http://127.0.0.1:1", "http://127.0.0.1:1/", "https://gateway.internal"] {
+        assert!(Client::new(right, Secret::default()).is_ok(), "{right}");
+    }
     assert!(!format!("{client:?}").contains("hidden"));
 }

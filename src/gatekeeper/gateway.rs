@@ -24,6 +24,7 @@ use tokio::sync::mpsc;
 
 use crate::life::drain::{Heard, Signals};
 use crate::life::inherited::Inherited;
+use crate::life::running::HERE;
 use crate::life::state::State;
 use crate::life::succession::Succession;
 use crate::life::supervision::Supervisor;
@@ -105,12 +106,13 @@ impl Gateway {
         log::info!("administration on {}", self.admin.address);
         let control = Arc::new(Control::new(life.plane.clone(), self.token, life.listeners.clone(), life.clone()));
         server.background("administration", control.serve(self.admin, stages.administer_no_more.subscribe()));
-        server.run(Signals::new(life, stages, self.drain).follow(self.heard));
+        server.run(Signals::new(life.clone(), stages, self.drain).follow(self.heard));
+        life.withdraw();
     }
 }
 
 /// The state directory: as written, else systemd's, else beside the working directory.
 pub fn state_dir(config: &Config) -> PathBuf {
     let given = config.state_dir.clone().map(PathBuf::from);
-    given.or_else(|| std::env::var_os("STATE_DIRECTORY").map(PathBuf::from)).unwrap_or("./gatekeeper-state".into())
+    given.or_else(|| std::env::var_os("STATE_DIRECTORY").map(PathBuf::from)).unwrap_or(HERE.into())
 }

@@ -23,6 +23,7 @@ mod origin;
 mod permissions;
 mod place;
 mod repair;
+mod short;
 mod tree;
 mod yaml;
 

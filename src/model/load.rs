@@ -20,7 +20,7 @@ use super::node::Node;
 use super::origin::Origins;
 use super::place::{File, Place};
 use super::repair::decode;
-use super::{permissions, yaml};
+use super::{permissions, short, yaml};
 use crate::files;
 use crate::raw::{Config, Service};
 
@@ -146,6 +146,7 @@ impl<'e> Loader<'e> {
     }
 
     fn finish(mut self) -> (Option<Loaded>, Faults) {
+        short::expand(&mut self.merged.root);
         self.merged.refuse_double_names(&mut self.faults);
         let Merged { root, mut origins } = self.merged;
         // A main file that could not be read has been reported; the parts are still looked at.

@@ -102,7 +102,7 @@ mod tests {
         let text = "version: 1\nstate_dir: ${API_KEY}\nservices: { a: { targets: [5, \"http://u:pw@h\", \"http://${DB_PASSWORD}\"] } }\n";
         let (loaded, _) = parse_with(text, &|name| Some(format!("hidden-{name}")));
         let shown = effective(&loaded.unwrap());
-        assert!(shown.starts_with("version: 1\nlisten:\n- address: 0.0.0.0:8000\n  h2c: false\n"), "{shown}");
+        assert!(shown.starts_with("version: 1\nlisten:\n- address: 127.0.0.1:8000\n  h2c: false\n"), "{shown}");
         assert!(shown.contains("state_dir: '***'\n") && shown.contains("grace: 30s\n"), "{shown}");
         assert!(shown.contains("    - http://u:***@h\n    - '***'\n"), "{shown}");
         assert!(!shown.contains("hidden") && !shown.contains("pw"), "{shown}");

@@ -150,13 +150,15 @@ impl Gateway {
     /// Runs `gatekeeper NAME -c FILE ARGS…`.
     pub fn command(&self, name: &str, args: &[&str]) -> Output {
         let mut command = Command::new(GATEKEEPER);
-        command.arg(name).arg("-c").arg(&self.file).args(args).envs(self.variables.iter().cloned()).output().unwrap()
+        command.arg(name).arg("-c").arg(&self.file).args(args).envs(self.variables.iter().cloned());
+        command.env("XDG_RUNTIME_DIR", self.dir.path().join("runtime")).output().unwrap()
     }
 
     /// Starts `gatekeeper NAME -c FILE ARGS…`, which may take its time.
     pub fn spawn_command(&self, name: &str, args: &[&str]) -> Child {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gatekeeper"));
         command.arg(name).arg("-c").arg(&self.file).args(args).envs(self.variables.iter().cloned());
+        command.env("XDG_RUNTIME_DIR", self.dir.path().join("runtime"));
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 
@@ -370,6 +372,8 @@ fn listeners_of(output: &Output) -> Vec<String> {
 
 /// Starts the program that is installed, by a shell that does something before it becomes the program.
 fn launch(before: &str, dir: &Path, file: &Path, variables: &[(String, String)], handed: &[OwnedFd]) -> Child {
+    // The binary stands in the folder under the name that the register of running gateways has in its own.
+    let _ = fs::create_dir(dir.join("runtime"));
     let mut command = Command::new("sh");
     // The variable for whom the sockets are can only be set by the process itself.
     let script = format!("{before} export LISTEN_PID=$$; exec \"$0\" \"$@\"");
@@ -382,6 +386,7 @@ fn launch(before: &str, dir: &Path, file: &Path, variables: &[(String, String)],
     command.fd_mappings(mappings.collect()).unwrap();
     let stderr = File::options().create(true).append(true).open(dir.join("stderr")).unwrap();
     command.args(["run", "-c"]).arg(file).envs(variables.iter().cloned());
+    command.env("XDG_RUNTIME_DIR", dir.join("runtime"));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn().unwrap()
 }
 
@@ -401,6 +406,11 @@ fn end(process: u32) {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// An address of this machine that nobody listens on.
+pub fn free_address() -> String {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
 /// A configuration whose only route takes everything to one target.

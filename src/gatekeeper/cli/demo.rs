@@ -1,16 +1,14 @@
 //! `run --demo`: the gateway of conf/examples/engadi.yaml, and a small service for each of its services on loopback.
 
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
 
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::{Failure, Outcome, jwt, run};
-use crate::life::inherited::Inherited;
+use super::folder::{self, OwnFolder};
+use super::{Failure, Outcome, jwt};
 use gatekeeper_model::load::load;
 use gatekeeper_model::raw::Config;
 use gatekeeper_plane::policy::auth::api_key::new_key;
@@ -20,34 +18,22 @@ const CONFIGURATION: &str = include_str!("../../../conf/examples/engadi.yaml");
 
 /// Runs the demo until it is told to stop.
 pub fn run() -> Outcome {
-    let folder = std::env::temp_dir().join(format!("gatekeeper-demo-{}", std::process::id()));
-    let outcome = run_in(&folder);
-    // What is left behind is a small folder among temporary files.
-    let _ = std::fs::remove_dir_all(&folder);
-    outcome
-}
-
-fn run_in(folder: &Path) -> Outcome {
-    let file = folder.join("engadi.yaml");
-    // Nobody else may have made this folder: it says what is run.
-    let made = std::fs::DirBuilder::new().mode(0o700).create(folder);
-    let written = made.and_then(|()| std::fs::write(&file, configuration(folder)));
-    written.map_err(|error| Failure::Refused(format!("can't write to {}: {error}", folder.display())))?;
+    let folder = OwnFolder::new()?;
+    let file = folder.write("engadi.yaml", &configuration())?;
     let (loaded, faults) = load(&file);
     let Some(loaded) = loaded.filter(|_| faults.is_empty()) else { return Err(Failure::Faults(faults)) };
     let services = bind_services(&loaded.config)?;
-    let gateway = run::start(&file, Inherited::default())?.that_is_not_succeeded();
+    let gateway = folder::prepare(&file)?;
     std::thread::spawn(move || serve(services));
     greet(gateway.listeners(), &loaded.config);
     gateway.run();
     Ok(())
 }
 
-/// The demo leaves nothing in the working directory, and has a secret of its own where none is set.
-fn configuration(folder: &Path) -> String {
+/// The demo is for this machine alone, and has a secret of its own where none is set.
+fn configuration() -> String {
     let secret = format!("${{SECRET_KEY:-{}}}", new_key().unwrap_or_default());
-    let text = CONFIGURATION.replace("${SECRET_KEY}", &secret);
-    format!("{text}\nstate_dir: {:?}\n", folder.join("state").display().to_string())
+    CONFIGURATION.replace("${SECRET_KEY}", &secret).replace("\"0.0.0.0:", "\"127.0.0.1:")
 }
 
 type Bound = Vec<(String, TcpListener)>;
@@ -108,7 +94,7 @@ async fn answer(State(name): State<String>, request: Request) -> Response {
 }
 
 fn greet(listeners: &[String], config: &Config) {
-    let address = listeners.first().map(String::as_str).unwrap_or_default().replace("0.0.0.0", "127.0.0.1");
+    let address = listeners.first().map(String::as_str).unwrap_or_default();
     println!("gatekeeper listens on {address}, its administration on {}. Try:", config.admin.address);
     let token = jwt::sample(config).unwrap_or_default();
     println!("  curl -i http://{address}/api/v1/content/articles/1");

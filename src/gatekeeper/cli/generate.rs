@@ -1,5 +1,7 @@
 //! `completions` and `man`: what is generated from the command line's own description.
 
+use std::path::PathBuf;
+
 use clap::CommandFactory;
 
 use super::{Cli, Failure, Outcome, write_out};
@@ -17,8 +19,19 @@ pub fn completions(args: &Completions) -> Outcome {
     write_out(&String::from_utf8_lossy(&script))
 }
 
-/// Prints the manual page.
-pub fn manual() -> Outcome {
+#[derive(clap::Args)]
+pub struct Manual {
+    /// Write the pages of all commands to this folder instead
+    #[arg(long, value_name = "FOLDER")]
+    to: Option<PathBuf>,
+}
+
+/// Prints the manual page, or writes it and those that it refers to.
+pub fn manual(args: &Manual) -> Outcome {
+    if let Some(folder) = &args.to {
+        let written = clap_mangen::generate_to(Cli::command(), folder);
+        return written.map_err(|error| Failure::Refused(format!("cannot write to {}: {error}", folder.display())));
+    }
     let mut page = Vec::new();
     clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(|error| Failure::Refused(error.to_string()))?;
     write_out(&String::from_utf8_lossy(&page))

@@ -20,10 +20,12 @@ mod check;
 mod config;
 mod demo;
 mod explain;
+mod folder;
 mod generate;
 mod jwt;
 mod key;
 mod limits;
+mod proxy;
 mod reach;
 mod reload;
 mod routes;
@@ -47,6 +49,7 @@ struct Cli {
 }
 
 const EXAMPLES: &str = "Examples:
+  gatekeeper proxy --to http://127.0.0.1:3000      a reverse proxy on 127.0.0.1:8000, without a configuration
   gatekeeper run --demo                            nine demo services and a gateway before them
   gatekeeper config init > gatekeeper.yaml         an annotated configuration to begin with
   gatekeeper check -c gatekeeper.yaml              every error and warning, with its place
@@ -58,6 +61,12 @@ struct Options {
     /// The configuration [default: gatekeeper.yaml if it exists, else /etc/gatekeeper/gatekeeper.yaml]
     #[arg(short = 'c', long = "config", global = true, value_name = "FILE", env = "GATEKEEPER_CONFIG")]
     file: Option<PathBuf>,
+    /// The administration of a gateway elsewhere, such as http://10.0.0.5:8001 [default: the gateway of this host]
+    #[arg(long, global = true, value_name = "URL", env = "GATEKEEPER_URL")]
+    url: Option<String>,
+    /// The file of the token for --url [default: the token in $GATEKEEPER_AUTH_TOKEN]
+    #[arg(long, global = true, value_name = "FILE", requires = "url")]
+    token_file: Option<PathBuf>,
     /// Say only what is wrong
     #[arg(short, long, global = true)]
     quiet: bool,
@@ -76,7 +85,10 @@ struct Options {
 enum Command {
     /// Run the gateway
     Run(run::Args),
+    /// Run a gateway before one service, without a configuration
+    Proxy(proxy::Args),
     /// List every error and warning of the configuration
+    #[command(visible_alias = "validate")]
     Check,
     /// Make the running gateway apply its configuration
     Reload,
@@ -107,7 +119,7 @@ enum Command {
     /// Print a completion script for a shell
     Completions(generate::Completions),
     /// Print the manual page
-    Man,
+    Man(generate::Manual),
     /// Print the version
     Version,
 }
@@ -137,6 +149,7 @@ pub fn main() -> ExitCode {
     let options = &cli.options;
     let outcome = match cli.command {
         Some(Command::Run(args)) => run::run(options, &args),
+        Some(Command::Proxy(args)) => proxy::run(options, &args),
         Some(Command::Check) => check::run(options),
         None if cli.test => check::run(options),
         Some(Command::Reload) => reload::run(options),
@@ -151,7 +164,7 @@ pub fn main() -> ExitCode {
         Some(Command::Key(args)) => key::run(options, &args),
         Some(Command::Config(command)) => config::run(options, &command),
         Some(Command::Completions(args)) => generate::completions(&args),
-        Some(Command::Man) => generate::manual(),
+        Some(Command::Man(args)) => generate::manual(&args),
         Some(Command::Version) => version(options),
         None => return usage(),
     };

@@ -1,12 +1,19 @@
-//! How commands reach the running gateway: its administration address and token, both found by the configuration.
+//! How commands reach the gateway that they are meant for: the one at `--url`, else the one that runs on this host.
+//!
+//! No configuration is read for it, so that a file with an error disables no command. Only where no running gateway is found, the
+//! file may say where one keeps its state: another user's gateway, for one.
+
+use std::path::{Path, PathBuf};
 
 use gatekeeper_client::{Client, Secret};
+use gatekeeper_model::load::load;
 
-use super::{Failure, Options, load_for_administration};
+use super::{Failure, Options};
 use crate::gateway::state_dir;
-use crate::life::state::{admin_address, token_file};
+use crate::life::running::{self, Found};
+use crate::life::state::token_file;
 
-/// Calls the administration API of the running gateway.
+/// Calls the administration API of the gateway that is meant.
 pub fn call<T>(
     options: &Options,
     ask: impl AsyncFnOnce(Client) -> Result<T, gatekeeper_client::Failure>,
@@ -18,14 +25,71 @@ pub fn call<T>(
 }
 
 fn client(options: &Options) -> Result<Client, Failure> {
-    let config = load_for_administration(options)?;
-    let directory = state_dir(&config);
-    let file = token_file(&directory);
-    let token = gatekeeper_model::files::read_to_string(&file).map_err(|error| {
-        Failure::Unreachable(format!("the administration token {} can't be read: {error}", file.display()))
+    if let Some(url) = &options.url {
+        return Ok(Client::new(url, token_for(options)?)?);
+    }
+    let (address, state_dir) = match running_here(options)? {
+        Some(found) => (found.running.admin, found.state_dir),
+        None => as_configured(options)?,
+    };
+    Ok(Client::new(&address, read_token(&token_file(&state_dir))?)?)
+}
+
+/// The token for a gateway elsewhere.
+fn token_for(options: &Options) -> Result<Secret, Failure> {
+    if let Some(file) = &options.token_file {
+        return read_token(file);
+    }
+    let token = std::env::var("GATEKEEPER_AUTH_TOKEN").ok().filter(|token| !token.is_empty());
+    token.map(Secret::from).ok_or_else(|| {
+        Failure::Usage("--url needs a token: --token-file FILE, or the variable GATEKEEPER_AUTH_TOKEN".into())
+    })
+}
+
+fn read_token(file: &Path) -> Result<Secret, Failure> {
+    let token = gatekeeper_model::files::read_to_string(file).map_err(|error| {
+        Failure::Unreachable(format!("cannot read the administration token {}: {error}", file.display()))
     })?;
-    let address = admin_address(&directory).unwrap_or(config.admin.address);
-    Ok(Client::new(&address, Secret::from(token.trim()))?)
+    Ok(Secret::from(token.trim()))
+}
+
+/// The gateway of this host that is meant: the one of systemd's environment, the one that runs with this file, or the only one.
+fn running_here(options: &Options) -> Result<Option<Found>, Failure> {
+    if let Some(state_dir) = std::env::var_os("STATE_DIRECTORY") {
+        return Ok(running::in_directory(Path::new(&state_dir)));
+    }
+    let mut all = running::on_this_host();
+    let is_meant = |found: &Found, file: &Path| is_same_file(&found.running.config, file);
+    if let Some(at) = all.iter().position(|found| is_meant(found, &options.file())) {
+        return Ok(Some(all.swap_remove(at)));
+    }
+    match (&options.file, all.len()) {
+        (None, 0 | 1) => Ok(all.pop()),
+        (None, _) => Err(Failure::Usage(several(&all))),
+        (Some(_), _) => Ok(None),
+    }
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let whole = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
+    whole(one).is_some() && whole(one) == whole(other)
+}
+
+fn several(all: &[Found]) -> String {
+    let files = all.iter().map(|found| format!("\n  -c {}", found.running.config.display())).collect::<String>();
+    format!("{} gateways run here; say which one is meant:{files}", all.len())
+}
+
+/// Where the gateway of the file would be: its administration address and state directory.
+fn as_configured(options: &Options) -> Result<(String, PathBuf), Failure> {
+    let file = options.file();
+    if options.file.is_none() && !file.exists() {
+        return Err(Failure::Unreachable("no gateway runs here: start one, or name its file (-c) or its --url".into()));
+    }
+    let (loaded, faults) = load(&file);
+    let config = loaded.ok_or(Failure::Faults(faults))?.config;
+    let state_dir = state_dir(&config);
+    Ok((config.admin.address, state_dir))
 }
 
 impl From<gatekeeper_client::Failure> for Failure {

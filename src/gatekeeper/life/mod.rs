@@ -3,6 +3,7 @@
 pub mod drain;
 pub mod inherited;
 pub mod last_resort;
+pub mod running;
 pub mod state;
 pub mod succession;
 pub mod supervision;
@@ -20,7 +21,7 @@ use gatekeeper_plane::estate::Estate;
 use gatekeeper_plane::plan::candidate::Candidate;
 use gatekeeper_plane::plan::live::Report;
 
-use state::remember_admin_address;
+use running::Running;
 use succession::Succession;
 use systemd::Systemd;
 
@@ -48,9 +49,18 @@ impl Life {
         let inherit = |estate: Estate| estate.settle(&self.plane.live.plan(), Instant::now());
         self.succession.take_over(inherit).await;
         self.plane.open();
-        if let Err(error) = remember_admin_address(&self.state_dir, &self.admin_address) {
-            log::error!("{error}");
+        if let Err(error) = self.running().announce(&self.state_dir) {
+            log::error!("the command line cannot find this gateway: {}: {error}", self.state_dir.display());
         }
+    }
+
+    /// From now on the command line finds this gateway no more.
+    pub fn withdraw(&self) {
+        self.running().withdraw(&self.state_dir);
+    }
+
+    fn running(&self) -> Running {
+        Running::here(&self.file, &self.admin_address)
     }
 
     /// What serves, in a sentence.

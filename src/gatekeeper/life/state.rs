@@ -1,12 +1,11 @@
-//! The state directory: the administration token, and where the administration of the running gateway is reached, so
-//! that the command line finds it also when the file says another address by now.
+//! The state directory, and the administration token in it.
 
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use gatekeeper_model::files::{self, Folder};
+use gatekeeper_model::files::Folder;
 use gatekeeper_model::secret::Secret;
 
 /// What the gateway remembers.
@@ -18,7 +17,7 @@ pub struct State {
 impl State {
     /// Opens the directory; the first time, makes it and writes a new token. The error is one sentence.
     pub fn open(directory: &Path) -> Result<State, String> {
-        let folder = open_own(directory)?;
+        let folder = open_own(directory).map_err(|error| unusable(directory, error))?;
         let admin_token = match folder.file(ADMIN_TOKEN) {
             Ok(file) => read_token(file, &token_file(directory))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -30,18 +29,6 @@ impl State {
     }
 }
 
-/// Remembers where the administration is reached. The error is one sentence.
-pub fn remember_admin_address(directory: &Path, address: &str) -> Result<(), String> {
-    let written = open_own(directory)?.write(ADMIN_ADDRESS, address);
-    written.map_err(|error| unusable(&directory.join(ADMIN_ADDRESS), error))
-}
-
-/// Where the administration of the gateway that used this directory last is reached.
-pub fn admin_address(directory: &Path) -> Option<String> {
-    files::read_to_string(directory.join(ADMIN_ADDRESS)).ok().filter(|address| !address.is_empty())
-}
-
-const ADMIN_ADDRESS: &str = "admin.address";
 const ADMIN_TOKEN: &str = "admin.token";
 
 /// Where the administration token is.
@@ -50,21 +37,19 @@ pub fn token_file(directory: &Path) -> PathBuf {
 }
 
 fn unusable(what: &Path, error: io::Error) -> String {
-    format!("the state directory can't be used: {}: {error}", what.display())
+    format!("cannot use the state directory: {}: {error}", what.display())
 }
 
 /// Opens the directory, which is made if it is missing. Who else may write to it could become the administrator.
-fn open_own(directory: &Path) -> Result<Folder, String> {
-    let wrong = |error| unusable(directory, error);
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(wrong)?;
-    let folder = Folder::open(directory).map_err(wrong)?;
-    let found = folder.metadata().map_err(wrong)?;
-    let shown = directory.display();
+pub fn open_own(directory: &Path) -> io::Result<Folder> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    let folder = Folder::open(directory)?;
+    let found = folder.metadata()?;
     if found.uid() != nix::unistd::geteuid().as_raw() {
-        return Err(format!("the state directory {shown} belongs to another user: chown it, or set state_dir"));
+        return Err(io::Error::other("it belongs to another user: chown it, or set state_dir"));
     }
     if found.mode() & 0o022 != 0 {
-        return Err(format!("the state directory {shown} can be written by others: chmod 700 it, or set state_dir"));
+        return Err(io::Error::other("others can write to it: chmod 700 it, or set state_dir"));
     }
     Ok(folder)
 }
@@ -133,10 +118,9 @@ mod tests {
         for mode in [0o770, 0o702, 0o1777] {
             fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
             assert!(
-                State::open(folder.path()).is_err_and(|fault| fault.contains("can be written by others")),
+                State::open(folder.path()).is_err_and(|fault| fault.contains("others can write to it")),
                 "{mode:o}"
             );
-            assert!(remember_admin_address(folder.path(), "x").is_err());
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was written");
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -165,10 +149,7 @@ mod tests {
         fs::write(&precious, "precious").unwrap();
         fs::set_permissions(&precious, fs::Permissions::from_mode(0o600)).unwrap();
         symlink(&precious, token_file(&directory)).unwrap();
-        symlink(&precious, directory.join(ADMIN_ADDRESS)).unwrap();
         assert!(State::open(&directory).is_err());
-        remember_admin_address(&directory, "127.0.0.1:1").unwrap();
         assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
-        assert_eq!(admin_address(&directory).as_deref(), Some("127.0.0.1:1"));
     }
 }

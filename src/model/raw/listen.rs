@@ -129,7 +129,7 @@ impl Default for Listen {
     fn default() -> Self {
         Listen {
             name: None,
-            address: "0.0.0.0:8000".into(),
+            address: "127.0.0.1:8000".into(),
             h2c: Setting::default(),
             tls: None,
             proxy_protocol: Setting::default(),

@@ -44,7 +44,7 @@ pub use route::{
     Backoff, Condition, ConditionForm, EncodedReserved, Expectation, ExpectedAuth, NonIdempotent, Redirect, Respond,
     Retry, Route, RouteTest, Split, SplitShare, Timeouts, Websocket,
 };
-pub use service::{Protocol, Service, Target, UpstreamTls, WeightedTarget};
+pub use service::{Protocol, Service, ServiceForm, Target, UpstreamTls, WeightedTarget};
 pub use shadow::{Mode, Policy};
 pub use shield::{Flood, RouteShields, SecurityHeaders, Shields};
 
@@ -125,6 +125,7 @@ pub struct Config {
     pub access_log: AccessLog,
     /// The services behind the gateway, by name.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, ServiceForm>")]
     pub services: BTreeMap<String, Service>,
     /// Which request goes where.
     #[serde(default)]

@@ -18,7 +18,8 @@ use super::shield::RouteShields;
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
-    /// Its name, unique.
+    /// Its name, unique. Without one its pattern is its name.
+    #[serde(default)]
     pub name: String,
     /// `/exact`, `/users/{id}`, `/api/*/users`, `/prefix/*`.
     pub path_pattern: String,

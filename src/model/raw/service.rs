@@ -8,6 +8,16 @@ use super::super::value::{Period, Setting};
 use super::health_check::HealthCheck;
 use super::resilience::{CircuitBreaker, Ejection, Queue, RetryBudget};
 
+/// How a service may be written: its URL alone, or all that there is to say.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[allow(dead_code, missing_docs, reason = "it only describes what the short form becomes")]
+pub enum ServiceForm {
+    /// The URL of its only target: `http://10.0.0.5:8003`, `https://id.example` or `unix:/run/app.sock`.
+    Url(String),
+    Whole(Box<Service>),
+}
+
 /// A service: a set of equivalent targets.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -60,12 +60,13 @@ fn hidden_by_own_paths(config: &Config, plan: &Plan, faults: &mut Faults) {
 
 fn unused_services(config: &Config, faults: &mut Faults) {
     let mut used = BTreeSet::new();
-    for (_, route) in active(config) {
+    // Whoever switched a route off means to keep what it needs.
+    for route in &config.routes {
         used.extend(route.target_service.as_deref());
         used.extend(route.split.iter().flat_map(|split| split.services.iter().map(|share| share.service.as_str())));
     }
     for name in config.services.keys().filter(|name| !used.contains(name.as_str())) {
-        faults.warn(Fault::saying(Place::new("services").key(name), "no active route leads here"));
+        faults.warn(Fault::saying(Place::new("services").key(name), "no route leads here"));
     }
 }
 

@@ -1,0 +1,174 @@
+//! How the command line finds a gateway that runs on this host, without its configuration.
+//!
+//! A gateway that serves writes a note to its state directory: its process, the file of its configuration and the address of
+//! its administration. It also writes the path of that directory to a folder that all gateways of a user share, the register.
+//! A gateway under systemd has a state directory that everyone knows.
+//!
+//! A note is believed only while its process lives. A gateway that is killed leaves its note behind, and the next gateway of the
+//! same user removes it from the register. A process that got the number of a dead gateway makes its note look alive; the call
+//! that follows then says that nobody answers there.
+
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use gatekeeper_model::files::{self, Folder};
+use serde::{Deserialize, Serialize};
+
+/// Where the service of systemd keeps its state.
+const SYSTEMD: &str = "/var/lib/gatekeeper";
+/// The state directory of a configuration that names none, and that is not run by systemd.
+pub const HERE: &str = "./gatekeeper-state";
+
+const NOTE: &str = "running.json";
+
+/// A gateway that runs, or ran until it was killed.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Running {
+    /// Its process.
+    pub pid: u32,
+    /// The file of its configuration, from the root of the file system.
+    pub config: PathBuf,
+    /// The address of its administration.
+    pub admin: String,
+}
+
+/// A gateway and the directory that has its token.
+#[derive(Debug)]
+pub struct Found {
+    /// The gateway.
+    pub running: Running,
+    /// Its state directory.
+    pub state_dir: PathBuf,
+}
+
+impl Running {
+    /// This process.
+    pub fn here(config: &Path, admin: &str) -> Running {
+        let config = std::path::absolute(config).unwrap_or_else(|_| config.into());
+        Running { pid: std::process::id(), config, admin: admin.to_owned() }
+    }
+
+    /// Lets the command line find this gateway.
+    pub fn announce(&self, state_dir: &Path) -> io::Result<()> {
+        let note = serde_json::to_string(self)?;
+        super::state::open_own(state_dir)?.write(NOTE, &note)?;
+        if let Err(error) = register(state_dir) {
+            // Whoever names the file, or asks beside systemd, finds the gateway all the same.
+            log::debug!("the register of running gateways can't be written: {error}");
+        }
+        Ok(())
+    }
+
+    /// Takes the note back, unless another process has written its own by now.
+    pub fn withdraw(&self, state_dir: &Path) {
+        if read(state_dir).as_ref() == Some(self) {
+            let _ = std::fs::remove_file(state_dir.join(NOTE));
+            let _ = entry(state_dir).and_then(std::fs::remove_file);
+        }
+    }
+
+    fn lives(&self) -> bool {
+        // A process of another user answers that it may not be signalled.
+        let asked = nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid.cast_signed()), None);
+        self.pid != 0 && asked != Err(nix::errno::Errno::ESRCH)
+    }
+}
+
+/// The gateway that keeps its state in this directory.
+pub fn in_directory(state_dir: &Path) -> Option<Found> {
+    let running = read(state_dir).filter(Running::lives)?;
+    Some(Found { running, state_dir: state_dir.into() })
+}
+
+/// The gateways that this user can find on this host.
+pub fn on_this_host() -> Vec<Found> {
+    let known = registered().into_iter().map(|(_, state_dir)| state_dir);
+    let mut found: Vec<Found> = Vec::new();
+    for state_dir in known.chain([HERE.into(), SYSTEMD.into()]) {
+        if let Some(other) = in_directory(&state_dir)
+            && !found.iter().any(|known| known.running == other.running)
+        {
+            found.push(other);
+        }
+    }
+    found
+}
+
+fn read(state_dir: &Path) -> Option<Running> {
+    serde_json::from_str(&files::read_to_string(state_dir.join(NOTE)).ok()?).ok()
+}
+
+fn register(state_dir: &Path) -> io::Result<()> {
+    for (entry, known) in registered() {
+        if in_directory(&known).is_none() {
+            let _ = std::fs::remove_file(entry);
+        }
+    }
+    let entry = entry(state_dir)?;
+    let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let state_dir = std::path::absolute(state_dir)?;
+    Folder::open(&folder()?)?.write(&name, &state_dir.to_string_lossy())
+}
+
+/// Entries of the register, and the directory that each of them names.
+fn registered() -> Vec<(PathBuf, PathBuf)> {
+    let Ok(entries) = folder().and_then(std::fs::read_dir) else { return Vec::new() };
+    let paths = entries.flatten().map(|entry| entry.path());
+    paths
+        .filter_map(|path| Some((files::read_to_string(&path).ok()?.into(), path)))
+        .map(|(dir, path)| (path, dir))
+        .collect()
+}
+
+/// A directory has one entry, however often a gateway starts in it.
+fn entry(state_dir: &Path) -> io::Result<PathBuf> {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    std::path::absolute(state_dir)?.hash(&mut hasher);
+    Ok(folder()?.join(format!("{:016x}", hasher.finish())))
+}
+
+/// The folder that all gateways of this user share. It has to be this user's own: its entries say whom commands are sent to.
+fn folder() -> io::Result<PathBuf> {
+    let user = nix::unistd::geteuid().as_raw();
+    let sessions = PathBuf::from(format!("/run/user/{user}"));
+    let folder = match std::env::var_os("XDG_RUNTIME_DIR") {
+        Some(runtime) => PathBuf::from(runtime).join("gatekeeper"),
+        None if sessions.is_dir() => sessions.join("gatekeeper"),
+        None => std::env::temp_dir().join(format!("gatekeeper-{user}")),
+    };
+    match std::fs::DirBuilder::new().mode(0o700).create(&folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let found = std::fs::symlink_metadata(&folder)?;
+    let is_own = found.is_dir() && found.uid() == user && found.mode() & 0o022 == 0;
+    is_own.then_some(folder).ok_or_else(|| io::ErrorKind::PermissionDenied.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_believed_while_its_process_lives() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(in_directory(folder.path()).is_none());
+        let running = Running::here(Path::new("gatekeeper.yaml"), "127.0.0.1:8001");
+        running.announce(folder.path()).unwrap();
+        assert!(running.config.is_absolute());
+        let found = in_directory(folder.path()).unwrap();
+        assert_eq!(found.running, running);
+
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        let dead = Running { pid: child.id(), ..running.clone() };
+        dead.announce(folder.path()).unwrap();
+        assert!(in_directory(folder.path()).is_none());
+        running.withdraw(folder.path());
+        assert!(folder.path().join(NOTE).exists(), "the note is another process's");
+        dead.withdraw(folder.path());
+        assert!(!folder.path().join(NOTE).exists());
+    }
+}
