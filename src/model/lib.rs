@@ -20,6 +20,7 @@ mod json;
 mod merge;
 mod node;
 mod origin;
+mod paths;
 mod permissions;
 mod place;
 mod repair;

@@ -20,7 +20,7 @@ use super::node::Node;
 use super::origin::Origins;
 use super::place::{File, Place};
 use super::repair::decode;
-use super::{permissions, short, yaml};
+use super::{paths, permissions, short, yaml};
 use crate::files;
 use crate::raw::{Config, Service};
 
@@ -119,6 +119,7 @@ impl<'e> Loader<'e> {
             return;
         }
         Interpolation::new(self.env, folder).fill(&mut node, &place, &mut self.faults);
+        paths::resolve(&mut node, folder);
         self.merged.add(file, node, &mut self.faults);
     }
 

@@ -42,6 +42,7 @@ pub struct Auth {
     pub failures: Failures,
     /// Authorities (a PEM file) that the providers of keys and decisions may be certified by, beside the system's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"))]
     pub ca: Option<String>,
 }
 
@@ -65,9 +66,11 @@ pub struct Issuer {
     pub secret: Option<Secret>,
     /// A public key: PEM text, a JWK, or a file with one of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"))]
     pub public_key: Option<String>,
     /// A file with a set of keys (RFC 7517).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"))]
     pub jwks_file: Option<String>,
     /// Where the issuer publishes its keys: https, or http on loopback.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -60,8 +60,10 @@ pub struct Tls {
 #[serde(deny_unknown_fields)]
 pub struct CertificateFiles {
     /// The chain, the server's own certificate first (a PEM file).
+    #[schemars(extend("format" = "path"))]
     pub cert: String,
     /// The private key (a PEM file).
+    #[schemars(extend("format" = "path"))]
     pub key: String,
 }
 
@@ -81,6 +83,7 @@ pub enum TlsVersion {
 #[serde(deny_unknown_fields)]
 pub struct ClientAuth {
     /// The authorities that clients' certificates come from (a PEM file).
+    #[schemars(extend("format" = "path"))]
     pub ca: String,
     /// false: a client may come without a certificate, but not with a wrong one.
     #[serde(default)]

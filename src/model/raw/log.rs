@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct AccessLog {
     /// `stdout`, `off` or a file; USR1 reopens the file.
     #[serde(default = "default_log_to")]
+    #[schemars(extend("format" = "path"))]
     pub to: String,
     /// JSON lines or the combined format.
     #[serde(default)]

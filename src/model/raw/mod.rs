@@ -68,12 +68,14 @@ pub struct Config {
     /// The folder an ACME client writes its challenges to (its webroot): `/.well-known/acme-challenge/` is answered from
     /// it on every listener, before redirects and routes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"))]
     pub acme_webroot: Option<String>,
     /// The administration listener.
     #[serde(default)]
     pub admin: Admin,
     /// Where the gateway keeps what it must remember (the administration token); see the README for the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"))]
     pub state_dir: Option<String>,
     /// Threads that serve requests; as many as there are cores when absent. Needs a restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -106,15 +106,18 @@ pub enum Protocol {
 pub struct UpstreamTls {
     /// A PEM file of the authorities that are believed, instead of the system's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"))]
     pub ca: Option<String>,
     /// The name sent as SNI and expected in the certificate, instead of the target's host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_name: Option<String>,
     /// A PEM file with the certificate (and its chain) shown to the targets; needs `client_key`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"))]
     pub client_certificate: Option<String>,
     /// A PEM file with the certificate's key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"))]
     pub client_key: Option<String>,
     /// false: any certificate passes. For development only.
     #[serde(default)]
