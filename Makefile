@@ -75,7 +75,7 @@ install:
 	done
 	$(INSTALL) systemd/gatekeeper.sysusers "$(DESTDIR)$(PREFIX)/lib/sysusers.d/gatekeeper.conf"
 	$(INSTALL) systemd/gatekeeper.tmpfiles "$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/gatekeeper.conf"
-	for document in README.md SECURITY.md LICENSE; do $(INSTALL) $$document "$(DOCUMENTS)/$$document" || exit 1; done
+	for document in README.md SECURITY.md LICENSE docs/*.md; do $(INSTALL) $$document "$(DOCUMENTS)/$$document" || exit 1; done
 	$(INSTALL) systemd/gatekeeper.sysctl "$(DOCUMENTS)/60-gatekeeper.conf"
 	cd conf && find examples -name '*.yaml' -exec install -D -m 644 {} "$(DOCUMENTS)/{}" \;
 	$(INSTALL) conf/gatekeeper.schema.json "$(DOCUMENTS)/gatekeeper.schema.json"

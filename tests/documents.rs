@@ -1,12 +1,15 @@
-//! The documents say what the code says: every error code, metric and field of the access log is in its table, and every link
-//! leads somewhere.
+//! The documents say what the code says: every error code, metric and field of the access log is in its table, every link leads
+//! somewhere, and every example is a configuration that `check` accepts.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use gatekeeper_core::refusal::Kind;
 use gatekeeper_core::wire::HeadFault;
+
+use crate::support::tls::{Authority, Files};
 
 type Codes = BTreeSet<(u16, String)>;
 
@@ -189,4 +192,55 @@ fn every_page_is_in_the_index() {
         let name = name.to_str().unwrap();
         assert!(name == "README.md" || index.contains(&format!("({name})")), "docs/README.md does not list {name}");
     }
+}
+
+/// The fenced blocks of a language: the line each begins at, and its text.
+fn blocks<'d>(document: &'d str, language: &str) -> Vec<(usize, &'d str)> {
+    let mut found = Vec::new();
+    let fence = format!("```{language}\n");
+    for (begin, _) in document.match_indices(&fence) {
+        let (text, _) = document[begin + fence.len()..].split_once("\n```").unwrap();
+        found.push((document[..begin].lines().count() + 1, text));
+    }
+    found
+}
+
+/// What examples name of another machine: certificates and keys, made for this test.
+fn installed() -> Files {
+    let files = Files::new();
+    let authority = Authority::new();
+    for name in ["site", "shops", "client"] {
+        files.pair(name, &authority.issue(&format!("{name}.example.org")));
+    }
+    for name in ["clients.pem", "ca.pem"] {
+        files.write(name, &authority.pem());
+    }
+    files
+}
+
+/// Examples are configurations. One without a `version` is a part of one.
+#[test]
+fn check_accepts_every_example() {
+    let files = installed();
+    let folder = files.path("");
+    let folder = folder.trim_end_matches('/');
+    let mut checked = 0;
+    for (path, text) in documents() {
+        for (line, block) in blocks(&text, "yaml") {
+            let mut config = block.to_owned();
+            if !config.contains("version: 1") {
+                config = format!("version: 1\n{config}");
+            }
+            for place in ["/etc/gatekeeper/tls", "/etc/gatekeeper", "/var/lib/acme", "/var/lib/gatekeeper"] {
+                config = config.replace(place, folder);
+            }
+            let file = files.write("gatekeeper.yaml", &config);
+            let mut check = Command::new(env!("CARGO_BIN_EXE_gatekeeper"));
+            let output = check.args(["check", "-c", &file]).output().unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert!(output.status.success(), "{}:{line}:\n{config}\n{said}", path.display());
+            checked += 1;
+        }
+    }
+    assert!(checked >= 40, "only {checked} examples were found");
 }

@@ -142,7 +142,7 @@ access_log: { format: xml }
 services:
   content:
     targets: [http://10.0.0.5:8003, { url: http://10.0.0.6:8003, wieght: 2 }, 8004]
-  users: http://10.0.0.7
+  users: [http://10.0.0.7]
   ai:
     protocol: h2
 routes:
@@ -184,7 +184,7 @@ routes[4].timeout: the environment variable TIMEOUT is not set; set it, or give 
 services.ai.targets: missing; this key is required
 services.content.targets[1].wieght: unknown key; did you mean "weight"?
 services.content.targets[2]: found 8004, allowed: a text such as http://10.0.0.5:8003, or a map with url, weight, max_in_flight; put it in quotes
-services.users: found "http://10.0.0.7", allowed: a map with targets, protocol, tls, idle_timeout, load_balancing, slow_start, health_check, circuit_breaker, ejection, retry_budget, max_in_flight, queue, …
+services.users: found a list, allowed: a map with targets, protocol, tls, idle_timeout, load_balancing, slow_start, health_check, circuit_breaker, ejection, retry_budget, max_in_flight, queue, …
 tests[0].expect.rout: unknown key; did you mean "route"?
 threads: found "8", allowed: a whole number, 0 or more; write it without quotes
 trusted_proxies: found "10.0.0.0/8", allowed: a list; write [10.0.0.0/8]
@@ -206,8 +206,7 @@ version: found 2, allowed: 1
     #[test]
     fn every_missing_key_of_a_map_is_reported() {
         let (_, faults) = parse("version: 1\nroutes: [{}]\ntests: [{ request: }]\n");
-        let expected = "routes[0].name: missing; this key is required\n\
-                        routes[0].path_pattern: missing; this key is required\n\
+        let expected = "routes[0].path_pattern: missing; this key is required\n\
                         tests[0].expect: missing; this key is required\n\
                         tests[0].request: missing; this key is required\n";
         assert_eq!(faults.to_string(), expected);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What a user must be. All that is written must hold.
+/// The conditions that a user must fulfil. All of the keys must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Access {
@@ -15,23 +15,23 @@ pub struct Access {
     /// The user has one of these roles.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
-    /// Conditions on claims; a name such as `org.id` leads into objects.
+    /// Conditions on claims, all of which must hold. A name such as `org.id` leads into objects.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub claims: BTreeMap<String, ClaimCondition>,
-    /// All of these hold.
+    /// All of these conditions hold.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub all: Vec<Access>,
-    /// One of these holds.
+    /// One of these conditions holds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub any: Vec<Access>,
 }
 
-/// A condition on a claim: a text it must equal, or one of the forms below. Numbers and true and false are compared as they
-/// are written.
+/// A condition on a claim: a text that it must equal, or one of the forms below. Numbers, `true` and `false` are
+/// compared as they are written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum ClaimCondition {
-    /// The claim is exactly this.
+    /// The claim equals this text.
     Equals(String),
     /// Another form.
     Form(ClaimForm),
@@ -43,7 +43,7 @@ pub enum ClaimCondition {
 pub enum ClaimForm {
     /// The claim is one of these.
     OneOf(Vec<String>),
-    /// The claim is a list that contains this.
+    /// The claim is a list with this element.
     Contains(String),
     /// The claim equals what the path captured under this name.
     Captured(String),

@@ -8,57 +8,59 @@ use serde::{Deserialize, Serialize};
 use super::super::secret::{Link, Secret};
 use super::super::value::{Period, Setting};
 
-/// How clients show who they are. With one method or more, every route that is not public asks for a credential.
+/// How clients authenticate. With one method or more, every route that is not public requires a credential.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Auth {
-    /// What `WWW-Authenticate` calls the place that is protected.
+    /// The realm in `WWW-Authenticate`.
     #[serde(default = "default_realm")]
     pub realm: String,
-    /// Whose signed tokens are taken.
+    /// The issuers whose signed tokens (JWT) are accepted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub jwt: Vec<Issuer>,
-    /// Who is asked about tokens that can't be judged here.
+    /// A service that judges tokens which are not a JWT of a listed issuer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub introspection: Option<Introspection>,
-    /// Keys that clients send in a header.
+    /// API keys, which clients send in a header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_keys: Option<ApiKeys>,
-    /// Certificates that clients show (`listen[].tls.client_auth`).
+    /// Client certificates that are accepted as credentials (see `listen[].tls.client_auth`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificates: Option<Certificates>,
-    /// A service of yours that decides on each request.
+    /// A service of yours that decides on each request (forward authentication).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forward: Option<ForwardAuth>,
-    /// Request headers that tell upstreams of the user: the name, and the claim it holds, such as `sub`, `email` or
-    /// `realm_access.roles`; `roles` and `scopes` are what access rules see. Deleted from what clients send.
+    /// Request headers that tell services about the user: the name of the header, and the claim that it contains, such
+    /// as `sub`, `email` or `realm_access.roles`. `roles` and `scopes` are those that access rules see. Headers of
+    /// these names are deleted from what clients send.
     #[serde(default = "default_headers")]
     pub headers: BTreeMap<String, String>,
-    /// Delete the token or key by which a request was let in before it is sent upstream.
+    /// Whether the token or key is deleted before the request is sent to the service.
     #[serde(default)]
     pub hide_credentials: Setting<false>,
-    /// How many wrong credentials an address may show before it has to wait.
+    /// How many wrong credentials an address may send before it is refused for a while (429).
     #[serde(default)]
     pub failures: Failures,
-    /// Authorities (a PEM file) that the providers of keys and decisions may be certified by, beside the system's.
+    /// A PEM file with certificate authorities, beside those of the system, for the services that gatekeeper asks for
+    /// keys and decisions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"))]
     pub ca: Option<String>,
 }
 
-/// An issuer of tokens, and how their signatures are checked: one of secret, public_key, jwks_file, jwks_url. With none of
-/// them, the issuer's OpenID configuration tells where its keys are.
+/// An issuer of tokens. Its keys come from one of `secret`, `public_key`, `jwks_file` and `jwks_url`; without any of
+/// them, the OpenID configuration of the issuer says where its keys are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Issuer {
-    /// What `iss` must be, to the letter. Without it any token that the key fits is taken, whatever its `iss`.
+    /// The exact `iss` of its tokens. Without it, every token that the key verifies is accepted, whatever its `iss`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
-    /// What `aud` must contain. Not looked at when absent.
+    /// What `aud` must contain. Not checked if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audience: Option<String>,
-    /// HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA. HS256 with a secret, else RS256
-    /// when empty.
+    /// The algorithms that are accepted: HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384,
+    /// EdDSA. If empty: HS256 with a secret, else RS256.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub algorithms: Vec<String>,
     /// A shared secret, at least as long as the algorithm's hash.
@@ -68,74 +70,76 @@ pub struct Issuer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"))]
     pub public_key: Option<String>,
-    /// A file with a set of keys (RFC 7517).
+    /// A file with a key set (RFC 7517).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"))]
     pub jwks_file: Option<String>,
-    /// Where the issuer publishes its keys: https, or http on loopback.
+    /// The URL of the issuer's key set: https, or http on loopback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwks_url: Option<Link>,
-    /// Also fetch keys without TLS from other machines.
+    /// Whether keys may be fetched without TLS from other hosts.
     #[serde(default)]
     pub allow_http: Setting<false>,
-    /// How often keys are fetched again, whatever their Cache-Control says (5s to 24h).
+    /// How often keys are fetched, whatever their `Cache-Control` says (5s to 24h).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwks_refresh: Option<Period>,
-    /// How far clocks may differ (at most 300s).
+    /// How far clocks may differ (at most 300s; 30s if absent).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leeway: Option<Period>,
-    /// Claims a token must have, beside `exp` and `sub`.
+    /// Claims that a token must have, beside `exp` and `sub`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub required_claims: Vec<String>,
-    /// The claim that says who the user is.
+    /// The claim that names the user (`sub` if absent).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject_claim: Option<String>,
-    /// The claim with the user's roles, such as `roles` or `realm_access.roles`.
+    /// The claim with the user's roles, such as `roles` (if absent) or `realm_access.roles`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roles_claim: Option<String>,
 }
 
-/// Who is asked about tokens that can't be judged here: those that are no JWT, or of an issuer that is not listed.
+/// A service that judges tokens which are not a JWT, or belong to an issuer that is not listed.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Introspection {
-    /// Where.
+    /// The URL.
     pub url: Link,
-    /// How.
+    /// How the service is asked.
     #[serde(default)]
     pub style: IntrospectionStyle,
-    /// What the gateway shows of itself (HTTP Basic), with style rfc7662.
+    /// The client id of the gateway (HTTP Basic), with style `rfc7662`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,
-    /// And its secret.
+    /// The client secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_secret: Option<Secret>,
-    /// How long an answer may take (at most 60s).
+    /// How long to wait for an answer (at most 60s).
     #[serde(default = "default_timeout")]
     pub timeout: Period,
-    /// How long an answer holds, within the token's own life (at most 1h): a token that is revoked is let in until then.
+    /// How long an answer is remembered, within the token's own lifetime (at most 1h). A revoked token may pass until
+    /// then.
     #[serde(default = "default_cache")]
     pub cache: Period,
-    /// The claim with the user's roles.
+    /// The claim with the user's roles (`roles` if absent).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roles_claim: Option<String>,
-    /// Also ask without TLS on other machines.
+    /// Whether the URL may be http on other hosts than this one.
     #[serde(default)]
     pub allow_http: Setting<false>,
 }
 
-/// How a token is asked about.
+/// How the introspection service is asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum IntrospectionStyle {
-    /// The token is posted, the answer says `active` (RFC 7662).
+    /// The token is posted, and the answer says `active` (RFC 7662).
     #[default]
     Rfc7662,
-    /// A GET with the token as it came: 200 and a JSON object with the user's claims, or 401 or 403.
+    /// A GET with the token in `Authorization`. The answer is 200 with a JSON object of the user's claims, or 401 or
+    /// 403.
     Bearer,
 }
 
-/// Keys that clients send in a header.
+/// API keys, which clients send in a header.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApiKeys {
@@ -151,29 +155,29 @@ pub struct ApiKeys {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApiKey {
-    /// Whose it is.
+    /// The owner, who is the user.
     pub owner: String,
     /// `sha256:` and the hash of the key, as `gatekeeper key` prints it.
     pub hash: String,
-    /// What its owner is.
+    /// The owner's roles.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
-    /// What it was given for.
+    /// The owner's scopes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<String>,
-    /// When it ends: `2027-01-31T00:00:00Z` or `2027-01-31`.
+    /// When the key expires: `2027-01-31T00:00:00Z` or `2027-01-31`. Never if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<String>,
-    /// Rules that hold for it beside those of the route.
+    /// Rate limits that apply to the key, beside those of the route, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rate_limits: Vec<String>,
 }
 
-/// Certificates that clients show.
+/// Client certificates that are accepted as credentials.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Certificates {
-    /// Whose certificates are taken; the first that fits counts.
+    /// The subjects that are accepted. The first entry that fits counts.
     pub subjects: Vec<CertificateSubject>,
 }
 
@@ -181,48 +185,48 @@ pub struct Certificates {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CertificateSubject {
-    /// As X-Gatekeeper-Client-Subject says it, such as `CN=partner`; `*` for any that the listener takes.
+    /// The subject in the form of `X-Gatekeeper-Client-Subject`, such as `CN=partner`; `*` for every certificate that
+    /// the listener accepts.
     pub subject: String,
-    /// What it is.
+    /// Its roles.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
-    /// What it may do.
+    /// Its scopes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<String>,
 }
 
-/// A service of yours that decides on each request: it is sent a GET with the request's headers and
-/// X-Forwarded-Method, -Proto, -Host and -Uri. 2xx lets it pass; another answer below 500 is the client's.
+/// A service of yours that decides on each request (forward authentication).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ForwardAuth {
-    /// Where.
+    /// The URL.
     pub url: Link,
-    /// How long an answer may take (at most 60s).
+    /// How long to wait for an answer (at most 60s).
     #[serde(default = "default_timeout")]
     pub timeout: Period,
-    /// Request headers it is sent.
+    /// The request headers that the service receives.
     #[serde(default = "default_sent")]
     pub request_headers: Vec<String>,
-    /// Headers of its answer that go upstream. Deleted from what clients send.
+    /// Headers of its answer that are sent to the target service. They are deleted from what clients send.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub response_headers: Vec<String>,
-    /// The header of its answer that says who the user is.
+    /// The header of its answer that names the user.
     #[serde(default = "default_subject_header")]
     pub subject_header: String,
-    /// Also ask without TLS on other machines.
+    /// Whether the URL may be http on other hosts than this one.
     #[serde(default)]
     pub allow_http: Setting<false>,
 }
 
-/// How many wrong credentials an address may show before it has to wait.
+/// How many wrong credentials an address may send before it is refused for a while (429).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Failures {
-    /// So many (1 to 100000).
+    /// How many wrong credentials (1 to 100000).
     #[serde(default = "default_failures")]
     pub max: u32,
-    /// In any time of this length (1s to 24h).
+    /// In any window of this length (1s to 24h).
     #[serde(default = "default_failure_window")]
     pub window: Period,
 }

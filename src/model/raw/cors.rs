@@ -5,35 +5,37 @@ use serde::{Deserialize, Serialize};
 
 use super::super::value::{Period, Setting};
 
-/// Which web pages may read the answers (the Fetch standard's CORS protocol). The gateway answers preflights itself and
-/// replaces what upstreams say.
+/// Which web pages of other origins may read responses (CORS). The gateway answers preflights itself and replaces what
+/// services say.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cors {
-    /// `https://app.example.org`, `https://*.example.org` (one level or more), `null`, or `*` for any.
+    /// The origins: `https://app.example.org`, `https://*.example.org` (subdomains of one level or more), `null`, or
+    /// `*` for any.
     pub allow_origins: Vec<String>,
-    /// `*` for any. The route's methods, else GET, HEAD, POST, PUT, PATCH and DELETE when empty.
+    /// The methods that pages may use; `*` for any. If empty: the route's methods, else GET, HEAD, POST, PUT, PATCH and
+    /// DELETE.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allow_methods: Vec<String>,
-    /// `*` for any but Authorization.
+    /// The request headers that pages may set; `*` for any but Authorization.
     #[serde(default = "default_headers")]
     pub allow_headers: Vec<String>,
     /// Response headers that pages may read, beside those that the gateway itself sets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub expose_headers: Vec<String>,
-    /// Pages may send cookies.
+    /// Whether pages may send cookies.
     #[serde(default)]
     pub allow_credentials: Setting<false>,
-    /// How long a browser may remember a preflight's answer (at most 24h).
+    /// How long a browser may remember the answer to a preflight (at most 24h).
     #[serde(default = "default_max_age")]
     pub max_age: Period,
 }
 
-/// What a route says otherwise; what is absent is the gateway's.
+/// The settings of a route that differ from the `cors` of the gateway. Absent settings are the same.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RouteCors {
-    /// false: the gateway keeps out of it, and the upstream answers for itself.
+    /// `false`: the gateway leaves CORS to the service.
     #[serde(default)]
     pub enabled: Setting<true>,
     /// Instead of `cors.allow_origins`.

@@ -5,22 +5,23 @@ use serde::{Deserialize, Serialize};
 
 use super::super::value::Period;
 
-/// How the names of targets become addresses, in the background: requests never wait for it. `/etc/hosts` comes first.
+/// How host names of targets are resolved. This happens in the background: requests never wait for it. `/etc/hosts`
+/// comes first.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Dns {
-    /// The servers to ask, in this order: `192.0.2.53`, `192.0.2.53:5353` or `[2001:db8::53]:5353`; the port is 53 when
-    /// absent. Names are then complete as they are written. When empty, `/etc/resolv.conf` says whom to ask and which
-    /// domains to search.
+    /// The DNS servers, in this order: `192.0.2.53`, `192.0.2.53:5353` or `[2001:db8::53]:5353`; the default port is
+    /// 53. Names are then used as they are written, without search domains. If empty, the servers and search domains of
+    /// `/etc/resolv.conf` are used.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub servers: Vec<String>,
-    /// How long one server may take for one question (10ms to 1m). Each is asked twice.
+    /// How long to wait for one server's answer (10ms to 1m). Each server is asked twice.
     #[serde(default = "default_timeout")]
     pub timeout: Period,
-    /// Addresses are believed at least so long (100ms to 1h), whatever their TTL says.
+    /// Addresses are used for at least this time (100ms to 1h), whatever their TTL.
     #[serde(default = "default_min_ttl")]
     pub min_ttl: Period,
-    /// Addresses are believed at most so long (100ms to 1d).
+    /// Addresses are used for at most this time (100ms to 1d).
     #[serde(default = "default_max_ttl")]
     pub max_ttl: Period,
 }

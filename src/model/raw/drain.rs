@@ -5,18 +5,18 @@ use serde::{Deserialize, Serialize};
 
 use super::super::value::Period;
 
-/// How the gateway ends: after TERM, or when an upgrade has brought its successor.
+/// How the gateway shuts down, after TERM or an upgrade.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Drain {
-    /// After TERM the gateway is not ready, but serves on for this time, so that load balancers send nothing more before
-    /// it stops accepting (1ms to 1h). None when absent.
+    /// After TERM, `/ready` fails but everything is served for this time, so that load balancers notice before the
+    /// gateway stops accepting connections (1ms to 1h). Not at all if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lame_duck: Option<Period>,
     /// How long a stopping gateway waits for requests in flight (1ms to 1d).
     #[serde(default = "default_grace")]
     pub grace: Period,
-    /// How long a gateway waits for them when its successor serves already (1ms to 7d).
+    /// How long the old process waits for requests in flight after an upgrade (1ms to 7d).
     #[serde(default = "default_upgrade_grace")]
     pub upgrade_grace: Period,
 }

@@ -3,22 +3,22 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What one client's HTTP/2 connection may take. What does too much is closed.
+/// The limits of a client's HTTP/2 connection. A connection that exceeds them is closed.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Http2 {
-    /// Requests at once on one connection (1 to 1000). Needs a restart.
+    /// Requests in progress on one connection (1 to 1000). A change needs a restart.
     #[serde(default = "default_concurrent_streams")]
     pub concurrent_streams: usize,
-    /// Bytes of a request's decoded headers, 32 more counted for each (1024 to 1048576); more are answered with 431.
-    /// Needs a restart.
+    /// Bytes of a request's decoded headers, plus 32 for each header (1024 to 1048576). More is answered with 431. A
+    /// change needs a restart.
     #[serde(default = "default_header_list_bytes")]
     pub header_list_bytes: usize,
-    /// Requests cancelled per second (1 to 100000); ten seconds' worth at once.
+    /// Cancelled requests per second (1 to 100000), with a burst of ten seconds' worth.
     #[serde(default = "default_resets")]
     pub resets: usize,
-    /// PING, SETTINGS, WINDOW_UPDATE, PRIORITY and empty frames per second, of each (1 to 100000); ten seconds' worth at
-    /// once, and more as answers to what the gateway sends.
+    /// PING, SETTINGS, WINDOW_UPDATE, PRIORITY and empty frames per second, of each kind (1 to 100000), with a burst of
+    /// ten seconds' worth. Answers to what the gateway sends are allowed beyond that.
     #[serde(default = "default_control_frames")]
     pub control_frames: usize,
 }

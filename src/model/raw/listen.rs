@@ -10,47 +10,48 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::super::size::Size;
 use super::super::value::{Period, Setting};
 
-/// One address clients connect to.
+/// An address that clients connect to.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Listen {
-    /// What routes and tests call it; its address if absent.
+    /// The name that routes and tests use; the address if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// `0.0.0.0:8000`, `[::]:8000` (IPv6 alone: list both for both) or `unix:/run/gatekeeper/http.sock`.
+    /// The address: `0.0.0.0:8000`, `[::]:8000` (IPv6 only: list both for both) or `unix:/run/gatekeeper/http.sock`.
     pub address: String,
-    /// Accept HTTP/2 without TLS (prior knowledge) beside HTTP/1.1.
+    /// Whether HTTP/2 without TLS (by prior knowledge) is accepted beside HTTP/1.1.
     #[serde(default)]
     pub h2c: Setting<false>,
-    /// Speak TLS.
+    /// TLS, if the listener speaks it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
-    /// Peers in `trusted_proxies` begin with a PROXY protocol header (version 1 or 2); from others one is refused. A client
-    /// without an address in it (`UNKNOWN`) counts as 0.0.0.0 and is never trusted; `LOCAL` is the load balancer itself.
+    /// Whether peers in `trusted_proxies` must begin with a PROXY protocol header (version 1 or 2). A header of other
+    /// peers is refused. A client without an address in the header (`UNKNOWN`) counts as 0.0.0.0 and is never trusted;
+    /// `LOCAL` is the load balancer itself.
     #[serde(default)]
     pub proxy_protocol: Setting<false>,
-    /// Answer every request with a redirect to https at this port.
+    /// Every request is redirected to https at this port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub redirect_https: Option<u16>,
 }
 
-/// TLS of a listener. Files that changed are taken in by a reload.
+/// TLS of a listener. A reload takes in files that changed.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
-    /// The certificates; each is chosen by the names it holds, the first one where none fits.
+    /// The certificates. The one that contains the requested name is used, else the first.
     pub certificates: Vec<CertificateFiles>,
-    /// `1.2` or `1.3`.
+    /// The oldest TLS version: `1.2` or `1.3`.
     #[serde(default)]
     pub min_version: TlsVersion,
-    /// IANA's names of the cipher suites, the preferred first; all safe ones when empty.
+    /// The cipher suites by their IANA names, the preferred first. All safe ones if empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cipher_suites: Vec<String>,
-    /// Offer HTTP/2 before HTTP/1.1.
+    /// Whether HTTP/2 is offered before HTTP/1.1.
     #[serde(default)]
     pub http2: Setting<true>,
-    /// Ask clients for a certificate.
+    /// Client certificates (mutual TLS).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_auth: Option<ClientAuth>,
 }
@@ -78,52 +79,54 @@ pub enum TlsVersion {
     V13,
 }
 
-/// How clients show who they are. Upstreams are told in X-Gatekeeper-Client-Subject and -Fingerprint.
+/// Client certificates. Services receive the subject and fingerprint in `X-Gatekeeper-Client-Subject` and
+/// `-Fingerprint`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClientAuth {
-    /// The authorities that clients' certificates come from (a PEM file).
+    /// A PEM file with the authorities that issue the clients' certificates.
     #[schemars(extend("format" = "path"))]
     pub ca: String,
-    /// false: a client may come without a certificate, but not with a wrong one.
+    /// `false`: a client may connect without a certificate, but not with a wrong one.
     #[serde(default)]
     pub required: Setting<true>,
 }
 
-/// What connections may take before a route is known.
+/// The limits of connections before a route is known.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
-    /// Connections in all; more wait to be accepted.
+    /// Connections in all. More wait to be accepted.
     #[serde(default = "default_connections")]
     pub connections: usize,
-    /// Connections of one address (IPv6: of a /64); more are closed at once. Those of trusted proxies are not counted.
+    /// Connections of one address (IPv6: of a /64). More are closed at once. Trusted proxies are exempt.
     #[serde(default = "default_connections_per_address")]
     pub connections_per_address: usize,
-    /// Memory for answers that clients have not taken yet, in all (16MiB to 1TiB). When it is used up, further answers are
-    /// not read from their services until there is room, and clients that take nothing lose theirs.
+    /// Memory for responses that clients have not read yet, in all (16MiB to 1TiB). When it is used up, further
+    /// responses are not read from their services until there is room, and clients that read nothing lose theirs.
     #[serde(default = "default_buffered_answers")]
     pub buffered_answers: Size,
-    /// For a PROXY header and TLS handshake, and again for each request's head to arrive whole (at most 60s).
+    /// The time for a PROXY header and TLS handshake, and again for each request's head to arrive completely (at most
+    /// 60s).
     #[serde(default = "default_head_timeout")]
     pub head_timeout: Period,
-    /// Bytes of a request's head (1024 to 1048576); more are answered with 431.
+    /// Bytes of a request's head (1024 to 1048576). More is answered with 431.
     #[serde(default = "default_head_bytes")]
     pub head_bytes: usize,
-    /// Fields of a request's head (8 to 256); more are answered with 431.
+    /// Header fields of a request (8 to 256). More is answered with 431.
     #[serde(default = "default_head_fields")]
     pub head_fields: usize,
-    /// Bytes of a request's target (64 to 65000); more are answered with 414.
+    /// Bytes of a request's target (64 to 65000). More is answered with 414.
     #[serde(default = "default_uri_bytes")]
     pub uri_bytes: usize,
-    /// How long a connection may be silent between requests (1ms to 1d).
+    /// The idle timeout of a connection between requests (1ms to 1d).
     #[serde(default = "default_keep_alive")]
     pub keep_alive: Period,
-    /// Requests on one HTTP/1 connection; the last one is told that it is the last. Unlimited when absent.
+    /// Requests on one HTTP/1 connection; the last response closes it. Unlimited if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_alive_requests: Option<u64>,
-    /// The age (1s to 30d) at which a connection takes no more requests; those on their way finish. It varies by a tenth, downwards.
-    /// A websocket may live longer (`websocket.max_life`). Unlimited when absent.
+    /// The age (1s to 30d) at which a connection accepts no more requests; those in progress finish. It varies by a
+    /// tenth downwards. A websocket may live longer (`websocket.max_life`). Unlimited if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection_max_age: Option<Period>,
 }

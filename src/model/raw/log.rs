@@ -7,23 +7,23 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AccessLog {
-    /// `stdout`, `off` or a file; USR1 reopens the file.
+    /// `stdout`, `off` or a file. The signal USR1 reopens the file.
     #[serde(default = "default_log_to")]
     #[schemars(extend("format" = "path"))]
     pub to: String,
-    /// JSON lines or the combined format.
+    /// The format: JSON lines, or the combined format of Apache and nginx.
     #[serde(default)]
     pub format: LogFormat,
-    /// Records that may wait for the writer; more are dropped and counted.
+    /// How many records may wait for the writer. Further records are dropped and counted. A change needs a restart.
     #[serde(default = "default_log_queue")]
     pub queue: usize,
     /// How client addresses are written.
     #[serde(default)]
     pub client_address: ClientAddress,
-    /// Request headers that are written. Credentials are refused here.
+    /// Request headers that are written. Credentials are not allowed here.
     #[serde(default)]
     pub request_headers: Vec<String>,
-    /// Query parameters whose values are written; those of others are masked.
+    /// Query parameters whose values are written. Other values are masked.
     #[serde(default)]
     pub query_parameters: Vec<String>,
 }
@@ -42,12 +42,12 @@ pub enum LogFormat {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ClientAddress {
-    /// As it is.
+    /// The whole address.
     #[default]
     Full,
-    /// IPv4 by /24, IPv6 by /48.
+    /// The network: /24 for IPv4, /48 for IPv6.
     Truncated,
-    /// A keyed hash; the key lives as long as the process.
+    /// A keyed hash. The key lives as long as the process.
     Hashed,
 }
 

@@ -1,4 +1,4 @@
-//! RAW configuration: exactly what a person may write, in the vocabulary of the file, the API and the README.
+//! RAW configuration: exactly what a person may write, in the vocabulary of the file, the API and the documents.
 //!
 //! The doc comments below are the texts an editor shows (they become the JSON Schema). Nothing here is checked
 //! beyond its shape: what the values mean is judged where the plan is compiled, so that one run finds all errors.
@@ -59,37 +59,40 @@ pub struct Config {
     /// Where clients connect.
     #[serde(default = "default_listen")]
     pub listen: Vec<Listen>,
-    /// What connections may take before a route is known.
+    /// The limits of connections before a route is known.
     #[serde(default)]
     pub limits: Limits,
-    /// What one client's HTTP/2 connection may take. What does too much is closed.
+    /// The limits of a client's HTTP/2 connection. A connection that exceeds them is closed.
     #[serde(default)]
     pub http2: Http2,
-    /// The folder an ACME client writes its challenges to (its webroot): `/.well-known/acme-challenge/` is answered from
-    /// it on every listener, before redirects and routes.
+    /// The folder (webroot) that an ACME client writes its challenges to: `/.well-known/acme-challenge/` is answered
+    /// from it on every listener, before redirects and routes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"))]
     pub acme_webroot: Option<String>,
     /// The administration listener.
     #[serde(default)]
     pub admin: Admin,
-    /// Where the gateway keeps what it must remember (the administration token); see the README for the default.
+    /// The state directory, with the administration token. If absent: `$STATE_DIRECTORY`, else `gatekeeper-state` in
+    /// the working directory. A change needs a restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"))]
     pub state_dir: Option<String>,
-    /// Threads that serve requests; as many as there are cores when absent. Needs a restart.
+    /// The number of threads that serve requests; as many as there are cores if absent. A change needs a restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
-    /// What the gateway says of itself on standard error: error, warn, info, debug, trace or off.
+    /// The level of the gateway's own log on standard error.
     #[serde(default)]
     pub log_level: LogLevel,
-    /// How the gateway ends.
+    /// How the gateway shuts down. A change needs a restart.
     #[serde(default)]
     pub drain: Drain,
-    /// Networks whose X-Forwarded-*, Forwarded and X-Request-Id are believed.
+    /// The addresses and networks of your load balancers (`unix` for unix sockets). Their `X-Forwarded-*` and
+    /// `X-Request-Id` are believed.
     #[serde(default)]
     pub trusted_proxies: Vec<String>,
-    /// Request headers that tell an upstream who the user is: deleted from what clients send. A trailing `*` is a wildcard.
+    /// Request headers that tell services who the user is. They are deleted from what clients send. A trailing `*` is a
+    /// wildcard.
     #[serde(default = "default_identity_headers")]
     pub identity_headers: Vec<String>,
     /// How request paths are canonicalised.
@@ -98,28 +101,28 @@ pub struct Config {
     /// The gateway's own paths on the public listeners.
     #[serde(default)]
     pub own_paths: OwnPaths,
-    /// Whom the gateway turns away before it chooses a route.
+    /// What the gateway refuses before it chooses a route.
     #[serde(default)]
     pub shields: Shields,
-    /// How clients show who they are. Without it everyone may take every route.
+    /// How clients authenticate. Without it, every route is open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
-    /// Which web pages may read the answers, where a route does not say otherwise.
+    /// Which web pages of other origins may read responses (CORS), unless a route says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
-    /// Limits on how often clients may come.
+    /// Rate limits.
     #[serde(default)]
     pub rate_limits: Vec<RateLimitRule>,
-    /// What responses tell of limits.
+    /// The rate limit headers of responses.
     #[serde(default)]
     pub rate_limit_headers: RateLimitHeaders,
     /// Compression of responses.
     #[serde(default)]
     pub compression: Compression,
-    /// The pool of idle connections to upstreams.
+    /// The pool of idle connections to services.
     #[serde(default)]
     pub upstream_pool: UpstreamPool,
-    /// How the names of targets become addresses.
+    /// How host names of targets are resolved.
     #[serde(default)]
     pub dns: Dns,
     /// The access log.
@@ -129,28 +132,29 @@ pub struct Config {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, ServiceForm>")]
     pub services: BTreeMap<String, Service>,
-    /// Which request goes where.
+    /// The routes: which requests go where.
     #[serde(default)]
     pub routes: Vec<Route>,
-    /// Checked by `gatekeeper check` and before every apply.
+    /// Tests of routes. `gatekeeper check` runs them, and so does every reload.
     #[serde(default)]
     pub tests: Vec<RouteTest>,
 }
 
-/// The administration listener: /health, /ready, /metrics, reload, status.
+/// The administration listener: `/health`, `/ready`, `/metrics` and the administration API.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Admin {
-    /// `127.0.0.1:8001` or `unix:/run/gatekeeper/admin.sock`.
+    /// The address: `127.0.0.1:8001` or `unix:/run/gatekeeper/admin.sock`. A change needs a restart.
     #[serde(default = "default_admin")]
     pub address: String,
-    /// Names by which it may be asked, such as `gateway.internal` or `*.internal`, besides `localhost` and every IP address.
-    /// Requests for others are refused: a web page can give its own name this address. Not needed on a unix socket.
+    /// Host names that requests may use, such as `gateway.internal` or `*.internal`, beside `localhost` and every IP
+    /// address. Requests for other names are refused, because a web page can give its own name this address. Not needed
+    /// on a unix socket.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
 }
 
-/// What the gateway says of itself on standard error.
+/// The level of the gateway's own log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
@@ -168,7 +172,7 @@ pub enum LogLevel {
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Paths {
-    /// `//` counts as `/`.
+    /// Whether `//` counts as `/`.
     #[serde(default)]
     pub merge_slashes: Setting<true>,
 }
@@ -177,22 +181,22 @@ pub struct Paths {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OwnPaths {
-    /// This process is alive.
+    /// The path that answers with 200 while the process is alive.
     #[serde(default = "default_health")]
     pub health: String,
-    /// The plan is loaded, the listeners are up, the gateway is not stopping.
+    /// The path that answers with 200 while the gateway accepts requests.
     #[serde(default = "default_ready")]
     pub ready: String,
-    /// Answer them on the public listeners too; the administration listener always does.
+    /// Whether the public listeners answer them; the administration listener always does.
     #[serde(default)]
     pub public: Setting<true>,
 }
 
-/// Compression of responses, in what the client accepts of br, zstd and gzip.
+/// Compression of responses with br, zstd or gzip, as the client accepts.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Compression {
-    /// Compress where a route does not say otherwise.
+    /// Whether responses are compressed, unless a route says otherwise.
     #[serde(default)]
     pub enabled: Setting<false>,
     /// 1 (fast) to 9 (small); br goes no further than 5.
@@ -200,14 +204,14 @@ pub struct Compression {
     pub level: u32,
 }
 
-/// The pool of idle connections to upstreams.
+/// The pool of idle connections to services.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpstreamPool {
-    /// Idle connections kept in all. Needs a restart.
+    /// The number of idle connections in all. A change needs a restart.
     #[serde(default = "default_pool_size")]
     pub size: usize,
-    /// An idle connection is closed after this time (1ms to 1h); keep it below what the upstreams themselves allow.
+    /// An idle connection is closed after this time (1ms to 1h). Keep it below the idle timeout of the services.
     #[serde(default = "default_pool_idle")]
     pub idle_timeout: Period,
 }

@@ -6,72 +6,72 @@ use serde::{Deserialize, Serialize};
 use super::super::value::Setting;
 use super::shadow::Mode;
 
-/// A limit. Where routes name it, it holds for them; one that neither a
-/// route nor a key names holds for its path_pattern, or for everything.
+/// A rate limit. It applies to the routes and API keys that name it. A rule that nothing names applies to its
+/// `path_pattern`, or to everything.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RateLimitRule {
     /// Its name, unique.
     pub rule_name: String,
-    /// Who is counted by: `per_user` (the address where nobody is known), `per_ip` (IPv6 by /64), `per_endpoint` (the route),
-    /// `global`, `claim:NAME` or `header:NAME` (who lacks it shares one count with all that do).
+    /// What requests are counted by: `per_user` (the address if there is no user), `per_ip` (IPv6 by /64),
+    /// `per_endpoint` (the route), `global`, `claim:NAME` or `header:NAME` (requests without it share one count).
     pub limit_type: String,
-    /// Holds for these paths only.
+    /// The rule applies to these paths only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path_pattern: Option<String>,
-    /// So many requests (1 to 1000000000).
+    /// The number of requests (1 to 1000000000).
     pub max_requests: u32,
-    /// In any time of this length (1 to 31536000).
+    /// The length of the window in seconds (1 to 31536000).
     pub window_seconds: u32,
-    /// How it is counted.
+    /// The algorithm.
     #[serde(default)]
     pub algorithm: Algorithm,
-    /// With gcra: how many may come at once; max_requests when absent.
+    /// With `gcra`: how many requests may come at once; `max_requests` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub burst: Option<u32>,
-    /// Whether it refuses, or only tells that it would.
+    /// Whether the rule refuses requests or only reports what it would refuse.
     #[serde(default)]
     pub mode: Mode,
-    /// Subjects that are counted exactly at a time (1000 to 100000000); those beyond share counters, and may be refused too
-    /// early.
+    /// How many subjects are counted exactly at a time (1000 to 100000000). Further subjects share counters and may be
+    /// refused too early.
     #[serde(default = "default_max_subjects")]
     pub max_subjects: u32,
-    /// false: the rule is kept but holds for nothing.
+    /// `false`: the rule has no effect.
     #[serde(default)]
     pub is_active: Setting<true>,
 }
 
-/// How a limit is counted.
+/// The algorithm of a rate limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Algorithm {
-    /// No window of that length, wherever it begins, ever holds more.
+    /// An exact sliding window: no window of that length, wherever it begins, contains more requests.
     #[default]
     Window,
-    /// A steady rate with a burst: a window may hold up to the burst and the rate together.
+    /// A steady rate with a burst. A window may contain up to the burst and the rate together.
     Gcra,
 }
 
-/// What responses tell of limits.
+/// The rate limit headers of responses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RateLimitHeaders {
-    /// Tell of limits at all.
+    /// Whether responses have rate limit headers.
     #[serde(default)]
     pub enabled: Setting<true>,
-    /// How X-RateLimit-Reset says when.
+    /// The unit of `X-RateLimit-Reset`.
     #[serde(default)]
     pub reset: Reset,
 }
 
-/// How X-RateLimit-Reset says when.
+/// The unit of `X-RateLimit-Reset`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Reset {
-    /// In seconds from now.
+    /// Seconds from now.
     #[default]
     Delta,
-    /// In seconds since 1970.
+    /// Seconds since 1970.
     Epoch,
 }
 

@@ -5,93 +5,96 @@ use serde::{Deserialize, Serialize};
 
 use super::super::value::{Period, Setting};
 
-/// When a service gets no requests for a while. Clients are answered 503 then; single requests find out whether it is back.
+/// The circuit breaker of a service. While it is open, requests are answered with 503; then single requests find out
+/// whether the service works again.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CircuitBreaker {
-    /// false: never.
+    /// `false`: never.
     #[serde(default)]
     pub enabled: Setting<true>,
-    /// It opens after so many failed requests in a row (1 to 10000). Not beside `ratio`.
+    /// The number of failed requests in a row after which it opens (1 to 10000; 5 if absent). Not together with
+    /// `ratio`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_threshold: Option<u32>,
-    /// It opens when this part of the requests failed, instead of so many in a row.
+    /// It opens when this part of the requests failed, instead of after failures in a row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ratio: Option<FailureRatio>,
-    /// It closes after so many good probes (1 to 10000).
+    /// The number of good probes after which it closes (1 to 10000).
     #[serde(default = "default_success_threshold")]
     pub success_threshold: u32,
-    /// How long it stays open at first (1ms to 1d); twice as long each time that a probe fails.
+    /// How long it stays open at first (1ms to 1d). The time doubles with each failed probe.
     #[serde(default = "default_open")]
     pub timeout: Period,
-    /// How long it stays open at most (7d at most).
+    /// How long it stays open at most (up to 7d).
     #[serde(default = "default_longest_open")]
     pub max_timeout: Period,
-    /// After how long a probe that says nothing is given up for another (1ms to 1d). Make it longer than a request takes.
+    /// After how long a probe without a result is replaced by another one (1ms to 1d). Make it longer than a request
+    /// takes.
     #[serde(default = "default_open")]
     pub probe_timeout: Period,
-    /// Statuses that count as failures: of the service, and of a target's ejection. 500 does not by default: it is what an
-    /// application answers to one request.
+    /// The statuses that count as failures, of the service and of a target (for ejection). 500 is not included by
+    /// default, because applications use it for single requests.
     #[serde(default = "default_failure_statuses")]
     pub failure_statuses: Vec<u16>,
 }
 
-/// The part of a service's requests that must fail for its breaker to open.
+/// The part of a service's requests that must fail before the circuit breaker opens.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FailureRatio {
-    /// Which part: more than 0, at most 1.
+    /// The part: more than 0, at most 1.
     #[serde(default = "default_rate")]
     pub rate: f64,
-    /// Of the requests of how long (1ms to 1h).
+    /// The window of time whose requests are counted (1ms to 1h).
     #[serde(default = "default_window")]
     pub window: Period,
-    /// How many requests there must have been in that time.
+    /// The least number of requests in that window.
     #[serde(default = "default_min_requests")]
     pub min_requests: u32,
 }
 
-/// When a single target gets no requests for a while. Never more than half of a service's targets.
+/// Ejection of a single target that fails. At most half of a service's targets are ejected.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Ejection {
-    /// false: never.
+    /// `false`: never.
     #[serde(default)]
     pub enabled: Setting<true>,
-    /// After so many failed attempts in a row (1 to 10000).
+    /// The number of failed attempts in a row after which a target is ejected (1 to 10000).
     #[serde(default = "default_failures")]
     pub failures: u32,
-    /// For this long the first time (1ms to 1d); as much longer each time that follows soon.
+    /// The length of the first ejection (1ms to 1d). Each ejection that follows soon is longer by the same time.
     #[serde(default = "default_ejection")]
     pub base: Period,
-    /// For this long at most (7d at most).
+    /// The length of an ejection at most (up to 7d).
     #[serde(default = "default_longest_ejection")]
     pub max: Period,
 }
 
-/// What all retries of a service's requests may cost. A retry after a failed connect costs nothing: no target has seen it.
+/// The budget for retries of a service. A retry after a failed connect is free, because no target has seen the request.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RetryBudget {
-    /// Retries for each request: 0 to 1.
+    /// Retries per request: 0 to 1.
     #[serde(default = "default_share")]
     pub share: f64,
-    /// Retries for each second, however few requests there are (0 to 100000).
+    /// Retries per second, however few requests there are (0 to 100000).
     #[serde(default = "default_floor")]
     pub per_second: u32,
-    /// In how long (1ms to 1h) what was not spent fades to a third.
+    /// The time in which the unspent budget fades to about a third (1ms to 1h).
     #[serde(default = "default_saved")]
     pub saved: Period,
 }
 
-/// Where requests wait that find as many in flight as `max_in_flight` allows.
+/// The queue of requests that exceed `max_in_flight`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Queue {
-    /// How many may wait; 0 for none (at most 1000000).
+    /// How many requests may wait (at most 1000000); 0 for none.
     #[serde(default = "default_length")]
     pub length: u32,
-    /// How long each may wait (1ms to 1h).
+    /// How long a request may wait (1ms to 1h).
     #[serde(default = "default_wait")]
     pub timeout: Period,
 }

@@ -14,37 +14,37 @@ use super::service::default_weight;
 use super::shadow::Policy;
 use super::shield::RouteShields;
 
-/// A route: what a request must look like, and what happens to it.
+/// A route: which requests it matches, and what happens to them.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
-    /// Its name, unique. Without one its pattern is its name.
+    /// The name, unique; `path_pattern` if absent.
     #[serde(default)]
     pub name: String,
-    /// `/exact`, `/users/{id}`, `/api/*/users`, `/prefix/*`.
+    /// The path: `/exact`, `/users/{id}`, `/api/*/users` or `/prefix/*`.
     pub path_pattern: String,
-    /// `api.example.org` or `*.example.org`; any host when empty.
+    /// The hosts: `api.example.org` or `*.example.org`. Any if empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
-    /// The listeners it answers on, by name or address; on another one it does not exist. All when empty.
+    /// The listeners that it exists on, by name or address. All if empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub listeners: Vec<String>,
-    /// Any method when empty.
+    /// The methods; `GET` includes `HEAD`. Any if empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub methods: Vec<String>,
-    /// Conditions on request headers; all must hold.
+    /// Conditions on request headers, all of which must hold.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, Condition>,
-    /// Conditions on query parameters; all must hold.
+    /// Conditions on query parameters, all of which must hold.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub query: BTreeMap<String, Condition>,
-    /// Higher wins before anything else is compared.
+    /// The route with the higher priority wins, before anything else is compared.
     #[serde(default)]
     pub priority: i32,
-    /// false: the route is kept but matches nothing.
+    /// `false`: the route matches nothing.
     #[serde(default)]
     pub is_active: Setting<true>,
-    /// The service requests go to.
+    /// The service that requests are sent to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_service: Option<String>,
     /// A single target, instead of a service.
@@ -53,69 +53,70 @@ pub struct Route {
     /// A weighted choice of services.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<Split>,
-    /// Answer with a redirect.
+    /// A redirect as the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redirect: Option<Redirect>,
-    /// Answer with a fixed response.
+    /// A fixed response as the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub respond: Option<Respond>,
-    /// Removed from the front of the path before it is sent upstream.
+    /// Leading segments that are removed from the path before it is sent to the service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strip_prefix: Option<String>,
-    /// The path sent upstream; `{name}` is a capture, `{*}` what a trailing `/*` matched.
+    /// The path that is sent to the service; `{name}` is a capture, `{*}` what a trailing `/*` matched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rewrite: Option<String>,
-    /// The Host sent upstream: `preserve`, `target` or a name.
+    /// The Host that is sent to the service: `preserve`, `target` or a name.
     #[serde(default = "default_host")]
     pub host: String,
-    /// What becomes of %2F %5C %3B %25 %3F %23 and `;` in a path.
+    /// What happens to `%2F`, `%5C`, `%3B`, `%25`, `%3F`, `%23` and `;` in a path.
     #[serde(default)]
     pub encoded_reserved: EncodedReserved,
-    /// The longest a request may take in all, with all its attempts (1ms to 7d). Not applied to a connection that was upgraded.
+    /// The time for the whole exchange, with all its attempts (1ms to 7d). It does not apply to a connection after an
+    /// upgrade.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Period>,
     /// Timeouts of single steps.
     #[serde(default)]
     pub timeouts: Timeouts,
-    /// Further attempts for a request whose first one failed (0 to 10).
+    /// Retries of a request whose first attempt failed (0 to 10).
     #[serde(default = "default_retry_count")]
     pub retry_count: u32,
-    /// When there are further attempts.
+    /// When requests are retried.
     #[serde(default)]
     pub retry: Retry,
-    /// false: requests of this route pass, and count for nothing, whatever the service's circuit breaker says.
+    /// `false`: requests of this route ignore the circuit breaker of the service and do not count.
     #[serde(default)]
     pub circuit_breaker_enabled: Setting<true>,
-    /// true: nobody has to show who they are.
+    /// `true`: the route needs no credential.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub is_public: Option<bool>,
-    /// Methods by which a client may show who it is: `jwt`, `introspection`, `api_key`, `certificate`, `forward`. The first one
-    /// whose credential is there decides. All that `auth` sets up when empty.
+    /// The authentication methods that are accepted: `jwt`, `introspection`, `api_key`, `certificate`, `forward`. The
+    /// first one whose credential is present decides. All that `auth` sets up if empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub auth: Vec<String>,
-    /// Where else the token may be, if not in Authorization: `cookie:NAME`, or `subprotocol` for websockets (`bearer` and the token
-    /// as two of the protocols asked for).
+    /// Where else the token may be, beside `Authorization`: `cookie:NAME`, or `subprotocol` for websockets (`bearer`
+    /// and the token as two of the requested protocols).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_from: Option<String>,
-    /// What the user must be.
+    /// The conditions that a user must fulfil (authorisation).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<Access>,
-    /// Limits that hold here, by name.
+    /// Rate limits that apply here, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rate_limits: Vec<String>,
-    /// What is different from the gateway's `cors`.
+    /// CORS settings that differ from the gateway's `cors`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cors: Option<RouteCors>,
-    /// Policies that tell what they would refuse, and refuse nothing.
+    /// Policies in shadow mode: they report what they would refuse, and refuse nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shadow: Vec<Policy>,
-    /// Close responses and websockets when the token is no longer taken by which they were let in: at its `exp` and the leeway.
+    /// Whether responses and websockets end when their token expires (at its `exp` plus the leeway).
     #[serde(default)]
     pub close_at_expiry: Setting<false>,
-    /// Whom and what the route turns away.
+    /// What the route refuses.
     #[serde(default)]
     pub shields: RouteShields,
-    /// What bounds a websocket, once it is one.
+    /// Timeouts of websockets.
     #[serde(default)]
     pub websocket: Websocket,
     /// Overrides `compression.enabled`.
@@ -123,11 +124,11 @@ pub struct Route {
     pub compress: Option<Setting<false>>,
 }
 
-/// A condition on a header or query parameter: a string it must equal, or one of the forms below.
+/// A condition on a header or query parameter: a text that it must equal, or one of the forms below.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Condition {
-    /// The value is exactly this.
+    /// The value equals this text.
     Equals(String),
     /// Another form.
     Form(ConditionForm),
@@ -141,11 +142,11 @@ pub enum ConditionForm {
     OneOf(Vec<String>),
     /// The value begins with this.
     Prefix(String),
-    /// This stands somewhere in the value.
+    /// The value contains this.
     Contains(String),
     /// The whole value matches this regular expression.
     Regex(String),
-    /// true: it is there, with any value; false: it is not there.
+    /// `true`: it is present, with any value. `false`: it is absent.
     Present(bool),
 }
 
@@ -155,8 +156,9 @@ pub enum ConditionForm {
 pub struct Split {
     /// The services and their shares.
     pub services: Vec<SplitShare>,
-    /// What keeps a client at the service once chosen: `ip`, `user` (who the client has proved to be, else its certificate,
-    /// else its address), `header:NAME` or `cookie:NAME`. Random when absent, and for clients without that header or cookie.
+    /// What keeps a client at the chosen service: `ip`, `user` (the authenticated user, else the client certificate,
+    /// else the address), `header:NAME` or `cookie:NAME`. gatekeeper hashes a cookie that exists; it does not set one.
+    /// Random if absent, and for clients without that header or cookie.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sticky_by: Option<String>,
 }
@@ -167,7 +169,7 @@ pub struct Split {
 pub struct SplitShare {
     /// The service.
     pub service: String,
-    /// Its share beside the others' (0 to 1000).
+    /// Its share in relation to the others' (0 to 1000).
     #[serde(default = "default_weight")]
     pub weight: u32,
 }
@@ -179,7 +181,7 @@ pub struct Redirect {
     /// 301, 302, 303, 307 or 308.
     #[serde(default = "default_redirect")]
     pub status: u16,
-    /// The new place; `{name}`, `{*}`, `{host}`, `{path}` and `{query}` (with its `?`) are filled in.
+    /// The new URL; `{name}`, `{*}`, `{host}`, `{path}` and `{query}` (with its `?`) are filled in.
     pub to: String,
 }
 
@@ -197,11 +199,11 @@ pub struct Respond {
     pub body: String,
 }
 
-/// What becomes of %2F %5C %3B %25 %3F %23 and `;` in a path.
+/// What happens to `%2F`, `%5C`, `%3B`, `%25`, `%3F`, `%23` and `;` in a path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum EncodedReserved {
-    /// They stay as they are and match no `/`.
+    /// They stay as they are, and match no `/`.
     #[default]
     Keep,
     /// The request is refused with 400.
@@ -212,39 +214,39 @@ pub enum EncodedReserved {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Timeouts {
-    /// For connecting to a target, its TLS handshake included (1ms to 10m); anew with each attempt.
+    /// Connecting to a target, its TLS handshake included (1ms to 10m); anew for each attempt.
     #[serde(default = "default_connect")]
     pub connect: Period,
-    /// For the beginning of the upstream's response, from the end of the request (1ms to 1d); anew with each attempt. `idle` if absent.
+    /// From the end of the request to the head of the response (1ms to 1d); anew for each attempt. `idle` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_byte: Option<Period>,
-    /// For silence in the middle of a request or a response (1ms to 30d).
+    /// A pause within a request or response body (1ms to 30d).
     #[serde(default = "default_idle")]
     pub idle: Period,
 }
 
-/// When a request is tried once more, with another target if there is one.
+/// When a request is retried, with another target if there is one.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Retry {
-    /// After what: `connect` (also when an HTTP/2 target did not process the request), `reset` (before a response),
-    /// `timeout` (of an attempt, before a response), or a status.
+    /// The failures after which to retry: `connect` (also if an HTTP/2 target did not process the request), `reset`
+    /// (before a response), `timeout` (of an attempt, before a response), or a status.
     #[serde(default = "default_retry_on")]
     pub on: Vec<Word>,
-    /// Whether requests may be executed twice whose method does not say that it is harmless. Any may be tried again
-    /// after a failed connect.
+    /// Whether requests with other methods than GET, HEAD, OPTIONS, TRACE, PUT and DELETE may be executed twice. After
+    /// a failed connect, every request may be retried.
     #[serde(default)]
     pub non_idempotent: NonIdempotent,
-    /// How long to wait before.
+    /// How long to wait before a retry.
     #[serde(default)]
     pub backoff: Backoff,
 }
 
-/// Whether requests may be executed twice whose method is not GET, HEAD, OPTIONS, TRACE, PUT or DELETE.
+/// Whether requests with other methods than GET, HEAD, OPTIONS, TRACE, PUT and DELETE may be executed twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum NonIdempotent {
-    /// They may not.
+    /// No.
     #[default]
     Never,
     /// Those with an `Idempotency-Key`.
@@ -253,31 +255,31 @@ pub enum NonIdempotent {
     Always,
 }
 
-/// How long to wait before another attempt: a random part of a time that doubles.
+/// How long to wait before a retry: a random part of a time that doubles.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Backoff {
-    /// The longest wait before the second attempt (1ms to 10m).
+    /// The longest wait before the first retry (1ms to 10m).
     #[serde(default = "default_backoff")]
     pub base: Period,
-    /// The longest wait of all (10m at most).
+    /// The longest wait (10m at most).
     #[serde(default = "default_longest_backoff")]
     pub max: Period,
 }
 
-/// What bounds a websocket.
+/// Timeouts of websockets.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Websocket {
-    /// The silence of both sides after which it ends (1ms to 30d); `timeouts.idle` if absent.
+    /// The idle timeout: a pause of both sides (1ms to 30d). `timeouts.idle` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle: Option<Period>,
-    /// The longest it may live (1ms to 365d).
+    /// The longest life of a websocket (1ms to 365d).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_life: Option<Period>,
 }
 
-/// A request and what must become of it.
+/// A test: a request and what must happen to it.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RouteTest {
@@ -286,42 +288,42 @@ pub struct RouteTest {
     /// The request's headers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
-    /// The listener it comes by, by name or address. If absent: the first one that speaks the scheme of the request's
-    /// URL; for a path without a URL, the first one that does more than redirect to https.
+    /// The listener that the request comes by, by name or address. If absent: the first one that speaks the scheme of
+    /// the request's URL; for a path without a URL, the first one that does more than redirect to https.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listener: Option<String>,
-    /// The client's address. Address lists are passed over when it is absent.
+    /// The client's address. Without it, address lists are not evaluated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// What must become of it.
+    /// What must happen to the request.
     pub expect: Expectation,
 }
 
-/// What must become of a test's request; what is absent is not compared.
+/// What must happen to a test's request. Absent keys are not compared.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Expectation {
     /// The route's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route: Option<String>,
-    /// The service it goes to (one of them, where the route has a split).
+    /// The service that the request goes to (one of them, if the route has a split).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
-    /// The path sent upstream.
+    /// The path that is sent to the service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// Whether the route asks who the client is.
+    /// Whether the route requires a credential.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<ExpectedAuth>,
-    /// The limits that hold, in any order.
+    /// The rate limits that apply, in any order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Vec<String>>,
-    /// The status the gateway itself answers with (404, 405, 400, 403, 413, 415, a redirect's, a fixed response's).
+    /// The status of the gateway's own answer (404, 405, 400, 403, 413, 415, a redirect's, a fixed response's).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
 }
 
-/// Whether a route asks who the client is.
+/// Whether a route requires a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ExpectedAuth {

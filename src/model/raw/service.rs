@@ -22,7 +22,7 @@ pub enum ServiceForm {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Service {
-    /// Where it runs. Requests are spread over all targets by weight.
+    /// The targets. Requests are spread over all of them by weight.
     pub targets: Vec<Target>,
     /// The HTTP version spoken with the targets.
     #[serde(default)]
@@ -33,32 +33,32 @@ pub struct Service {
     /// Overrides `upstream_pool.idle_timeout` (1ms to 1h).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<Period>,
-    /// Which target a request goes to: `round_robin`, `random`, `least_requests`, `hash:user` (who the client has proved to be,
-    /// else its certificate, else its address), `hash:ip`, `hash:header:NAME` or `hash:cookie:NAME`.
+    /// The load balancing algorithm: `round_robin`, `random`, `least_requests`, `hash:user` (the authenticated user,
+    /// else the client certificate, else the address), `hash:ip`, `hash:header:NAME` or `hash:cookie:NAME`.
     #[serde(default = "default_balancing")]
     pub load_balancing: String,
-    /// The time (1ms to 1d) in which a target that comes back gets ever more of its share. At once when absent.
+    /// The time in which a target that comes back gets a growing share of the requests (1ms to 1d). At once if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slow_start: Option<Period>,
-    /// How the targets are asked whether they are well. They count as well when absent.
+    /// The active health check. Without it, targets count as healthy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_check: Option<HealthCheck>,
-    /// When the service gets no requests for a while.
+    /// The circuit breaker of the service.
     #[serde(default)]
     pub circuit_breaker: CircuitBreaker,
-    /// When a single target gets no requests for a while.
+    /// Ejection of single targets that fail.
     #[serde(default)]
     pub ejection: Ejection,
-    /// What all retries of the service's requests may cost.
+    /// The budget for retries.
     #[serde(default)]
     pub retry_budget: RetryBudget,
-    /// The most requests in flight. Any number when absent.
+    /// The most requests in flight. Unlimited if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_in_flight: Option<u32>,
-    /// Where requests wait that find no room.
+    /// The queue of requests that exceed `max_in_flight`.
     #[serde(default)]
     pub queue: Queue,
-    /// true: instances of the service register at run time, beside the targets written here.
+    /// `true`: instances of the service may register at run time, beside the targets here.
     #[serde(default)]
     pub registered: Setting<false>,
 }
@@ -79,10 +79,10 @@ pub enum Target {
 pub struct WeightedTarget {
     /// `http://10.0.0.5:8003`, `https://id.example` or `unix:/run/app.sock`.
     pub url: Link,
-    /// Its share beside the other targets' weights (1 to 1000).
+    /// Its share in relation to the other targets' weights (1 to 1000).
     #[serde(default = "default_weight")]
     pub weight: u32,
-    /// The most requests in flight to each of its addresses. Any number when absent.
+    /// The most requests in flight to each of its addresses. Unlimited if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_in_flight: Option<u32>,
 }
@@ -91,12 +91,12 @@ pub struct WeightedTarget {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
-    /// HTTP/1.1 in the clear; over TLS what the target chooses (h2 or HTTP/1.1).
+    /// HTTP/1.1 for `http://`; for `https://`, what the target chooses (HTTP/2 or HTTP/1.1).
     #[default]
     Auto,
     /// HTTP/1.1.
     Http1,
-    /// HTTP/2: by ALPN over TLS, by prior knowledge (h2c) in the clear. gRPC needs it.
+    /// HTTP/2: by ALPN over TLS, by prior knowledge (h2c) without TLS. gRPC needs it.
     H2,
 }
 
@@ -104,7 +104,7 @@ pub enum Protocol {
 #[derive(Clone, Debug, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpstreamTls {
-    /// A PEM file of the authorities that are believed, instead of the system's.
+    /// A PEM file with the authorities that are trusted, instead of the system's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"))]
     pub ca: Option<String>,
@@ -119,7 +119,7 @@ pub struct UpstreamTls {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"))]
     pub client_key: Option<String>,
-    /// false: any certificate passes. For development only.
+    /// `false`: any certificate is accepted. For development only.
     #[serde(default)]
     pub verify: Setting<true>,
 }
@@ -133,7 +133,7 @@ impl Target {
         }
     }
 
-    /// Its share beside the other targets'.
+    /// Its share in relation to the other targets' weights (1 to 1000).
     pub fn weight(&self) -> u32 {
         match self {
             Target::Url(_) => default_weight(),
@@ -141,7 +141,7 @@ impl Target {
         }
     }
 
-    /// The most requests in flight to each of its addresses.
+    /// The most requests in flight to each of its addresses. Unlimited if absent.
     pub fn max_in_flight(&self) -> Option<u32> {
         match self {
             Target::Url(_) => None,

@@ -3,27 +3,27 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Whether a policy refuses.
+/// Whether a policy refuses requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// It does.
+    /// The policy refuses requests.
     #[default]
     Enforce,
-    /// It tells what it would refuse, in the metrics and the access log, and refuses nothing.
+    /// Shadow mode: metrics and the access log report what the policy would refuse, and it refuses nothing.
     Shadow,
 }
 
-/// The policies of a route that can be tried.
+/// The policies of a route that can be in shadow mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Policy {
-    /// Address lists, media types, the body's length as the head tells it.
+    /// Address lists, media types, and the length of the body by its `Content-Length`.
     Shields,
-    /// Who the client is.
+    /// Authentication.
     Auth,
-    /// What the user must be.
+    /// Authorisation.
     Access,
-    /// All limits.
+    /// All rate limits.
     Limits,
 }
