@@ -17,7 +17,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::actor::{Actor, origin};
-use super::listener::Caller;
+use super::connection::Caller;
 use super::problem::Problem;
 use crate::Control;
 use gatekeeper_core::refusal::Refusal;

@@ -25,6 +25,7 @@ use gatekeeper_plane::upstream::gauges::gauges;
 
 pub mod actor;
 mod config;
+mod connection;
 pub mod explain;
 mod guard;
 mod health;
@@ -40,7 +41,8 @@ mod stream;
 mod upgrade;
 mod why;
 
-use listener::{Caller, Listener};
+use connection::Caller;
+use listener::Listener;
 use problem::Problem;
 use process::Process;
 
@@ -84,7 +86,7 @@ async fn serve(socket: Socket, control: Arc<Control>, mut leave: watch::Receiver
             std::future::pending().await
         }
     };
-    let listener = Listener::new(socket.fd, socket.address.starts_with("unix:"), control.clone())?;
+    let listener = Listener::new(socket.fd, socket.address.starts_with("unix:"), control.plane.clone())?;
     let app = router(control).into_make_service_with_connect_info::<Caller>();
     axum::serve(listener, app).with_graceful_shutdown(left).await
 }

@@ -12,10 +12,10 @@ use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 
 use super::actor::Actor;
+use super::connection::Caller;
 use super::guard::identify;
 use super::health::{Clock, hide_addresses, of_all, of_service};
 use super::input::{Body, Parameters};
-use super::listener::Caller;
 use super::problem::Problem;
 use crate::Control;
 use gatekeeper_client::{AggregatedHealth, HealthState, Page, Part, ServiceHealth, TOTAL_COUNT};

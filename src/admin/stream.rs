@@ -13,10 +13,10 @@ use std::time::{Duration, SystemTime};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::listener::Connection;
-use crate::Control;
+use super::connection::Connection;
 use gatekeeper_core::request_id;
 use gatekeeper_core::wire::{self, Fault, Inspector, Phase, Step};
+use gatekeeper_plane::Plane;
 use gatekeeper_plane::listen::farewell::{FAREWELL, Farewell};
 use gatekeeper_plane::listen::limits::Limits;
 use gatekeeper_plane::listen::patience::{Patience, Waiting};
@@ -32,7 +32,7 @@ const PIECE: usize = 4096;
 pub struct Stream {
     socket: Socket,
     connection: Arc<Connection>,
-    control: Arc<Control>,
+    plane: Arc<Plane>,
     limits: Limits,
     inspector: Inspector,
     /// What has arrived and is not yet handed on.
@@ -54,12 +54,12 @@ pub struct Stream {
 
 impl Stream {
     /// The bytes of a connection that has just been accepted.
-    pub fn new(socket: Socket, connection: Arc<Connection>, control: Arc<Control>) -> Self {
-        let limits = control.plane.live.plan().edge.limits;
+    pub fn new(socket: Socket, connection: Arc<Connection>, plane: Arc<Plane>) -> Self {
+        let limits = plane.live.plan().edge.limits;
         Stream {
             socket,
             connection,
-            control,
+            plane,
             limits,
             inspector: Inspector::new(limits.wire),
             held: Vec::new(),
@@ -165,13 +165,13 @@ impl Stream {
 
     /// A request's body breaks a rule: reading it fails, and that request is answered by whoever reads it.
     fn broken(&self, fault: Fault) -> io::Error {
-        self.control.plane.observers.metrics.refused(fault.code);
+        self.plane.observers.metrics.refused(fault.code);
         io::Error::new(io::ErrorKind::InvalidData, fault.text)
     }
 
     /// Refuses a head.
     fn refuse(&mut self, fault: Fault, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.control.plane.observers.metrics.refused(fault.code);
+        self.plane.observers.metrics.refused(fault.code);
         let id = request_id::new(SystemTime::now());
         let is_head = wire::is_head(&self.held);
         self.farewell = Some(Farewell::new(answer(fault, id.to_str().unwrap_or_default(), is_head)));
