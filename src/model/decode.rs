@@ -10,8 +10,9 @@ use std::fmt::Display;
 use serde::de::value::{BorrowedStrDeserializer, MapAccessDeserializer};
 use serde::de::{DeserializeSeed, Expected, IntoDeserializer, MapAccess, SeqAccess, Unexpected, Visitor};
 
-use super::node::{Node, words};
+use super::node::Node;
 use super::place::{Place, Step};
+use super::words::words;
 
 /// The way to a node.
 pub type Path = Vec<Step<'static>>;

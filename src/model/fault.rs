@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
+use super::mask::mask_passwords;
 use super::origin::Origins;
 use super::place::Place;
-use super::show::mask_passwords;
+use super::words::{escaped, is_unprintable};
 
 const MOST: usize = 100;
 
@@ -187,64 +188,6 @@ impl fmt::Display for Faults {
 
 impl std::error::Error for Faults {}
 
-/// `text` in double quotes: control characters escaped, passwords of URLs masked, cut after 80 characters.
-pub fn quoted(text: &str) -> String {
-    const LONGEST: usize = 80;
-    let text = mask_passwords(text);
-    let mut shown: String = text.chars().take(LONGEST).flat_map(escape).collect();
-    if text.chars().nth(LONGEST).is_some() {
-        shown.push('…');
-    }
-    format!("\"{shown}\"")
-}
-
-fn escape(character: char) -> impl Iterator<Item = char> {
-    escaped(character, character.is_control() || matches!(character, '"' | '\\'))
-}
-
-/// What a terminal would obey. Some texts have several lines.
-fn is_unprintable(character: char) -> bool {
-    character.is_control() && character != '\n'
-}
-
-fn escaped(character: char, escape: bool) -> impl Iterator<Item = char> {
-    let (plain, escape) = if escape { (None, Some(character.escape_default())) } else { (Some(character), None) };
-    plain.into_iter().chain(escape.into_iter().flatten())
-}
-
-/// `did you mean "methods"?` for the candidate nearest to `word`, when one is near enough: a typo in four letters, or a
-/// whole word of it.
-pub fn did_you_mean<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<String> {
-    nearest(word, candidates).map(|candidate| format!("did you mean {}?", quoted(candidate)))
-}
-
-/// The candidate nearest to `word`, when one is near enough.
-pub(super) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
-    let word = comparable(word);
-    let near = |candidate: &'c str| {
-        let other = comparable(candidate);
-        let part = word.len() > 2 && other.split('_').any(|part| part == word);
-        let distance = if part { 1 } else { strsim::osa_distance(&word, &other) };
-        (distance <= 1 + word.chars().count() / 4).then_some((distance, candidate))
-    };
-    let nearest = candidates.into_iter().filter_map(near).min_by_key(|(distance, _)| *distance);
-    nearest.map(|(_, candidate)| candidate)
-}
-
-/// Spelled alike when only case, dashes or camel case differ.
-fn comparable(word: &str) -> String {
-    let mut spelled = String::with_capacity(word.len());
-    let mut before = '_';
-    for character in word.chars().take(100) {
-        if character.is_uppercase() && before.is_lowercase() {
-            spelled.push('_');
-        }
-        spelled.extend(character.to_lowercase());
-        before = character;
-    }
-    spelled.replace(['-', ' '], "_")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -286,32 +229,5 @@ mod tests {
         faults.warn(Fault::saying(Place::new("a"), "see http://u:pw@h/ and \"redis://:pw@h\""));
         assert!(faults.is_empty());
         assert_eq!(faults.lints()[0].to_string(), "a: see http://u:***@h/ and \"redis://:***@h\"");
-    }
-
-    #[test]
-    fn what_was_probably_meant() {
-        let keys = ["name", "path_pattern", "methods", "target_service", "target_url", "is_active"];
-        let cases = [
-            ("metods", Some("methods")),
-            ("METHODS", Some("methods")),
-            ("target-service", Some("target_service")),
-            ("targetService", Some("target_service")),
-            ("service", Some("target_service")),
-            ("path", Some("path_pattern")),
-            ("url", Some("target_url")),
-            ("isactive", Some("is_active")),
-            ("nmae", Some("name")),
-            ("plugins", None),
-            ("", None),
-        ];
-        for (word, meant) in cases {
-            assert_eq!(nearest(word, keys), meant, "{word}");
-        }
-    }
-
-    #[test]
-    fn quoting_escapes_and_cuts() {
-        assert_eq!(quoted("a\"b\n\u{1b}é"), r#""a\"b\n\u{1b}é""#);
-        assert_eq!(quoted(&"x".repeat(200)).chars().count(), 83);
     }
 }

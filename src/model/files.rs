@@ -36,6 +36,16 @@ pub fn open(path: impl AsRef<Path>) -> io::Result<File> {
     regular(file)
 }
 
+/// The cause of an input error, without the number of the operating system.
+pub(super) fn cause(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file".into(),
+        io::ErrorKind::PermissionDenied => "permission denied".into(),
+        io::ErrorKind::IsADirectory => "it is a directory".into(),
+        _ => error.to_string().split(" (os error").next().unwrap_or_default().to_lowercase(),
+    }
+}
+
 fn regular(file: File) -> io::Result<File> {
     let kind = file.metadata()?.file_type();
     match (kind.is_file(), kind.is_dir()) {

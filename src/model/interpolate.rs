@@ -8,9 +8,11 @@
 use std::io::Read;
 use std::path::Path;
 
-use super::fault::{Fault, Faults, quoted};
+use super::fault::{Fault, Faults};
+use super::files::{cause, open};
 use super::node::{Node, Source, Text};
 use super::place::Place;
+use super::words::quoted;
 
 const LARGEST_FILE: u64 = 1 << 20;
 const LARGEST_TOTAL: usize = 64 << 20;
@@ -185,8 +187,8 @@ fn is_secret(reference: &str) -> bool {
 fn read(path: &Path, written: &str) -> Result<String, Unfilled> {
     let refuse = |why: String| Unfilled::new(format!("the file {} {why}", quoted(written)), "", "");
     let mut bytes = Vec::new();
-    let opened = crate::files::open(path).and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes));
-    opened.map_err(|error| refuse(format!("cannot be read: {}", super::load::cause(&error))))?;
+    let opened = open(path).and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes));
+    opened.map_err(|error| refuse(format!("cannot be read: {}", cause(&error))))?;
     if bytes.len() as u64 > LARGEST_FILE {
         return Err(refuse("is over 1 MiB".into()));
     }

@@ -17,6 +17,7 @@ pub mod value;
 mod decode;
 mod interpolate;
 mod json;
+mod mask;
 mod merge;
 mod node;
 mod origin;
@@ -26,14 +27,16 @@ mod place;
 mod repair;
 mod short;
 mod tree;
+mod words;
 mod yaml;
 
-pub use fault::{Fault, Faults, Lint, did_you_mean, quoted};
+pub use fault::{Fault, Faults, Lint};
 pub use json::understand;
 pub use load::{Env, Loaded, load, load_with, parse, parse_with};
 pub use origin::{Origin, Origins, Owners};
 pub use place::{File, Place, Step};
 pub use raw::Config;
+pub use words::{did_you_mean, quoted};
 
 /// The annotated default configuration: what `config init` writes.
 pub const ANNOTATED_DEFAULT: &str = include_str!("../../conf/gatekeeper.yaml");

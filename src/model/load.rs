@@ -21,7 +21,7 @@ use super::origin::Origins;
 use super::place::{File, Place};
 use super::repair::decode;
 use super::{paths, permissions, short, yaml};
-use crate::files;
+use crate::files::{self, cause};
 use crate::raw::{Config, Service};
 
 const LARGEST_FILE: u64 = 64 << 20;
@@ -67,16 +67,6 @@ pub fn parse_with(text: &str, env: Env<'_>) -> (Option<Loaded>, Faults) {
     let mut loader = Loader::new(env);
     loader.add_text(&File::new(0, ""), text, Path::new(""));
     loader.finish()
-}
-
-/// The cause of an input error, without the number of the operating system.
-pub(super) fn cause(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => "there is no such file".into(),
-        io::ErrorKind::PermissionDenied => "permission denied".into(),
-        io::ErrorKind::IsADirectory => "it is a directory".into(),
-        _ => error.to_string().split(" (os error").next().unwrap_or_default().to_lowercase(),
-    }
 }
 
 struct Loader<'e> {

@@ -6,10 +6,11 @@
 use std::collections::HashMap;
 use std::collections::btree_map::{BTreeMap, Entry};
 
-use super::fault::{Fault, Faults, quoted};
+use super::fault::{Fault, Faults};
 use super::node::Node;
 use super::origin::Origins;
 use super::place::{File, Place, Step};
+use super::words::quoted;
 
 /// The joined tree and where its parts came from.
 #[derive(Default)]

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::fault::quoted;
 use super::place::Step;
+use super::words::{quoted, words};
 
 /// A value of the tree.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,15 +110,4 @@ fn describe_text(text: &Text) -> String {
         Some(source) => format!("{shown} (from {})", source.references),
         None => shown,
     }
-}
-
-/// `a, b, c`, cut after a dozen.
-pub fn words<'w>(words: impl Iterator<Item = &'w str>) -> String {
-    const MOST: usize = 12;
-    let mut words: Vec<&str> = words.take(MOST + 1).collect();
-    if words.len() > MOST {
-        words.truncate(MOST);
-        words.push("…");
-    }
-    words.join(", ")
 }

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
-use super::fault::quoted;
 use super::node::Node;
 use super::place::{File, Place, Step};
+use super::words::quoted;
 
 /// Shorter secrets would be "found" in the middle of harmless words.
 const SHORTEST_SECRET: usize = 4;

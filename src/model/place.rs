@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::words::quoted;
+
 /// A file that was read: its rank in the order of reading, and its name as shown.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct File {
@@ -118,7 +120,7 @@ impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Step::Key(key) if is_plain(key) => f.write_str(key),
-            Step::Key(key) => write!(f, "{}", super::fault::quoted(key)),
+            Step::Key(key) => write!(f, "{}", quoted(key)),
             Step::Index(index) => write!(f, "[{index}]"),
             Step::At(line, column) => write!(f, "{line}:{column}"),
         }

@@ -9,11 +9,12 @@
 use serde::de::DeserializeOwned;
 
 use super::decode::{BOOLEAN, Decoder, Error, Kind, Path};
-use super::fault::{Fault, Faults, did_you_mean, nearest, quoted};
+use super::fault::{Fault, Faults};
 use super::node::Node;
 use super::place::{Place, Step};
 use super::size::{SIZE_FORMS, size_meant};
 use super::value::{PERIOD_FORMS, period_meant};
+use super::words::{did_you_mean, nearest, quoted};
 
 /// Decodes what stands at `place`; what is faulty in it is reported and pruned.
 pub fn decode<T: DeserializeOwned>(node: &mut Node, place: &Place<'_>, faults: &mut Faults) -> Option<T> {

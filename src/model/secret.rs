@@ -10,7 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize, Serializer};
 use subtle::ConstantTimeEq;
 
-use super::show::{MASK, mask_passwords};
+use super::mask::{MASK, mask_passwords};
 
 /// A value that is secret as a whole. Only [`Secret::reveal`] gives it away.
 #[derive(Clone, Default, Deserialize)]

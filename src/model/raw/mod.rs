@@ -25,6 +25,7 @@ mod route;
 mod service;
 mod shadow;
 mod shield;
+mod text_or_map;
 
 pub use access::{Access, ClaimCondition, ClaimForm};
 pub use auth::{

@@ -1,0 +1,104 @@
+//! Words for people: what stands in a file is quoted, a word that is wrong leads to the one that was meant.
+
+use super::mask::mask_passwords;
+
+/// `text` in double quotes: control characters escaped, passwords of URLs masked, cut after 80 characters.
+pub fn quoted(text: &str) -> String {
+    const LONGEST: usize = 80;
+    let text = mask_passwords(text);
+    let mut shown: String = text.chars().take(LONGEST).flat_map(escape).collect();
+    if text.chars().nth(LONGEST).is_some() {
+        shown.push('…');
+    }
+    format!("\"{shown}\"")
+}
+
+fn escape(character: char) -> impl Iterator<Item = char> {
+    escaped(character, character.is_control() || matches!(character, '"' | '\\'))
+}
+
+/// What a terminal would obey. Some texts have several lines.
+pub(super) fn is_unprintable(character: char) -> bool {
+    character.is_control() && character != '\n'
+}
+
+pub(super) fn escaped(character: char, escape: bool) -> impl Iterator<Item = char> {
+    let (plain, escape) = if escape { (None, Some(character.escape_default())) } else { (Some(character), None) };
+    plain.into_iter().chain(escape.into_iter().flatten())
+}
+
+/// `did you mean "methods"?` for the candidate nearest to `word`, when one is near enough: a typo in four letters, or a
+/// whole word of it.
+pub fn did_you_mean<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<String> {
+    nearest(word, candidates).map(|candidate| format!("did you mean {}?", quoted(candidate)))
+}
+
+/// The candidate nearest to `word`, when one is near enough.
+pub(super) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+    let word = comparable(word);
+    let near = |candidate: &'c str| {
+        let other = comparable(candidate);
+        let part = word.len() > 2 && other.split('_').any(|part| part == word);
+        let distance = if part { 1 } else { strsim::osa_distance(&word, &other) };
+        (distance <= 1 + word.chars().count() / 4).then_some((distance, candidate))
+    };
+    let nearest = candidates.into_iter().filter_map(near).min_by_key(|(distance, _)| *distance);
+    nearest.map(|(_, candidate)| candidate)
+}
+
+/// Spelled alike when only case, dashes or camel case differ.
+fn comparable(word: &str) -> String {
+    let mut spelled = String::with_capacity(word.len());
+    let mut before = '_';
+    for character in word.chars().take(100) {
+        if character.is_uppercase() && before.is_lowercase() {
+            spelled.push('_');
+        }
+        spelled.extend(character.to_lowercase());
+        before = character;
+    }
+    spelled.replace(['-', ' '], "_")
+}
+
+/// `a, b, c`, cut after a dozen.
+pub(super) fn words<'w>(words: impl Iterator<Item = &'w str>) -> String {
+    const MOST: usize = 12;
+    let mut words: Vec<&str> = words.take(MOST + 1).collect();
+    if words.len() > MOST {
+        words.truncate(MOST);
+        words.push("…");
+    }
+    words.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_probably_meant() {
+        let keys = ["name", "path_pattern", "methods", "target_service", "target_url", "is_active"];
+        let cases = [
+            ("metods", Some("methods")),
+            ("METHODS", Some("methods")),
+            ("target-service", Some("target_service")),
+            ("targetService", Some("target_service")),
+            ("service", Some("target_service")),
+            ("path", Some("path_pattern")),
+            ("url", Some("target_url")),
+            ("isactive", Some("is_active")),
+            ("nmae", Some("name")),
+            ("plugins", None),
+            ("", None),
+        ];
+        for (word, meant) in cases {
+            assert_eq!(nearest(word, keys), meant, "{word}");
+        }
+    }
+
+    #[test]
+    fn quoting_escapes_and_cuts() {
+        assert_eq!(quoted("a\"b\n\u{1b}é"), r#""a\"b\n\u{1b}é""#);
+        assert_eq!(quoted(&"x".repeat(200)).chars().count(), 83);
+    }
+}
