@@ -1,4 +1,4 @@
-//! What the tree depends on, and which of its crates may use which: the rules of `deny.toml`, and the walls of
+//! What the tree depends on, and which of its crates and modules may use which: the rules of `deny.toml`, and the walls of
 //! ARCHITECTURE.md.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
+
+use crate::support::modules::{cycle, uses};
 
 /// Which of our crates may use which. The binary may use all of them.
 const WALLS: [(&str, &[&str]); 6] = [
@@ -108,5 +110,40 @@ fn our_crates_keep_to_their_walls() {
             assert!(!ours || allowed.contains(&used), "{of} may not use {used}");
             assert!(!FRAMEWORK.contains(&used) || of == "gatekeeper-plane", "{of} may not know the framework: {used}");
         }
+    }
+}
+
+#[test]
+fn no_two_modules_of_a_crate_know_each_other() {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let folders = std::fs::read_dir(crates).unwrap().map(|entry| entry.unwrap().path());
+    let mut cycles = Vec::new();
+    for folder in folders {
+        let root = if folder.join("lib.rs").exists() { "lib.rs" } else { "main.rs" };
+        let uses = uses(&folder, root);
+        assert!(!uses.is_empty(), "{} has no modules", folder.display());
+        cycles.extend(cycle(&uses).map(|cycle| format!("{}: {cycle}", folder.display())));
+    }
+    assert!(cycles.is_empty(), "{cycles:#?}");
+}
+
+#[test]
+fn modules_that_know_each_other_are_found() {
+    let found = |files: [&str; 3]| {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in ["lib.rs", "a.rs", "b.rs"].into_iter().zip(files) {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        cycle(&uses(folder.path(), "lib.rs"))
+    };
+    let root = "mod a;\npub mod b;\npub use b::{Exported, other};\n#[cfg(test)]\nmod tests;\n";
+    let back = "fn back() -> crate::a::A {}\n";
+    let circle = Some("a (in a) uses b (in b) uses a".to_owned());
+    for forth in ["use super::b::B;", "use crate::{\n    x,\n    b::{B, c},\n};", "type B = crate::Exported;"] {
+        assert_eq!(found([root, forth, back]), circle, "{forth}");
+    }
+    let tested = format!("#[cfg(test)]\nmod tests {{\n    {back}}}\n");
+    for harmless in ["use super::Own;", "// crate::a::A\n", "use self::a::A;", &tested] {
+        assert_eq!(found([root, "use super::b::B;", harmless]), None, "{harmless}");
     }
 }

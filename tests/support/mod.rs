@@ -9,6 +9,7 @@ pub mod frames;
 pub mod gateway;
 pub mod grpc;
 pub mod load;
+pub mod modules;
 pub mod origin;
 pub mod pattern;
 pub mod peer;
