@@ -180,7 +180,7 @@ async fn a_user_must_be_what_a_route_asks_for() {
     let answer = ask(json!({ "scope": "orders:read" }), "/orders/1").await;
     let challenge = "Bearer realm=\"gatekeeper\", error=\"insufficient_scope\", scope=\"orders:read orders:write\"";
     assert_refused(&answer, 403, "access_denied", challenge);
-    assert_eq!(answer.problem()["detail"], "the scope orders:write is missing");
+    assert_eq!(answer.problem()["detail"], "the required scope orders:write is missing");
     assert_eq!(ask(json!({ "roles": ["root"] }), "/admin/x").await.status, 200);
     assert_eq!(ask(json!({ "roles": "adminx" }), "/admin/x").await.status, 403);
     let own = json!({ "sub": "a@b", "tenant": "b", "groups": ["x", "staff"] });
@@ -309,7 +309,8 @@ async fn others_are_asked_about_tokens_that_cannot_be_judged_here() {
         assert_eq!((seen.header("x-user-id"), seen.header("x-user-roles")), (Some("opal"), Some("reader")));
     }
     assert_eq!(asked.requests().len(), 1, "the answer holds for a while");
-    let invalid = "Bearer realm=\"gatekeeper\", error=\"invalid_token\", error_description=\"the token is not valid, or no longer\"";
+    let invalid =
+        "Bearer realm=\"gatekeeper\", error=\"invalid_token\", error_description=\"the token is invalid or expired\"";
     for _ in 0..3 {
         assert_refused(&ask("bad").await, 401, "credentials_invalid", invalid);
         assert_refused(&ask("gone").await, 401, "credentials_invalid", invalid);
@@ -523,9 +524,7 @@ async fn a_refusal_is_found_again_by_its_id() {
         output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
     })
     .await;
-    for line in
-        ["403 access_denied", "a role that may do this is missing", "alice (https://id.test)", "admin", "127.0.0.1"]
-    {
+    for line in ["403 access_denied", "a required role is missing", "alice (https://id.test)", "admin", "127.0.0.1"] {
         assert!(why.contains(line), "{line}: {why}");
     }
     assert!(!why.contains("secret"), "{why}");

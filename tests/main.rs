@@ -41,6 +41,7 @@ mod oidc;
 mod one_walk;
 mod posts;
 mod proxy_protocol;
+mod reasons;
 mod refused;
 mod reload;
 mod reload_load;

@@ -316,7 +316,10 @@ async fn listeners_that_redirect_are_explained_and_tested() {
         assert_eq!(inside["route"] == "all", status == 308, "{inside}");
     }
     let told = explain.ask(json!({ "request": "GET http://a.test/a?b=c", "listener": "plain" })).await;
-    assert_eq!(told["answer"]["detail"], "Location: https://a.test:8443/a?b=c");
+    assert_eq!(
+        told["answer"]["detail"],
+        "the listener redirects to https (redirect_https), Location: https://a.test:8443/a?b=c"
+    );
     for (request, route) in [("GET /a", json!("all")), ("GET http://a.test/a", Value::Null)] {
         let told = explain.ask(json!({ "request": request })).await;
         assert_eq!(told["route"], route, "a path comes by what serves, a URL by what speaks its scheme: {told}");

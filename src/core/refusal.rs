@@ -1,7 +1,7 @@
 //! A refusal: the gateway's own "no" to a request, as data (RFC 9457 tells how it is said).
 //!
-//! A refusal carries only what the client may read. Addresses of upstreams and causes stay in the log. It is turned
-//! into a response in one place, `proxy::reply`.
+//! A client reads the status, the code and the detail of a refusal. Its cause, which may hold addresses of upstreams and what a
+//! token says, goes to the log. It is turned into a response in one place, `proxy::reply`.
 
 use std::borrow::Cow;
 use std::ops::{Deref, DerefMut};
@@ -22,6 +22,8 @@ pub struct Said {
     pub kind: Kind,
     /// What a client may read about this one.
     pub detail: Cow<'static, str>,
+    /// What only the log, `why` and `explain` may read: what was expected, and what was there instead.
+    pub cause: Option<Box<str>>,
     /// Headers the answer needs (`Allow`, `Retry-After`).
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The rules it is for, by name, where a policy has several.
@@ -114,12 +116,18 @@ impl Refusal {
     /// A refusal of a kind, with what a client may read about this one.
     pub fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
         let (headers, rules) = (Vec::new(), Vec::new());
-        Refusal(Box::new(Said { kind, detail: detail.into(), headers, rules, close: false }))
+        Refusal(Box::new(Said { kind, detail: detail.into(), cause: None, headers, rules, close: false }))
     }
 
     /// A malformed request, with the reason as its code: what follows it on the connection can't be trusted.
     pub fn malformed(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
         Refusal::new(Kind { code, ..Kind::BAD_REQUEST }, detail).and_close()
+    }
+
+    /// The same with what the log may read.
+    pub fn because(mut self, cause: impl Into<Box<str>>) -> Self {
+        self.cause = Some(cause.into());
+        self
     }
 
     /// The same, and the connection is not trusted with another request.

@@ -64,6 +64,9 @@ pub struct Answered {
     pub code: Option<String>,
     /// What it says.
     pub detail: String,
+    /// What a client is not told: what was expected, and what was there instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
 }
 
 /// What the policies say.
@@ -73,6 +76,9 @@ pub struct Judged {
     pub auth: Option<String>,
     /// What the user must be, and is.
     pub access: Option<String>,
+    /// Whether the page that asks may read the answer, where CORS is set up and the request has an Origin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cors: Option<String>,
     /// The limits that hold.
     pub limits: Vec<LimitStanding>,
 }
@@ -83,6 +89,7 @@ impl From<Refusal> for Answered {
             status: refusal.kind.status,
             code: Some(refusal.kind.code.into()),
             detail: refusal.detail.to_string(),
+            cause: refusal.cause.as_deref().map(String::from),
         }
     }
 }
@@ -112,19 +119,18 @@ impl fmt::Display for Explanation {
             }
             writeln!(f, "sends       {} with Host: {}", sent.target, sent.host)?;
         }
-        match &self.answer {
-            Some(answer) => match &answer.code {
-                Some(code) => writeln!(f, "answers     {} {code}: {}", answer.status, answer.detail),
-                None => writeln!(f, "answers     {}: {}", answer.status, answer.detail),
-            },
-            None => Ok(()),
+        let Some(answer) = &self.answer else { return Ok(()) };
+        match &answer.code {
+            Some(code) => writeln!(f, "answers     {} {code}: {}", answer.status, answer.detail)?,
+            None => writeln!(f, "answers     {}: {}", answer.status, answer.detail)?,
         }
+        answer.cause.iter().try_for_each(|cause| writeln!(f, "cause       {cause}"))
     }
 }
 
 impl fmt::Display for Judged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines = [("auth", &self.auth), ("access", &self.access)];
+        let lines = [("cors", &self.cors), ("auth", &self.auth), ("access", &self.access)];
         for (label, text) in lines.into_iter().filter_map(|(label, text)| Some((label, text.as_ref()?))) {
             writeln!(f, "{label:<11} {text}")?;
         }

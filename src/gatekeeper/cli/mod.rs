@@ -62,10 +62,10 @@ struct Options {
     #[arg(short = 'c', long = "config", global = true, value_name = "FILE", env = "GATEKEEPER_CONFIG")]
     file: Option<PathBuf>,
     /// The administration of a gateway elsewhere, such as http://10.0.0.5:8001 [default: the gateway of this host]
-    #[arg(long, global = true, value_name = "URL", env = "GATEKEEPER_URL")]
+    #[arg(long = "url", id = "gateway", global = true, value_name = "URL", env = "GATEKEEPER_URL")]
     url: Option<String>,
     /// The file of the token for --url [default: the token in $GATEKEEPER_AUTH_TOKEN]
-    #[arg(long, global = true, value_name = "FILE", requires = "url")]
+    #[arg(long, global = true, value_name = "FILE", requires = "gateway")]
     token_file: Option<PathBuf>,
     /// Say only what is wrong
     #[arg(short, long, global = true)]

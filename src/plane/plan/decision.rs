@@ -53,7 +53,7 @@ impl Plan {
     }
 
     /// The route that a preflight asks about, if the gateway speaks for it.
-    fn preflight(&self, asked: &Asked, request: &Parts) -> Option<&Arc<Route>> {
+    pub(super) fn preflight(&self, asked: &Asked, request: &Parts) -> Option<&Arc<Route>> {
         let method = preflight_method(&request.method, &request.headers)?;
         match self.table.find(&Lookup { method: &method, ..asked.lookup(request) }) {
             Found::Route(index) => self.routes.get(index).filter(|route| route.terms.cors.is_some()),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use futures::FutureExt;
+use http::header::ORIGIN;
 use http::request::Parts;
 
 use super::Plan;
@@ -16,9 +17,10 @@ use super::walk::{self, End, Entrant, Onward, Routed, Witness};
 use crate::listen::entrance::Entrance;
 use crate::policy::auth::identity::Identity;
 use crate::policy::auth::{User, Visitor, fetch};
+use crate::policy::cors::preflight_method;
 use crate::policy::flood::Flood;
 use crate::policy::shield::{Addresses, announces_body};
-use crate::upstream::admission::{self, busy};
+use crate::upstream::admission::{self, busy, no_target};
 use crate::upstream::pool::Outlook;
 use crate::upstream::service::Service;
 use crate::upstream::shares::Shares;
@@ -26,7 +28,7 @@ use crate::upstream::sticky::Who;
 use gatekeeper_core::breaker::Asker;
 use gatekeeper_core::refusal::{Kind, Refusal};
 use gatekeeper_core::reports::{Answered, Considered, Explanation, Sent};
-use gatekeeper_core::route::{Candidate, Failed};
+use gatekeeper_core::route::{Candidate, Failed, Lookup};
 
 /// What is supposed of a request that is to be explained.
 pub struct Inquired<'a> {
@@ -45,7 +47,7 @@ impl Plan {
     pub fn explain(&self, request: &Parts, inquired: &Inquired) -> Explanation {
         let listener = (self.entrances.len() > 1).then(|| inquired.entrance.called().shown().into());
         let told = Explanation { listener, ..Explanation::default() };
-        let mut explainer = Explainer { request, inquired, user: None, now: Instant::now(), told };
+        let mut explainer = Explainer { request, inquired, user: None, now: Instant::now(), told, denied: Vec::new() };
         // It waits for nobody.
         let refused = explainer.go(self).now_or_never().unwrap_or_else(|| Err(Kind::INTERNAL.into())).err();
         explainer.told.answer = refused.map(Answered::from).or(explainer.told.answer);
@@ -59,6 +61,8 @@ struct Explainer<'a> {
     user: Option<User>,
     now: Instant,
     told: Explanation,
+    /// What a preflight asks for in vain.
+    denied: Vec<String>,
 }
 
 /// A request before its service.
@@ -109,8 +113,21 @@ impl Explainer<'_> {
         refusal.map_or(Ok(()), Err)
     }
 
+    /// What the browser makes of a preflight's answer.
+    fn preflight(&self) -> String {
+        match self.denied.as_slice() {
+            [] => "a preflight, answered by the gateway: the browser sends the request".into(),
+            denied => {
+                format!(
+                    "a preflight, answered by the gateway: the browser does not send the request, {}",
+                    denied.join(", ")
+                )
+            }
+        }
+    }
+
     fn answers(&mut self, status: u16, detail: String) {
-        self.told.answer = Some(Answered { status, code: None, detail });
+        self.told.answer = Some(Answered { status, code: None, detail, cause: None });
     }
 }
 
@@ -135,12 +152,21 @@ impl Witness for Explainer<'_> {
     }
 
     fn choose(&mut self, plan: &Plan, asked: &Asked, request: &Parts) {
-        let candidates = plan.table.explain(&asked.lookup(request));
+        // A preflight is for the route of the request that it announces.
+        let announced =
+            plan.preflight(asked, request).and_then(|_| preflight_method(&request.method, &request.headers));
+        let lookup = asked.lookup(request);
+        let lookup = announced.as_ref().map_or(lookup, |method| Lookup { method, ..lookup });
+        let candidates = plan.table.explain(&lookup);
         self.told.candidates = candidates.iter().map(|candidate| considered(plan, candidate)).collect();
     }
 
     fn routed(&mut self, at: &Routed) {
         self.told.route = Some(at.route.name.to_string());
+        let Some((origin, cors)) = at.request.headers.get(ORIGIN).zip(at.route.terms.cors.as_ref()) else { return };
+        let told = cors.told(origin);
+        self.denied = if cors.admits(origin) { cors.missed(&at.request.headers) } else { vec![told.clone()] };
+        self.told.policies.cors = Some(told);
     }
 
     fn admit_body(&self, at: &Routed) -> Result<(), Refusal> {
@@ -187,10 +213,13 @@ impl Witness for Explainer<'_> {
                     Err(refusal) => self.told.answer = Some(refusal.into()),
                 }
             }
-            End::Preflight => self.answers(204, "a preflight, answered by the gateway".into()),
+            End::Preflight => self.answers(204, self.preflight()),
             End::Others(reply) => self.answers(reply.status.as_u16(), "an answer of who was asked".into()),
             End::Redirect(status, place) => {
-                self.answers(status.as_u16(), format!("Location: {}", String::from_utf8_lossy(place.as_bytes())));
+                let why =
+                    if self.told.route.is_none() { "the listener redirects to https (redirect_https), " } else { "" };
+                let place = String::from_utf8_lossy(place.as_bytes());
+                self.answers(status.as_u16(), format!("{why}Location: {place}"));
             }
             End::Respond(fixed) => {
                 self.answers(fixed.status.as_u16(), format!("a fixed response of {} bytes", fixed.body.len()));
@@ -234,7 +263,7 @@ impl Entrant for Entering<'_, '_> {
     async fn reserve(&mut self) -> Result<(), Refusal> {
         let service = &self.bound.service;
         match service.pool().outlook(self.explainer.now) {
-            Outlook::Nobody if self.explainer.inquired.serves => Err(Kind::NO_TARGET.into()),
+            Outlook::Nobody if self.explainer.inquired.serves => Err(no_target(service)),
             Outlook::Busy if service.memory.line.waiting() >= service.settings.queue.length => Err(busy()),
             Outlook::Room | Outlook::Busy | Outlook::Nobody => Ok(()),
         }

@@ -263,7 +263,7 @@ fn authorise<W: Witness>(at: &Routed, witness: &mut W) -> Result<(), Refusal> {
     let captured = |name: &str| at.route.pattern.captures(&at.asked.path)?.get(name);
     let judged = access.access.check(&user.identity, &captured).map_err(|missing| {
         let scopes: Vec<&str> = access.access.scopes().collect();
-        auth.insufficient(missing.to_string(), &scopes.join(" "), user.by)
+        auth.insufficient(missing.to_string(), &scopes.join(" "), user.by).because(missing.cause(&captured))
     });
     witness.authorise(access, judged)
 }

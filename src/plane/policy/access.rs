@@ -40,27 +40,64 @@ pub enum Wanted {
     Captured(Box<str>),
 }
 
-/// What is missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Missing<'a> {
-    /// A scope.
-    Scope(&'a str),
-    /// A role.
-    Role,
-    /// A claim's value.
-    Claim(&'a str),
-    /// None of several ways holds.
-    Any,
+/// A condition that does not hold, and the user who does not fulfil it.
+pub struct Missing<'a> {
+    condition: &'a Condition,
+    user: &'a Identity,
 }
 
 impl fmt::Display for Missing<'_> {
+    /// What the client may read.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Missing::Scope(scope) => write!(f, "the scope {scope} is missing"),
-            Missing::Role => f.write_str("a role that may do this is missing"),
-            Missing::Claim(name) => write!(f, "the claim {name} is not what it must be here"),
-            Missing::Any => f.write_str("nothing that may do this is there"),
+        match self.condition {
+            Condition::Scope(scope) => write!(f, "the required scope {scope} is missing"),
+            Condition::Roles(_) => f.write_str("a required role is missing"),
+            Condition::Claim(name, _) if claim(&self.user.claims, name).is_none() => {
+                write!(f, "the required claim {name} is missing")
+            }
+            Condition::Claim(name, _) => write!(f, "the claim {name} does not have the required value"),
+            Condition::Any(_) => f.write_str("none of the alternatives that the route allows holds"),
         }
+    }
+}
+
+impl Missing<'_> {
+    /// What was expected and what was there, for the log. `captured` tells what the path captured under a name.
+    pub fn cause<'c>(&self, captured: &dyn Fn(&str) -> Option<&'c str>) -> String {
+        let user = self.user;
+        match self.condition {
+            Condition::Scope(scope) => {
+                format!("needs the scope {scope}, the credential has [{}]", listed(&user.scopes))
+            }
+            Condition::Roles(roles) => {
+                format!("needs one of the roles [{}], the credential has [{}]", listed(roles), listed(&user.roles))
+            }
+            Condition::Claim(name, wanted) => {
+                let found = claim(&user.claims, name).map_or_else(|| "missing".into(), shortened);
+                format!("the claim {name} must {}, it is {found}", wanted.told(captured))
+            }
+            Condition::Any(ways) => {
+                let missing = ways.iter().filter_map(|way| way.check(user, captured).err());
+                let causes: Vec<_> = missing.map(|missing| missing.cause(captured)).collect();
+                if causes.is_empty() { "there is no alternative".into() } else { causes.join("; or ") }
+            }
+        }
+    }
+}
+
+/// Texts of a token in a line of the log, which they may not break.
+fn listed(texts: &[Box<str>]) -> String {
+    let texts: Vec<_> = texts.iter().map(|text| text.escape_debug().to_string()).collect();
+    texts.join(", ")
+}
+
+/// A claim's value, in JSON. Tokens are long, lines of a log had better not be.
+pub fn shortened(value: &Value) -> String {
+    const LONGEST: usize = 200;
+    let text = value.to_string();
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
     }
 }
 
@@ -89,7 +126,11 @@ impl Access {
     }
 
     /// The first condition that does not hold. `captured` tells what the path captured under a name.
-    pub fn check<'c>(&self, user: &Identity, captured: &dyn Fn(&str) -> Option<&'c str>) -> Result<(), Missing<'_>> {
+    pub fn check<'a, 'c>(
+        &'a self,
+        user: &'a Identity,
+        captured: &dyn Fn(&str) -> Option<&'c str>,
+    ) -> Result<(), Missing<'a>> {
         self.conditions.iter().try_for_each(|condition| condition.check(user, captured))
     }
 
@@ -105,18 +146,33 @@ impl Access {
 }
 
 impl Condition {
-    fn check<'c>(&self, user: &Identity, captured: &dyn Fn(&str) -> Option<&'c str>) -> Result<(), Missing<'_>> {
-        let (holds, missing) = match self {
-            Condition::Scope(scope) => (user.scopes.contains(scope), Missing::Scope(scope)),
-            Condition::Roles(roles) => (roles.iter().any(|role| user.roles.contains(role)), Missing::Role),
-            Condition::Claim(name, wanted) => (wanted.is(&user.claims, name, captured), Missing::Claim(name)),
-            Condition::Any(any) => (any.iter().any(|access| access.check(user, captured).is_ok()), Missing::Any),
+    fn check<'a, 'c>(
+        &'a self,
+        user: &'a Identity,
+        captured: &dyn Fn(&str) -> Option<&'c str>,
+    ) -> Result<(), Missing<'a>> {
+        let holds = match self {
+            Condition::Scope(scope) => user.scopes.contains(scope),
+            Condition::Roles(roles) => roles.iter().any(|role| user.roles.contains(role)),
+            Condition::Claim(name, wanted) => wanted.is(&user.claims, name, captured),
+            Condition::Any(any) => any.iter().any(|access| access.check(user, captured).is_ok()),
         };
-        if holds { Ok(()) } else { Err(missing) }
+        if holds { Ok(()) } else { Err(Missing { condition: self, user }) }
     }
 }
 
 impl Wanted {
+    fn told<'c>(&self, captured: &dyn Fn(&str) -> Option<&'c str>) -> String {
+        match self {
+            Wanted::OneOf(texts) => format!("be one of [{}]", texts.join(", ")),
+            Wanted::Contains(text) => format!("contain {text:?}"),
+            Wanted::Captured(name) => match captured(name) {
+                Some(text) => format!("equal {{{name}}} of the path, which is {text:?}"),
+                None => format!("equal {{{name}}} of the path, which has no such part"),
+            },
+        }
+    }
+
     fn is<'c>(&self, claims: &Claims, name: &str, captured: &dyn Fn(&str) -> Option<&'c str>) -> bool {
         let Some(value) = claim(claims, name) else { return false };
         match (self, value) {
@@ -177,7 +233,57 @@ mod tests {
         assert!(holds(Condition::Scope("read".into())) && !holds(Condition::Scope("rea".into())));
         assert!(holds(Condition::Roles(boxed(&["admin", "editor"]))) && !holds(Condition::Roles(boxed(&["admin"]))));
         let both = Access::new(vec![Condition::Scope("read".into()), Condition::Scope("delete".into())]);
-        assert_eq!(both.check(&user(), &|_| None), Err(Missing::Scope("delete")));
+        let user = user();
+        let missing = both.check(&user, &|_| None).err().unwrap();
+        assert_eq!(missing.to_string(), "the required scope delete is missing");
+    }
+
+    #[test]
+    fn what_was_expected_and_what_was_there_is_told_to_the_log_alone() {
+        let claim = |name: &str, wanted| Condition::Claim(name.into(), wanted);
+        let captured = |name: &str| Some("u-2").filter(|_| name == "id");
+        let any = Condition::Any(Box::new([
+            Access::new(vec![Condition::Roles(boxed(&["admin"]))]),
+            Access::new(vec![claim("sub", Wanted::Captured("id".into()))]),
+        ]));
+        for (condition, told, cause) in [
+            (
+                Condition::Scope("delete".into()),
+                "the required scope delete is missing",
+                "needs the scope delete, the credential has [read, write]",
+            ),
+            (
+                Condition::Roles(boxed(&["admin", "owner"])),
+                "a required role is missing",
+                "needs one of the roles [admin, owner], the credential has [editor]",
+            ),
+            (
+                claim("tenant", Wanted::OneOf(boxed(&["other", "third"]))),
+                "the claim tenant does not have the required value",
+                "the claim tenant must be one of [other, third], it is \"acme\"",
+            ),
+            (
+                claim("groups", Wanted::Contains("b".into())),
+                "the claim groups does not have the required value",
+                "the claim groups must contain \"b\", it is [\"a\",7]",
+            ),
+            (
+                claim("plan", Wanted::OneOf(boxed(&["pro"]))),
+                "the required claim plan is missing",
+                "the claim plan must be one of [pro], it is missing",
+            ),
+            (
+                any,
+                "none of the alternatives that the route allows holds",
+                "needs one of the roles [admin], the credential has [editor]; or the claim sub must equal {id} of the path, \
+                 which is \"u-2\", it is \"u-1\"",
+            ),
+        ] {
+            let (access, user) = (Access::new(vec![condition]), user());
+            let missing = access.check(&user, &captured).err().unwrap();
+            assert_eq!((missing.to_string().as_str(), missing.cause(&captured).as_str()), (told, cause));
+        }
+        assert!(shortened(&json!("x".repeat(5000))).len() < 210);
     }
 
     #[test]

@@ -9,6 +9,8 @@
 //! Origins are compared byte by byte: browsers send them in lower case and without the port that is their scheme's own. Two
 //! Origin fields are none: no browser sends them.
 
+use std::fmt;
+
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
@@ -135,6 +137,29 @@ impl Cors {
         }
     }
 
+    /// Whether the page that makes a request may read the answer, for people.
+    pub fn told(&self, origin: &HeaderValue) -> String {
+        let shown = String::from_utf8_lossy(origin.as_bytes());
+        let credentials = if self.credentials { ", with credentials" } else { "" };
+        match self.admits(origin) {
+            true => format!("the origin {shown} is allowed{credentials}"),
+            false => format!("the origin {shown} is not allowed; allowed: {}", self.origins),
+        }
+    }
+
+    /// What a preflight asks for that it is not allowed, for people.
+    pub fn missed(&self, request: &HeaderMap) -> Vec<String> {
+        let asked = [
+            ("method", &self.methods, ACCESS_CONTROL_REQUEST_METHOD),
+            ("header", &self.headers, ACCESS_CONTROL_REQUEST_HEADERS),
+        ];
+        let wanted = asked.into_iter().flat_map(|(what, allowed, name)| {
+            let wanted = request.get(name).into_iter().flat_map(names);
+            wanted.filter(|wanted| !allowed.takes(wanted)).map(move |wanted| (what, wanted))
+        });
+        wanted.map(|(what, wanted)| format!("the {what} {} is not allowed", String::from_utf8_lossy(wanted))).collect()
+    }
+
     /// Whether the answer depends on the origin.
     fn varies(&self) -> bool {
         self.origins != Origins::Any
@@ -152,6 +177,28 @@ impl Cors {
             response.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);
         }
         true
+    }
+}
+
+impl fmt::Display for Origins {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origins::Any => f.write_str("*"),
+            Origins::Listed(list) if list.is_empty() => f.write_str("none"),
+            Origins::Listed(list) => {
+                let shown: Vec<_> = list.iter().map(ToString::to_string).collect();
+                f.write_str(&shown.join(", "))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Exact(exact) => f.write_str(exact),
+            Origin::Under { scheme, domain } => write!(f, "{scheme}*{domain}"),
+        }
     }
 }
 
@@ -174,6 +221,15 @@ fn is_below(labels: &[u8]) -> bool {
 }
 
 impl Allowed {
+    /// Whether a page may ask for this one.
+    fn takes(&self, wanted: &[u8]) -> bool {
+        match self {
+            Allowed::Listed(list) => names(list).any(|listed| listed == b"*" || listed.eq_ignore_ascii_case(wanted)),
+            Allowed::Asked => true,
+            Allowed::AskedButAuthorization => !is(wanted, "authorization"),
+        }
+    }
+
     fn of(&self, asked: Option<&HeaderValue>) -> Option<HeaderValue> {
         match self {
             Allowed::Listed(list) => Some(list).filter(|list| !list.is_empty()),

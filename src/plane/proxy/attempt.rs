@@ -21,12 +21,12 @@ use super::{admit, fault, response, retry, shared, verdict};
 use crate::listen::deadline::{self, Timeouts, Watch};
 use crate::plan::present::{Present, is_websocket};
 use crate::plan::{MOST_RETRIES, grpc};
-use crate::upstream::admission::busy;
+use crate::upstream::admission::{busy, no_target};
 use crate::upstream::endpoint::Slot;
 use crate::upstream::lane::Upload;
 use crate::upstream::pool::Choice;
 use crate::upstream::service::NoSlot;
-use gatekeeper_core::refusal::{Kind, Refusal};
+use gatekeeper_core::refusal::Kind;
 use gatekeeper_core::retry::Failure;
 
 /// Attempts a request may take in all.
@@ -37,7 +37,7 @@ pub async fn reserve(session: &mut Session, forward: &mut Forward, now: Instant)
     let (slot, now) = match choose(forward, now) {
         Choice::Taken(slot) => (slot, now),
         Choice::Busy => (Box::pin(queue(session, forward)).await?, Instant::now()),
-        Choice::Nobody => return Err(Refusal::from(Kind::NO_TARGET).into()),
+        Choice::Nobody => return Err(no_target(&forward.service).into()),
     };
     forward.next = Some(Next { slot: Some(slot), wait: Duration::ZERO });
     Ok(now)
@@ -103,7 +103,7 @@ async fn next_slot(session: &mut Session, forward: &mut Forward) -> Result<Slot,
     match choose(forward, Instant::now()) {
         Choice::Taken(slot) => Ok(slot),
         Choice::Busy => Box::pin(queue(session, forward)).await,
-        Choice::Nobody => Err(Refusal::from(Kind::NO_TARGET).into()),
+        Choice::Nobody => Err(no_target(&forward.service).into()),
     }
 }
 
@@ -119,7 +119,7 @@ async fn queue(session: &mut Session, forward: &Forward) -> Result<Slot, Stop> {
     });
     Ok(slot.await?.map_err(|none| match none {
         NoSlot::Busy => busy(),
-        NoSlot::Nobody => Kind::NO_TARGET.into(),
+        NoSlot::Nobody => no_target(service),
     })?)
 }
 

@@ -169,6 +169,7 @@ impl Ctx {
 
     /// Remembers why the request came to nothing. The first reason counts: what follows from it is not another one.
     pub fn fail(&mut self, refusal: Refusal, cause: Option<String>) -> &Refusal {
+        let cause = cause.or_else(|| refusal.cause.as_deref().map(String::from));
         &self.failure.get_or_insert_with(|| Box::new(Failure { refusal, cause })).refusal
     }
 

@@ -3,10 +3,23 @@
 use http::HeaderValue;
 use http::header::WWW_AUTHENTICATE;
 
+use super::rejection::Rejection;
 use super::{Blame, Denial, Judgement, Method, RouteAuth, Why};
 use gatekeeper_core::refusal::{Kind, Refusal};
 
 impl RouteAuth {
+    /// A token that one of its issuer's rules rejects.
+    pub(super) fn rejected<'a>(&self, why: &Rejection) -> Judgement<'a> {
+        let sentence = why.sentence();
+        let error = format!("error=\"invalid_token\", error_description=\"{sentence}\"");
+        let refusal = self.challenged(Refusal::new(Kind::CREDENTIALS_INVALID, sentence), Some(&error));
+        let refusal = match why.cause() {
+            Some(cause) => refusal.because(cause),
+            None => refusal,
+        };
+        Judgement::Refused(denied(Some(Method::Jwt), refusal, Blame::Counted))
+    }
+
     pub(super) fn invalid<'a>(&self, by: Method, text: &'static str) -> Judgement<'a> {
         Judgement::Refused(self.refused(by, text))
     }

@@ -11,7 +11,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 
 use super::identity::{Claims, Identity, claim, text, texts};
-use super::rejection::Rejection;
+use super::rejection::{Reason, Rejection};
+use crate::policy::access::shortened;
 
 /// What a token must say.
 pub struct Demands {
@@ -44,23 +45,31 @@ const LATEST: f64 = 253_402_300_800.0;
 impl Demands {
     /// Whether the claims of a token are what they must be.
     pub fn check(&self, claims: &Claims, now: SystemTime) -> Result<Holder, Rejection> {
-        let expires = date(claims, "exp")?.ok_or(Rejection::Claim)?;
-        let subject = claim(claims, &self.subject).and_then(subject).ok_or(Rejection::Claim)?;
+        let expires = date(claims, "exp")?.ok_or_else(|| missing("exp"))?;
+        let named = claim(claims, &self.subject).ok_or_else(|| missing(&self.subject))?;
+        let subject = subject(named)
+            .ok_or_else(|| wrong(&self.subject, named, "a text without control characters, or a whole number"))?;
         let is_there = |name: &str| claim(claims, name).is_some_and(|value| !value.is_null());
-        if !self.required.iter().all(|name| is_there(name)) {
-            return Err(Rejection::Claim);
+        if let Some(name) = self.required.iter().find(|name| !is_there(name)) {
+            return Err(missing(name));
         }
-        if self.audience.as_deref().is_some_and(|ours| !is_for(claims.get("aud"), ours)) {
-            return Err(Rejection::Audience);
+        if let Some(ours) = self.audience.as_deref().filter(|ours| !is_for(claims.get("aud"), ours)) {
+            let found = claims.get("aud").map_or_else(|| "missing".into(), shortened);
+            return Err(Rejection::because(
+                Reason::Audience,
+                format!("expected the audience {ours:?}, `aud` is {found}"),
+            ));
         }
         for begin in ["nbf", "iat"] {
-            if date(claims, begin)?.is_some_and(|begin| now + self.leeway < begin) {
-                return Err(Rejection::NotYetValid);
+            if let Some(begins) = date(claims, begin)?.filter(|begins| now + self.leeway < *begins) {
+                let cause = format!("`{begin}` is {} ahead of this host's clock", apart(now, begins));
+                return Err(Rejection::because(Reason::NotYetValid, cause));
             }
         }
         let until = expires + self.leeway;
         if now >= until {
-            return Err(Rejection::Expired);
+            let cause = format!("`exp` was {} ago, the leeway is {} s", apart(expires, now), self.leeway.as_secs());
+            return Err(Rejection::because(Reason::Expired, cause));
         }
         Ok(Holder { subject, until })
     }
@@ -79,9 +88,32 @@ impl Demands {
     }
 }
 
+fn missing(name: &str) -> Rejection {
+    let rejection = Rejection::because(Reason::Claim, format!("the claim {name} is missing"));
+    if is_plain(name) { rejection.saying(format!("claim `{name}` is missing")) } else { rejection }
+}
+
+/// A claim that is not what it must be.
+pub(super) fn wrong(name: &str, found: &Value, wanted: &str) -> Rejection {
+    let cause = format!("the claim {name} must be {wanted}, it is {}", shortened(found));
+    let rejection = Rejection::because(Reason::Claim, cause);
+    if is_plain(name) { rejection.saying(format!("claim `{name}` is malformed")) } else { rejection }
+}
+
+/// Whether a header may quote this.
+fn is_plain(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-' | b':' | b'/'))
+}
+
+/// The time between two moments, in whole seconds.
+fn apart(from: SystemTime, to: SystemTime) -> String {
+    format!("{} s", to.duration_since(from).unwrap_or_default().as_secs())
+}
+
 fn date(claims: &Claims, name: &str) -> Result<Option<SystemTime>, Rejection> {
     let Some(value) = claims.get(name) else { return Ok(None) };
-    let seconds = value.as_f64().filter(|seconds| (0.0..LATEST).contains(seconds)).ok_or(Rejection::Claim)?;
+    let seconds = value.as_f64().filter(|seconds| (0.0..LATEST).contains(seconds));
+    let seconds = seconds.ok_or_else(|| wrong(name, value, "a number of seconds since 1970"))?;
     Ok(Some(UNIX_EPOCH + Duration::from_secs_f64(seconds)))
 }
 
@@ -119,14 +151,14 @@ mod tests {
         }
     }
 
-    fn check(demands: &Demands, changes: Value) -> Result<Holder, Rejection> {
+    fn check(demands: &Demands, changes: Value) -> Result<Holder, Reason> {
         let mut claims = json!({"sub": "u", "exp": NOW + 60, "aud": ["a", "b"]});
         for (name, value) in changes.as_object().unwrap() {
             claims[name] = value.clone();
         }
         let claims = claims.as_object().unwrap().iter().filter(|(_, value)| *value != "absent");
         let claims: Claims = claims.map(|(name, value)| (name.clone(), value.clone())).collect();
-        demands.check(&claims, UNIX_EPOCH + Duration::from_secs(NOW))
+        demands.check(&claims, UNIX_EPOCH + Duration::from_secs(NOW)).map_err(|rejection| rejection.reason)
     }
 
     #[test]
@@ -134,23 +166,23 @@ mod tests {
         let cases = [
             (json!({"exp": NOW - 29}), None),
             (json!({"exp": NOW as f64 - 29.9}), None),
-            (json!({"exp": NOW - 30}), Some(Rejection::Expired)),
-            (json!({"exp": NOW as f64 - 30.1}), Some(Rejection::Expired)),
-            (json!({"exp": 0}), Some(Rejection::Expired)),
+            (json!({"exp": NOW - 30}), Some(Reason::Expired)),
+            (json!({"exp": NOW as f64 - 30.1}), Some(Reason::Expired)),
+            (json!({"exp": 0}), Some(Reason::Expired)),
             (json!({"exp": LATEST - 1.0}), None),
-            (json!({"exp": LATEST}), Some(Rejection::Claim)),
-            (json!({"exp": 1e300}), Some(Rejection::Claim)),
-            (json!({"exp": -1}), Some(Rejection::Claim)),
-            (json!({"exp": "1800000060"}), Some(Rejection::Claim)),
-            (json!({"exp": null}), Some(Rejection::Claim)),
-            (json!({"exp": [NOW + 60]}), Some(Rejection::Claim)),
-            (json!({"exp": "absent"}), Some(Rejection::Claim)),
+            (json!({"exp": LATEST}), Some(Reason::Claim)),
+            (json!({"exp": 1e300}), Some(Reason::Claim)),
+            (json!({"exp": -1}), Some(Reason::Claim)),
+            (json!({"exp": "1800000060"}), Some(Reason::Claim)),
+            (json!({"exp": null}), Some(Reason::Claim)),
+            (json!({"exp": [NOW + 60]}), Some(Reason::Claim)),
+            (json!({"exp": "absent"}), Some(Reason::Claim)),
             (json!({"nbf": NOW + 30}), None),
-            (json!({"nbf": NOW as f64 + 30.5}), Some(Rejection::NotYetValid)),
-            (json!({"nbf": true}), Some(Rejection::Claim)),
+            (json!({"nbf": NOW as f64 + 30.5}), Some(Reason::NotYetValid)),
+            (json!({"nbf": true}), Some(Reason::Claim)),
             (json!({"iat": NOW + 30}), None),
-            (json!({"iat": NOW + 31}), Some(Rejection::NotYetValid)),
-            (json!({"iat": "x"}), Some(Rejection::Claim)),
+            (json!({"iat": NOW + 31}), Some(Reason::NotYetValid)),
+            (json!({"iat": "x"}), Some(Reason::Claim)),
             (json!({"iat": 1}), None),
         ];
         for (changes, expected) in cases {
@@ -182,11 +214,11 @@ mod tests {
         for (subject, expected) in cases {
             let found = check(&demands(), json!({"sub": subject.clone()}));
             assert_eq!(found.as_ref().ok().map(|holder| &*holder.subject), expected, "{subject}");
-            assert!(found.is_ok() || found.is_err_and(|why| why == Rejection::Claim));
+            assert!(found.is_ok() || found.is_err_and(|why| why == Reason::Claim));
         }
         let by_mail = Demands { subject: "user.mail".into(), ..demands() };
         assert_eq!(&*check(&by_mail, json!({"user": {"mail": "m"}})).unwrap().subject, "m");
-        assert_eq!(check(&by_mail, json!({})).unwrap_err(), Rejection::Claim);
+        assert_eq!(check(&by_mail, json!({})).unwrap_err(), Reason::Claim);
     }
 
     #[test]
@@ -195,14 +227,14 @@ mod tests {
         let cases = [
             (json!({"org": {"id": 1}}), None),
             (json!({"org": {"id": 1}, "aud": "b"}), None),
-            (json!({"org": {"id": 1}, "aud": "B"}), Some(Rejection::Audience)),
-            (json!({"org": {"id": 1}, "aud": "b b"}), Some(Rejection::Audience)),
-            (json!({"org": {"id": 1}, "aud": []}), Some(Rejection::Audience)),
-            (json!({"org": {"id": 1}, "aud": {"b": "b"}}), Some(Rejection::Audience)),
-            (json!({"org": {"id": 1}, "aud": [["b"]]}), Some(Rejection::Audience)),
-            (json!({"org": {"id": 1}, "aud": "absent"}), Some(Rejection::Audience)),
-            (json!({"org": {"id": null}}), Some(Rejection::Claim)),
-            (json!({"org": 1}), Some(Rejection::Claim)),
+            (json!({"org": {"id": 1}, "aud": "B"}), Some(Reason::Audience)),
+            (json!({"org": {"id": 1}, "aud": "b b"}), Some(Reason::Audience)),
+            (json!({"org": {"id": 1}, "aud": []}), Some(Reason::Audience)),
+            (json!({"org": {"id": 1}, "aud": {"b": "b"}}), Some(Reason::Audience)),
+            (json!({"org": {"id": 1}, "aud": [["b"]]}), Some(Reason::Audience)),
+            (json!({"org": {"id": 1}, "aud": "absent"}), Some(Reason::Audience)),
+            (json!({"org": {"id": null}}), Some(Reason::Claim)),
+            (json!({"org": 1}), Some(Reason::Claim)),
         ];
         for (changes, expected) in cases {
             assert_eq!(check(&ours, changes.clone()).err(), expected, "{changes}");

@@ -16,11 +16,11 @@ use serde_json::Value;
 use tokio::time::timeout_at;
 
 use super::cache::{Cache, Seen};
-use super::claims::{Demands, Holder};
+use super::claims::{self, Demands, Holder};
 use super::identity::{Claims, Identity};
 use super::key_set::{KeySet, Verified};
 use super::provider::{Doubt, Provider, Want};
-use super::rejection::Rejection;
+use super::rejection::{Reason, Rejection};
 use super::token::{LONGEST, Token, Unread};
 use gatekeeper_model::raw;
 
@@ -58,7 +58,7 @@ pub enum Verdict {
     /// Keys must be fetched to say: wait for that and judge again.
     Ask(Question),
     /// It is no token of a listed issuer; this is what to say if nobody else can be asked.
-    Foreign(Rejection),
+    Foreign(Reason),
 }
 
 /// A fetch that a token needs.
@@ -68,7 +68,7 @@ pub struct Question {
     pub provider: Arc<Provider>,
     doubt: Doubt,
     /// What is to be said of the token if nobody answers.
-    otherwise: Rejection,
+    otherwise: Reason,
 }
 
 impl Question {
@@ -104,21 +104,21 @@ impl Issuers {
     /// Judges a token without waiting.
     pub fn judge(&self, text: &str, now: SystemTime) -> Verdict {
         if text.len() > LONGEST {
-            return Verdict::Rejected(Rejection::TooLong);
+            return Verdict::Rejected(Reason::TooLong.into());
         }
         if let Some(identity) = self.recognise(text.as_bytes(), now) {
             return Verdict::Accepted(identity);
         }
         match Token::read(text) {
             Ok(token) => self.examine(text, token, now),
-            Err(Unread::Foreign) => Verdict::Foreign(Rejection::Malformed),
-            Err(Unread::Bad(why)) => Verdict::Rejected(why),
+            Err(Unread::Foreign) => Verdict::Foreign(Reason::Malformed),
+            Err(Unread::Bad(why)) => Verdict::Rejected(why.into()),
         }
     }
 
     /// Judges a token, waiting until then at most for keys where they are missing: never `Ask`.
     pub async fn settle(&self, text: &str, now: SystemTime, until: Instant) -> Verdict {
-        let mut otherwise = Rejection::Unavailable;
+        let mut otherwise = Reason::Unavailable;
         let settled = timeout_at(until.into(), async {
             // Each may be waited for twice: for a fetch under way, then for one of its own.
             for _ in 0..=2 * self.providers.len() {
@@ -132,7 +132,7 @@ impl Issuers {
             }
             None
         });
-        settled.await.ok().flatten().unwrap_or(Verdict::Rejected(otherwise))
+        settled.await.ok().flatten().unwrap_or(Verdict::Rejected(otherwise.into()))
     }
 
     /// Whose token this is, if it was verified lately.
@@ -146,9 +146,9 @@ impl Issuers {
         let iss = match token.claims.get("iss") {
             None => None,
             Some(Value::String(iss)) => Some(Arc::from(iss.as_str())),
-            Some(_) => return Verdict::Rejected(Rejection::Claim),
+            Some(other) => return Verdict::Rejected(claims::wrong("iss", other, "a text")),
         };
-        let (mut worst, mut ask) = (None, None);
+        let (mut worst, mut ask): (Option<Rejection>, _) = (None, None);
         for (index, entry) in self.candidates(iss.as_deref()) {
             match entry.examine(text, &token, now) {
                 Found::Good { holder, generation } => {
@@ -159,21 +159,22 @@ impl Issuers {
                         .keep(text.as_bytes(), Seen { identity: identity.clone(), until, entry: index, generation });
                     return Verdict::Accepted(identity);
                 }
-                Found::Bad(why) => worst = worst.max(Some(why)),
+                Found::Bad(why) => worst = Some(why.furthest(worst)),
                 Found::Ask(question) => {
-                    worst = worst.max(Some(question.otherwise));
+                    worst = Some(Rejection::from(question.otherwise).furthest(worst));
                     ask = ask.or(Some(question));
                 }
             }
         }
         match (ask, worst) {
             // Whose signature is right needs no other keys.
-            (_, Some(why)) if why >= Rejection::Claim => Verdict::Rejected(why),
+            (_, Some(why)) if why.reason >= Reason::Claim => Verdict::Rejected(why),
             (Some(question), worst) => {
-                Verdict::Ask(Question { otherwise: worst.unwrap_or(question.otherwise), ..question })
+                let otherwise = worst.map_or(question.otherwise, |worst| worst.reason);
+                Verdict::Ask(Question { otherwise, ..question })
             }
             (None, Some(why)) => Verdict::Rejected(why),
-            (None, None) => Verdict::Foreign(Rejection::Issuer),
+            (None, None) => Verdict::Foreign(Reason::Issuer),
         }
     }
 
@@ -209,14 +210,19 @@ impl Entry {
         }
     }
 
+    fn wrong_algorithm(&self, token: &Token) -> Rejection {
+        let cause = format!("the issuer may use {:?}, the token uses {:?}", self.algorithms, token.algorithm);
+        Rejection::because(Reason::Algorithm, cause)
+    }
+
     fn examine(&self, text: &str, token: &Token, now: SystemTime) -> Found {
         if !self.algorithms.contains(&token.algorithm) {
-            return Found::Bad(Rejection::Algorithm);
+            return Found::Bad(self.wrong_algorithm(token));
         }
         let verified = match &self.keys {
             Keys::Given(keys) => match keys.verify(token) {
                 Verified::Yes => Ok(0),
-                Verified::No(why) | Verified::Unknown(why) => Err(Found::Bad(why)),
+                Verified::No(why) | Verified::Unknown(why) => Err(Found::Bad(why.into())),
             },
             Keys::Fetched(provider) => verify_with(provider, text, token),
         };
@@ -235,9 +241,9 @@ fn verify_with(provider: &Arc<Provider>, text: &str, token: &Token) -> Result<u6
         let generation = fetched.as_ref().map_or(0, |fetched| fetched.generation);
         let settled = match fetched.map(|fetched| fetched.keys.verify(token)) {
             Some(Verified::Yes) => return Ok(generation),
-            Some(Verified::No(why)) => return Err(Found::Bad(why)),
+            Some(Verified::No(why)) => return Err(Found::Bad(why.into())),
             Some(Verified::Unknown(why)) => why,
-            None => Rejection::Unavailable,
+            None => Reason::Unavailable,
         };
         let found = look_up(provider, text, token, settled);
         // What was settled meanwhile was settled with other keys than those that were tried.
@@ -248,11 +254,11 @@ fn verify_with(provider: &Arc<Provider>, text: &str, token: &Token) -> Result<u6
 }
 
 /// What to do about a key that is not there: fetch, or refuse if that was done already or may not be done now.
-fn look_up(provider: &Arc<Provider>, text: &str, token: &Token, otherwise: Rejection) -> Found {
+fn look_up(provider: &Arc<Provider>, text: &str, token: &Token, otherwise: Reason) -> Found {
     let doubt = provider.doubt(token.kid.as_deref().unwrap_or(text));
     match provider.want(doubt) {
         Want::Fetch => Found::Ask(Question { provider: provider.clone(), doubt, otherwise }),
-        Want::Settled => Found::Bad(otherwise),
+        Want::Settled => Found::Bad(otherwise.into()),
     }
 }
 

@@ -10,7 +10,7 @@ use super::challenge::{denied, unavailable, unknown_keys};
 use super::forward::Decision;
 use super::introspection::Opinion;
 use super::issuer::Verdict;
-use super::rejection::Rejection;
+use super::rejection::Reason;
 use super::remote::Unavailable;
 use super::token::LONGEST;
 use super::turns::Turn;
@@ -24,7 +24,7 @@ const MANY: u32 = 64;
 /// How long a token waits for keys at most.
 const PATIENCE: Duration = Duration::from_secs(5);
 const LATE: &str = "no answer before the request's time was over";
-const INACTIVE: &str = "the token is not valid, or no longer";
+const INACTIVE: &str = "the token is invalid or expired";
 
 impl RouteAuth {
     /// What is thought of a request. Nothing is counted.
@@ -80,27 +80,27 @@ impl RouteAuth {
         }
         self.auth.failures.admit(visitor.address, visitor.now.0)?;
         if !(1..=LONGEST).contains(&text.len()) {
-            let why = if text.is_empty() { Rejection::Malformed } else { Rejection::TooLong };
-            return Ok(Some(self.invalid(Method::Jwt, why.sentence())));
+            let why = if text.is_empty() { Reason::Malformed } else { Reason::TooLong };
+            return Ok(Some(self.rejected(&why.into())));
         }
         let verdict = issuers.map(|issuers| issuers.judge(text, visitor.now.1));
-        Ok(Some(self.by_verdict(verdict.unwrap_or(Verdict::Foreign(Rejection::Issuer)), text)))
+        Ok(Some(self.by_verdict(verdict.unwrap_or(Verdict::Foreign(Reason::Issuer)), text)))
     }
 
     fn by_verdict<'a>(&self, verdict: Verdict, token: &'a str) -> Judgement<'a> {
         match verdict {
             Verdict::Accepted(identity) => Judgement::Known(User::known(identity, Method::Jwt)),
-            Verdict::Rejected(Rejection::Unavailable) => Judgement::Refused(unknown_keys()),
-            Verdict::Rejected(why) => self.invalid(Method::Jwt, why.sentence()),
+            Verdict::Rejected(why) if why.reason == Reason::Unavailable => Judgement::Refused(unknown_keys()),
+            Verdict::Rejected(why) => self.rejected(&why),
             Verdict::Ask(_) => Judgement::Pending(Question::Keys(token)),
             Verdict::Foreign(why) => self.foreign(token, why),
         }
     }
 
     /// A token that nobody here knows anything of.
-    fn foreign<'a>(&self, token: &'a str, why: Rejection) -> Judgement<'a> {
+    fn foreign<'a>(&self, token: &'a str, why: Reason) -> Judgement<'a> {
         match self.auth.introspection.as_ref().filter(|_| self.takes(Method::Introspection)) {
-            None => self.invalid(Method::Jwt, why.sentence()),
+            None => self.rejected(&why.into()),
             Some(introspection) => match introspection.known(token) {
                 Some(Opinion::Good(identity)) => Judgement::Known(User::known(identity, Method::Introspection)),
                 Some(Opinion::Bad) => self.invalid(Method::Introspection, INACTIVE),
@@ -117,7 +117,7 @@ impl RouteAuth {
             return Ok(Some(Judgement::Known(User { key: Some(key.clone()), ..user })));
         }
         self.auth.failures.admit(visitor.address, visitor.now.0)?;
-        Ok(Some(self.invalid(Method::ApiKey, "there is no such key, or it has ended")))
+        Ok(Some(self.invalid(Method::ApiKey, "unknown or expired API key")))
     }
 
     fn by_certificate<'a>(&self, visitor: &Visitor<'a>) -> Result<Option<Judgement<'a>>, Refusal> {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::json;
 use super::key::{Key, WEAK};
-use super::rejection::Rejection;
+use super::rejection::Reason;
 use super::token::Token;
 
 /// No longer set is read.
@@ -37,9 +37,9 @@ pub enum Verified {
     /// A key of the set signed it.
     Yes,
     /// The key it names did not sign it, or does not fit its algorithm.
-    No(Rejection),
+    No(Reason),
     /// It names a key that the set does not have, or none, and no key of the set signed it.
-    Unknown(Rejection),
+    Unknown(Reason),
 }
 
 impl KeySet {
@@ -101,7 +101,7 @@ impl KeySet {
         let meant = self.keys.iter().filter(|key| kid.is_none() || key.id.as_deref() == kid);
         let is_known = kid.is_some() && meant.clone().next().is_some();
         let mut fitting = meant.filter(|key| key.fits(token.algorithm)).take(TRIED).peekable();
-        let why = if fitting.peek().is_some() { Rejection::Signature } else { Rejection::Key };
+        let why = if fitting.peek().is_some() { Reason::Signature } else { Reason::Key };
         match fitting.any(|key| key.verify(token.algorithm, token.signed.as_bytes(), token.signature)) {
             true => Verified::Yes,
             false if is_known => Verified::No(why),
@@ -134,22 +134,22 @@ mod tests {
         let set = key_set(&[&first, &second]);
         assert_eq!(verify(&set, &first.token(&json!({}))), Verified::Yes);
         assert_eq!(verify(&set, &second.token(&json!({}))), Verified::Yes);
-        assert_eq!(verify(&set, &token(&second, "1")), Verified::No(Rejection::Signature));
-        assert_eq!(verify(&set, &token(&second, "3")), Verified::Unknown(Rejection::Key));
-        assert_eq!(verify(&set, &token(&second, "")), Verified::Unknown(Rejection::Key));
+        assert_eq!(verify(&set, &token(&second, "1")), Verified::No(Reason::Signature));
+        assert_eq!(verify(&set, &token(&second, "3")), Verified::Unknown(Reason::Key));
+        assert_eq!(verify(&set, &token(&second, "")), Verified::Unknown(Reason::Key));
         assert_eq!(verify(&set, &second.sign(r#"{"alg":"EdDSA"}"#, "{}")), Verified::Yes);
-        assert_eq!(verify(&set, &nameless.token(&json!({}))), Verified::Unknown(Rejection::Signature));
+        assert_eq!(verify(&set, &nameless.token(&json!({}))), Verified::Unknown(Reason::Signature));
         let mut open = nameless.jwk.clone();
         open.as_object_mut().unwrap().remove("kid");
         // A key without a name is not the one that a token names, unless names are not in use.
         let set = json!({"keys": [first.jwk, open]}).to_string();
-        assert_eq!(verify(&set, &token(&nameless, "3")), Verified::Unknown(Rejection::Key));
-        assert_eq!(verify(&set, &token(&nameless, "1")), Verified::No(Rejection::Signature));
+        assert_eq!(verify(&set, &token(&nameless, "3")), Verified::Unknown(Reason::Key));
+        assert_eq!(verify(&set, &token(&nameless, "1")), Verified::No(Reason::Signature));
         assert_eq!(verify(&set, &nameless.token(&json!({}))), Verified::Yes);
-        assert_eq!(verify(&set, &Signer::p256("1").token(&json!({}))), Verified::No(Rejection::Key));
+        assert_eq!(verify(&set, &Signer::p256("1").token(&json!({}))), Verified::No(Reason::Key));
         let set = json!({"keys": [open]}).to_string();
         assert_eq!(verify(&set, &token(&nameless, "3")), Verified::Yes);
-        assert_eq!(verify(&set, &token(&second, "3")), Verified::Unknown(Rejection::Signature));
+        assert_eq!(verify(&set, &token(&second, "3")), Verified::Unknown(Reason::Signature));
     }
 
     #[test]
@@ -158,7 +158,7 @@ mod tests {
         let set = key_set(&signers.iter().collect::<Vec<_>>());
         let outcomes: Vec<_> = signers.iter().map(|signer| verify(&set, &signer.token(&json!({})))).collect();
         assert_eq!(outcomes[..8], [Verified::Yes; 8]);
-        assert_eq!(outcomes[8], Verified::No(Rejection::Signature));
+        assert_eq!(outcomes[8], Verified::No(Reason::Signature));
     }
 
     #[test]

@@ -22,8 +22,15 @@ pub fn check(visitor: &Visitor) -> Result<(), Refusal> {
     if is_ours(origin, visitor) || visitor.cors.is_some_and(|cors| cors.trusts(origin)) {
         return Ok(());
     }
-    let detail = "a page of another origin may not use what browsers send by themselves here";
-    Err(Refusal::new(Kind::ORIGIN_DENIED, detail))
+    let detail = "a page of another origin may not use a cookie or certificate here";
+    let host = headers.get(HOST).map(|host| host.to_str().unwrap_or("unreadable").to_owned());
+    let cause = format!(
+        "the origin is {:?}, the request is for {:?} by {}, and CORS with credentials does not allow the origin",
+        text(origin).unwrap_or("unreadable"),
+        host.unwrap_or_else(|| visitor.request.uri.authority().map(ToString::to_string).unwrap_or_default()),
+        if visitor.tls { "https" } else { "http" },
+    );
+    Err(Refusal::new(Kind::ORIGIN_DENIED, detail).because(cause))
 }
 
 fn is_ours(origin: &HeaderValue, visitor: &Visitor) -> bool {

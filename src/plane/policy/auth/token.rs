@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::identity::Claims;
 use super::json;
-use super::rejection::Rejection;
+use super::rejection::Reason;
 
 /// No longer token is read.
 pub const LONGEST: usize = 8 * 1024;
@@ -37,7 +37,7 @@ pub enum Unread {
     /// It is no compact signed token.
     Foreign,
     /// It is one, but not a good one.
-    Bad(Rejection),
+    Bad(Reason),
 }
 
 impl<'t> Token<'t> {
@@ -47,16 +47,16 @@ impl<'t> Token<'t> {
         let (header, payload) = signed.split_once('.').ok_or(Unread::Foreign)?;
         let header = part(header).filter(|_| !payload.contains('.')).ok_or(Unread::Foreign)?;
         let algorithm = header.get("alg").and_then(Value::as_str).ok_or(Unread::Foreign)?;
-        let algorithm = algorithm.parse().map_err(|_| Unread::Bad(Rejection::Algorithm))?;
+        let algorithm = algorithm.parse().map_err(|_| Unread::Bad(Reason::Algorithm))?;
         if header.contains_key("crit") {
-            return Err(Unread::Bad(Rejection::Extension));
+            return Err(Unread::Bad(Reason::Extension));
         }
         let kid = match header.get("kid") {
             None => None,
             Some(Value::String(kid)) => Some(kid.clone()),
-            Some(_) => return Err(Unread::Bad(Rejection::Malformed)),
+            Some(_) => return Err(Unread::Bad(Reason::Malformed)),
         };
-        let claims = part(payload).ok_or(Unread::Bad(Rejection::Malformed))?;
+        let claims = part(payload).ok_or(Unread::Bad(Reason::Malformed))?;
         Ok(Token { algorithm, kid, claims, signed, signature })
     }
 }
@@ -93,17 +93,17 @@ mod tests {
                 r#"{"alg":"RS256","kid":"","jku":"http://x/","jwk":{},"x5u":1,"x5c":[]}"#,
                 Ok((Algorithm::RS256, Some("".into()))),
             ),
-            (r#"{"alg":"none"}"#, bad(Rejection::Algorithm)),
-            (r#"{"alg":"None"}"#, bad(Rejection::Algorithm)),
-            (r#"{"alg":""}"#, bad(Rejection::Algorithm)),
-            (r#"{"alg":"hs256"}"#, bad(Rejection::Algorithm)),
-            (r#"{"alg":"ES512"}"#, bad(Rejection::Algorithm)),
-            (r#"{"alg":"RSA-OAEP"}"#, bad(Rejection::Algorithm)),
-            (r#"{"alg":"HS256","crit":["exp"]}"#, bad(Rejection::Extension)),
-            (r#"{"alg":"HS256","crit":null}"#, bad(Rejection::Extension)),
-            (r#"{"alg":"HS256","b64":false,"crit":["b64"]}"#, bad(Rejection::Extension)),
-            (r#"{"alg":"HS256","kid":1}"#, bad(Rejection::Malformed)),
-            (r#"{"alg":"HS256","kid":null}"#, bad(Rejection::Malformed)),
+            (r#"{"alg":"none"}"#, bad(Reason::Algorithm)),
+            (r#"{"alg":"None"}"#, bad(Reason::Algorithm)),
+            (r#"{"alg":""}"#, bad(Reason::Algorithm)),
+            (r#"{"alg":"hs256"}"#, bad(Reason::Algorithm)),
+            (r#"{"alg":"ES512"}"#, bad(Reason::Algorithm)),
+            (r#"{"alg":"RSA-OAEP"}"#, bad(Reason::Algorithm)),
+            (r#"{"alg":"HS256","crit":["exp"]}"#, bad(Reason::Extension)),
+            (r#"{"alg":"HS256","crit":null}"#, bad(Reason::Extension)),
+            (r#"{"alg":"HS256","b64":false,"crit":["b64"]}"#, bad(Reason::Extension)),
+            (r#"{"alg":"HS256","kid":1}"#, bad(Reason::Malformed)),
+            (r#"{"alg":"HS256","kid":null}"#, bad(Reason::Malformed)),
             (r#"{"alg":"HS256","alg":"none"}"#, Err(Unread::Foreign)),
             (r#"{"alg":["HS256"]}"#, Err(Unread::Foreign)),
             (r#"{}"#, Err(Unread::Foreign)),
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn claims_are_an_object() {
         for payload in ["", "x", "[]", "1", r#"{"sub":"a","sub":"b"}"#, r#"{"a":{"b":1,"b":2}}"#, "{}{}"] {
-            assert_eq!(read(r#"{"alg":"HS256"}"#, payload), Err(Unread::Bad(Rejection::Malformed)), "{payload}");
+            assert_eq!(read(r#"{"alg":"HS256"}"#, payload), Err(Unread::Bad(Reason::Malformed)), "{payload}");
         }
     }
 
@@ -131,7 +131,7 @@ mod tests {
             assert_eq!(Token::read(text).err(), Some(Unread::Foreign), "{text}");
         }
         for text in [format!("{header}.{payload}=.s"), format!("{header}. {payload}.s"), format!("{header}.e31.s")] {
-            assert_eq!(Token::read(&text).err(), Some(Unread::Bad(Rejection::Malformed)), "{text}");
+            assert_eq!(Token::read(&text).err(), Some(Unread::Bad(Reason::Malformed)), "{text}");
         }
         for text in
             [format!("{header}=.{payload}.s"), format!("{header}\n.{payload}.s"), format!("é{header}.{payload}.s")]

