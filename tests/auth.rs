@@ -510,7 +510,7 @@ async fn a_policy_on_trial_refuses_nobody() {
     assert_eq!((&record["would_refuse"], &record["status_code"]), (&json!("access_denied"), &json!(200)));
     let id = record["request_id"].as_str().unwrap();
     let why = String::from_utf8(gateway.command("why", &[id]).stdout).unwrap();
-    assert!(why.contains("on trial    access_denied") && !why.contains("refused "), "{why}");
+    assert!(why.contains("shadow      access_denied") && !why.contains("refused "), "{why}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

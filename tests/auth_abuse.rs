@@ -359,7 +359,7 @@ async fn an_issuer_that_withdraws_all_its_keys_is_obeyed() {
     let series = |name: &str| format!("{name}{{issuer=\"{}/keys\"}}", issuer.server.url());
     assert_eq!(gateway.metric(&series("gatekeeper_issuer_keys")).await, 0.0);
     assert!(gateway.metric(&series("gatekeeper_issuer_empty_key_sets_total")).await >= 1.0);
-    assert!(gateway.said().contains("publishes no key that can be used"), "{}", gateway.said());
+    assert!(gateway.said().contains("publishes no usable key"), "{}", gateway.said());
     // What it publishes then is taken again.
     issuer.publish(json!([jwk(&issuer.key, "three")]));
     assert_eq!(gateway.ask(from("192.0.2.1", &issuer.token("bob", "three"))).await.status, 200);

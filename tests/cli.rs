@@ -420,7 +420,7 @@ fn a_port_in_use_is_one_sentence_that_names_it() {
     for (listen, admin) in [(taken.to_string().as_str(), "127.0.0.1:0"), ("127.0.0.1:0", taken.to_string().as_str())] {
         let config = format!("{GOOD}listen: [{{ address: \"{listen}\" }}]\nadmin: {{ address: \"{admin}\" }}\n");
         let told = Place::new(&config).call(&["run"]).sentence(1);
-        assert_eq!(told, format!("gatekeeper: can't listen on {taken}: another process listens there"));
+        assert_eq!(told, format!("gatekeeper: cannot listen on {taken}: another process listens there"));
     }
 }
 
@@ -429,7 +429,7 @@ fn what_a_gateway_cannot_use_is_one_sentence() {
     let end = "listen: [{ address: \"127.0.0.1:0\" }]\nadmin: { address: \"127.0.0.1:0\" }\n";
     let place = Place::new(&format!("{GOOD}{end}access_log: {{ to: /nowhere/access.log }}\n"));
     let told = place.call(&["run"]).sentence(1);
-    assert!(told.contains("can't write the access log to /nowhere/access.log: No such file"), "{told}");
+    assert!(told.contains("cannot write the access log to /nowhere/access.log: No such file"), "{told}");
 
     place.write("file", "");
     place.write("gatekeeper.yaml", &format!("{GOOD}{end}state_dir: file/state\n"));
@@ -442,7 +442,7 @@ fn what_a_gateway_cannot_use_is_one_sentence() {
     );
     assert_eq!(
         place.call(&["run"]).sentence(1),
-        "gatekeeper: can't listen on 192.0.2.1:1: this machine has no such address"
+        "gatekeeper: cannot listen on 192.0.2.1:1: this machine has no such address"
     );
 }
 
@@ -544,7 +544,7 @@ async fn status_tells_of_a_running_gateway() {
     fs::write(&token, "wrong").unwrap();
     for command in ["status", "reload"] {
         let told = Call::from(gateway.command(command, &[])).sentence(1);
-        assert!(told.contains("the administration token is missing or wrong"), "{told}");
+        assert!(told.contains("the administration token is missing or invalid"), "{told}");
     }
 }
 
@@ -583,7 +583,7 @@ async fn the_demo_runs_and_what_it_prints_works() {
     let mut upgrade = place.command(&["upgrade", "-c", file.to_str().unwrap()]);
     let upgrade = upgrade.env("ADMIN_ADDRESS", format!("127.0.0.1:{admin}")).output().unwrap();
     let told = Call::from(upgrade).sentence(1);
-    assert!(told.contains("this gateway can't be upgraded: it is a demo"), "{told}");
+    assert!(told.contains("this gateway cannot be upgraded: it is a demo or `proxy`"), "{told}");
     assert!(Command::new("kill").arg(running.0.id().to_string()).status().unwrap().success());
     let exit = eventually("it stops", async || running.0.try_wait().unwrap()).await;
     assert_eq!(exit.code(), Some(0));

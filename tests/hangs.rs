@@ -101,7 +101,7 @@ async fn a_gateway_does_not_start_with_a_log_that_nobody_reads() {
     // Whoever waits for a reader is let go.
     drop(reader(&pipe));
     let said = said.expect("it must not wait for a reader").unwrap();
-    assert!(said.contains("can't write the access log to") && said.contains("nobody reads this FIFO"), "{said}");
+    assert!(said.contains("cannot write the access log to") && said.contains("nobody reads this FIFO"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -77,7 +77,7 @@ async fn hup_reloads() {
     let told = eventually("the log tells why not", async || {
         Some(stderr(&gateway)).filter(|text| text.contains("did you mean \"path_pattern\"?"))
     });
-    assert!(told.await.contains("the last one serves on"));
+    assert!(told.await.contains("reload rejected, still running revision 2"));
     assert_eq!(gateway.get("/a").await.text(), "two");
 }
 
@@ -155,7 +155,7 @@ async fn what_needs_a_restart_is_named() {
     let waiting = ["listen", "threads", "drain", "upstream_pool.size", "access_log.queue"];
     let output = gateway.command("reload", &[]);
     let text = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(text, format!("revision 3 serves\nchanged, but only after a restart: {}\n", waiting.join(", ")));
+    assert_eq!(text, format!("running revision 3\ntakes effect after a restart: {}\n", waiting.join(", ")));
     let report: Value = serde_json::from_slice(&gateway.command("reload", &["--json"]).stdout).unwrap();
     assert_eq!(report["needs_restart"], serde_json::json!(waiting));
 

@@ -344,7 +344,7 @@ async fn the_log_says_who_changed_something() {
         &format!("service live: \"{url}\" registered"),
         "service live: undrained",
         &format!("service live: \"{url}\" deregistered"),
-        "the configuration is read again: asked for",
+        "reload requested",
     ] {
         let line = format!("{act} by the admin token from the unix socket\n");
         assert!(said.contains(&line), "{line}{said}");

@@ -55,14 +55,14 @@ async fn ready_reloading_and_stopping_are_told() {
     let manager = Manager::new();
     let gateway = manager.start(Duration::from_secs(60)).await;
     let ready = manager.hears("READY=1").await;
-    assert!(ready.contains("STATUS=revision 1 serves on 127.0.0.1:"), "{ready}");
+    assert!(ready.contains("STATUS=running revision 1 on 127.0.0.1:"), "{ready}");
     assert_eq!(gateway.command("reload", &[]).status.code(), Some(0));
     manager.hears("RELOADING=1").await;
-    assert!(manager.hears("READY=1").await.contains("STATUS=revision 2 serves"));
+    assert!(manager.hears("READY=1").await.contains("STATUS=running revision 2 "));
     assert!(gateway.reload("routes: 7").is_err());
     gateway.signal("HUP");
     manager.hears("RELOADING=1").await;
-    assert!(manager.hears("READY=1").await.contains("the last change was refused"));
+    assert!(manager.hears("READY=1").await.contains("the last reload was rejected"));
     gateway.signal("TERM");
     manager.hears("STOPPING=1").await;
 }

@@ -58,7 +58,7 @@ async fn a_new_program_that_fails_changes_nothing() {
     gateway.write(&good.replace("routes:", "rotes:"));
     refused(&mut gateway, &[], "rotes: unknown key");
     gateway.write(&format!("listen: [{{ address: \"127.0.0.1:0\" }}, {{ address: \"{taken}\" }}]\n{good}"));
-    refused(&mut gateway, &[], &format!("can't listen on {taken}: another process listens there"));
+    refused(&mut gateway, &[], &format!("cannot listen on {taken}: another process listens there"));
     gateway.write(&good);
     load.goes_on(50).await;
 
@@ -121,10 +121,10 @@ async fn the_successor_has_the_addresses_of_its_own_configuration() {
     gateway.write(&config(&origin));
     let before = gateway.said().len();
     gateway.upgrade(&[]).unwrap();
-    let warning = "was handed over, but the configuration does not name it: closed";
+    let warning = "closing an inherited socket on ";
     assert!(gateway.said()[before..].contains(warning), "{}", gateway.said());
     eventually("what the successor says arrives where the first one's words do", async || {
-        gateway.said().contains("stopped: no request was in flight any more").then_some(())
+        gateway.said().contains("stopped: all requests have finished").then_some(())
     })
     .await;
 }

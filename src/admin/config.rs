@@ -17,7 +17,7 @@ pub async fn reload(State(control): State<Arc<Control>>, actor: Actor) -> Respon
         let text = "an upgrade is under way: the new process may have read the configuration already; reload it once that serves";
         return Problem::new(StatusCode::CONFLICT, "upgrade_under_way", text).into_response();
     }
-    log::info!("the configuration is read again: asked for by {actor}");
+    log::info!("reload requested by {actor}");
     match tokio::task::spawn_blocking(move || control.process.reload()).await {
         Ok(Ok(report)) => Json(report).into_response(),
         Ok(Err(faults)) => Problem::refused(&faults).into_response(),

@@ -73,7 +73,7 @@ pub async fn require_token(
             next.run(request).await
         }
         Ok(None) => {
-            let text = "the administration token is missing or wrong";
+            let text = "the administration token is missing or invalid";
             let problem = Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", text);
             ([(WWW_AUTHENTICATE, "Bearer realm=\"gatekeeper administration\"")], problem).into_response()
         }
@@ -96,7 +96,7 @@ pub fn identify(control: &Control, Caller(connection): &Caller, headers: &Header
         return Ok(Some(Actor::of_admin_token(connection.peer)));
     }
     control.wrong_tokens.note(connection.peer, now);
-    log::warn!("administration: a wrong token came from {}", origin(connection.peer));
+    log::warn!("administration: invalid token from {}", origin(connection.peer));
     Ok(None)
 }
 

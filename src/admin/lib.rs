@@ -75,7 +75,7 @@ impl Control {
     pub async fn serve(self: Arc<Self>, socket: Socket, leave: watch::Receiver<bool>) {
         self.plane.opening().await;
         if let Err(error) = serve(socket, self, leave).await {
-            log::error!("administration ended: {error}");
+            log::error!("the administration listener failed: {error}");
         }
     }
 }

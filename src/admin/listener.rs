@@ -57,7 +57,7 @@ impl axum::serve::Listener for Listener {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     if !std::mem::replace(&mut told, true) {
-                        log::warn!("administration can't accept connections for now: {error}");
+                        log::warn!("administration cannot accept connections: {error}; retrying");
                     }
                     tokio::time::sleep(accept::PAUSE).await;
                 }

@@ -26,7 +26,7 @@ impl Problem {
     /// The gateway's own fault. The cause is in the log.
     pub fn internal(cause: impl std::fmt::Display) -> Self {
         log::error!("administration: {cause}");
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "the gateway failed; its log says why")
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "internal error: see the gateway's log")
     }
 
     /// A change that would be lost.

@@ -15,14 +15,16 @@ use gatekeeper_client::{Upgraded, Upgrading};
 
 /// Starts the successor. The answer comes when it serves, or says why it does not. Who asked may go; it goes on.
 pub async fn upgrade(State(control): State<Arc<Control>>, actor: Actor, Query(asked): Query<Upgrading>) -> Response {
-    log::info!("an upgrade was asked for by {actor}");
+    log::info!("upgrade requested by {actor}");
     let upgrade = tokio::spawn(control.process.clone().upgrade(asked.timeout.0));
     let conflict = |text: &str| Problem::new(StatusCode::CONFLICT, "upgrade_refused", text).into_response();
     let failed = |text| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "upgrade_failed", text).into_response();
     match upgrade.await {
         Ok(Ok(pid)) => Json(Upgraded { pid }).into_response(),
         Ok(Err(NoUpgrade::Busy)) => conflict("an upgrade is under way"),
-        Ok(Err(NoUpgrade::Impossible)) => conflict("this gateway can't be upgraded: it is a demo, or it is stopping"),
+        Ok(Err(NoUpgrade::Impossible)) => {
+            conflict("this gateway cannot be upgraded: it is a demo or `proxy`, or it is stopping")
+        }
         Ok(Err(NoUpgrade::Failed(reason))) => failed(format!("the running gateway serves on; the new one: {reason}")),
         Err(error) => failed(error.to_string()),
     }

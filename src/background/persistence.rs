@@ -33,7 +33,7 @@ async fn persist_with<F: Future<Output = ()>>(pauses: Pauses, what: impl Display
         if began.elapsed() >= pauses.calm {
             pause = pauses.first;
         }
-        log::error!("{what} failed, and begins anew in {pause:?}: {}", message(&*panic));
+        log::error!("{what} failed and restarts in {pause:?}: {}", message(&*panic));
         sleep(pause).await;
         pause = (pause * 2).min(pauses.longest);
     }

@@ -31,11 +31,13 @@ impl Connection {
             None => (builder, format!("http://{address}")),
         };
         let http = builder.build().map_err(|error| Failure::Unusable(error.to_string()))?;
-        let base = Url::parse(&format!("{origin}{BASE}"))
-            .map_err(|error| Failure::Invalid(format!("{address:?} is not an address: {error}")))?;
-        if !matches!(base.scheme(), "http" | "https") || !base.username().is_empty() || base.password().is_some() {
-            return Err(Failure::Invalid(format!("{address:?} is not an address: write http://HOST:PORT")));
+        let invalid = |why: &str| Failure::Invalid(format!("{address:?} is not an address: {why}"));
+        let mut base = Url::parse(&origin).map_err(|error| invalid(&error.to_string()))?;
+        let is_web = matches!(base.scheme(), "http" | "https") && base.path() == "/" && base.query().is_none();
+        if !is_web || !base.username().is_empty() || base.password().is_some() {
+            return Err(invalid("write http://HOST:PORT"));
         }
+        base.set_path(BASE);
         Ok(Connection { http, address: address.to_owned(), base, token, patience })
     }
 

@@ -173,7 +173,9 @@ async fn what_no_url_can_name_is_not_asked() {
         assert!(matches!(failure, Failure::Invalid(_)), "{failure}");
     }
     assert_eq!(client.why("a b").await.unwrap_err().to_string(), "\"a b\" is no request id");
-    for wrong in ["no address", "ftp://127.0.0.1:1", "http://user:password@127.0.0.1:1", "http://"] {
+    for wrong in
+        ["no address", "ftp://127.0.0.1:1", "http://user:password@127.0.0.1:1", "http://", "http://127.0.0.1:1/x"]
+    {
         assert!(matches!(Client::new(wrong, Secret::default()), Err(Failure::Invalid(_))), "{wrong}");
     }
     for right in ["http://127.0.0.1:1", "http://127.0.0.1:1/", "https://gateway.internal"] {

@@ -88,7 +88,7 @@ mod tests {
         );
         assert_eq!(
             text(Refusal::new(Kind::NO_ROUTE, "nothing"), None),
-            "{\"type\":\"urn:gatekeeper:error:no_route\",\"title\":\"No route matches the request\",\"status\":404,\
+            "{\"type\":\"urn:gatekeeper:error:no_route\",\"title\":\"No matching route\",\"status\":404,\
              \"detail\":\"nothing\",\"code\":\"no_route\",\"request_id\":\"id-1\"}"
         );
     }

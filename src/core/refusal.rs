@@ -59,57 +59,57 @@ macro_rules! kinds {
 
 kinds! {
     /// The request's target or Host is not what RFC 9110 allows.
-    BAD_REQUEST = 400 "bad_request" "The request is malformed" grpc 3;
+    BAD_REQUEST = 400 "bad_request" "Malformed request" grpc 3;
     /// A protected route, and nothing that shows who the client is.
-    CREDENTIALS_MISSING = 401 "credentials_missing" "The request does not show whose it is" grpc 16;
+    CREDENTIALS_MISSING = 401 "credentials_missing" "Authentication required" grpc 16;
     /// A credential that is not good, or no longer.
-    CREDENTIALS_INVALID = 401 "credentials_invalid" "The credentials are not valid" grpc 16;
+    CREDENTIALS_INVALID = 401 "credentials_invalid" "Invalid credentials" grpc 16;
     /// The user is not what the route asks for.
-    ACCESS_DENIED = 403 "access_denied" "The user may not do this" grpc 7;
+    ACCESS_DENIED = 403 "access_denied" "Access denied" grpc 7;
     /// A page of another origin tries to use a credential that browsers send by themselves.
-    ORIGIN_DENIED = 403 "origin_denied" "Pages of this origin may not do this" grpc 7;
+    ORIGIN_DENIED = 403 "origin_denied" "Cross-origin request denied" grpc 7;
     /// Requests from the client's address are not taken.
-    ADDRESS_DENIED = 403 "address_denied" "Requests from this address are not taken" grpc 7;
+    ADDRESS_DENIED = 403 "address_denied" "Client address denied" grpc 7;
     /// No route matches.
-    NO_ROUTE = 404 "no_route" "No route matches the request" grpc 12;
+    NO_ROUTE = 404 "no_route" "No matching route" grpc 12;
     /// Routes match, but none for this method.
-    METHOD_NOT_ALLOWED = 405 "method_not_allowed" "The method is not allowed here" grpc 12;
+    METHOD_NOT_ALLOWED = 405 "method_not_allowed" "Method not allowed" grpc 12;
     /// The client took too long.
-    REQUEST_TIMEOUT = 408 "request_timeout" "The request took too long to arrive" grpc 4;
+    REQUEST_TIMEOUT = 408 "request_timeout" "Request timeout" grpc 4;
     /// The connection was made under another rule of its listener.
-    CONNECTION_OUTDATED = 421 "connection_outdated" "The connection can't be used any more" grpc 14;
+    CONNECTION_OUTDATED = 421 "connection_outdated" "Connection outdated" grpc 14;
     /// The request's body is longer than the gateway or the route takes.
-    BODY_TOO_LARGE = 413 "body_too_large" "The request's body is too large" grpc 8;
+    BODY_TOO_LARGE = 413 "body_too_large" "Request body too large" grpc 8;
     /// The path a rewrite makes of the request's is longer than a path can be.
-    URI_TOO_LONG = 414 "uri_too_long" "The request's target is too long" grpc 3;
+    URI_TOO_LONG = 414 "uri_too_long" "Request target too long" grpc 3;
     /// The route takes no body of this media type.
-    MEDIA_TYPE = 415 "media_type" "The body's media type is not taken" grpc 3;
+    MEDIA_TYPE = 415 "media_type" "Unsupported media type" grpc 3;
     /// A limit is used up.
     RATE_LIMITED = 429 "rate_limited" "Too many requests" grpc 8;
-    /// Too many wrong credentials came from the client's address.
-    AUTH_FAILURES = 429 "auth_failures" "Too many wrong credentials" grpc 8;
+    /// Too many failed authentications came from the client's address.
+    AUTH_FAILURES = 429 "auth_failures" "Too many failed authentications" grpc 8;
     /// The client made too many requests in a short time.
-    FLOOD = 429 "flood" "Too many requests in a short time" grpc 8;
+    FLOOD = 429 "flood" "Request flood" grpc 8;
     /// The client went away before it had its answer: nobody is told, the log says so.
-    CLIENT_GONE = 499 "client_gone" "The client went away" grpc 1;
+    CLIENT_GONE = 499 "client_gone" "Client closed the connection" grpc 1;
     /// The upstream sent nothing sensible, or closed.
-    UPSTREAM_FAILED = 502 "upstream_failed" "The upstream failed" grpc 14;
-    /// The upstream could not be reached.
-    UPSTREAM_UNREACHABLE = 502 "upstream_unreachable" "The upstream could not be reached" grpc 14;
+    UPSTREAM_FAILED = 502 "upstream_failed" "Service failed" grpc 14;
+    /// Service unreachable.
+    UPSTREAM_UNREACHABLE = 502 "upstream_unreachable" "Service unreachable" grpc 14;
     /// Who could tell whether the credentials are good does not answer.
-    AUTH_UNAVAILABLE = 503 "auth_unavailable" "The credentials can't be checked now" grpc 14;
+    AUTH_UNAVAILABLE = 503 "auth_unavailable" "Authentication unavailable" grpc 14;
     /// The service fails, and its circuit breaker is open.
-    CIRCUIT_OPEN = 503 "circuit_open" "The service is not available now" grpc 14;
+    CIRCUIT_OPEN = 503 "circuit_open" "Service unavailable" grpc 14;
     /// As many requests as may are in the service or wait for it.
-    SERVICE_BUSY = 503 "service_busy" "The service is busy" grpc 14;
+    SERVICE_BUSY = 503 "service_busy" "Service busy" grpc 14;
     /// The service has no target that could be tried.
-    NO_TARGET = 503 "no_target" "No target of the service is available" grpc 14;
-    /// The upstream took too long.
-    UPSTREAM_TIMEOUT = 504 "upstream_timeout" "The upstream took too long" grpc 4;
+    NO_TARGET = 503 "no_target" "No healthy target" grpc 14;
+    /// Service timeout.
+    UPSTREAM_TIMEOUT = 504 "upstream_timeout" "Service timeout" grpc 4;
     /// The request went round in circles.
-    LOOP_DETECTED = 508 "loop_detected" "The request passed this gateway too often" grpc 13;
+    LOOP_DETECTED = 508 "loop_detected" "Loop detected" grpc 13;
     /// Our own fault.
-    INTERNAL = 500 "internal_error" "The gateway failed" grpc 13;
+    INTERNAL = 500 "internal_error" "Internal error" grpc 13;
 }
 
 impl Refusal {

@@ -65,16 +65,16 @@ impl Gateway {
         let admin = inherited.bind(&config.admin.address).map_err(other)?;
         let bind = |listen: &Listen| inherited.bind(&listen.address);
         let sockets = config.listen.iter().map(bind).collect::<Result<Vec<_>, _>>().map_err(other)?;
-        let systemd = Systemd::of_this_process().map_err(|error| other(format!("systemd can't be told: {error}")))?;
+        let systemd = Systemd::of_this_process().map_err(|error| other(format!("cannot notify systemd: {error}")))?;
         let succession = Succession::new(sockets.iter().chain([&admin]), inherited.line.take(), systemd.clone());
-        let succession = succession.map_err(|error| other(format!("a socket can't be kept: {error}")))?;
+        let succession = succession.map_err(|error| other(format!("cannot keep a socket: {error}")))?;
         inherited.close_rest();
         let log = AccessLog::start(&config.access_log)
-            .map_err(|error| other(format!("can't write the access log to {}: {error}", config.access_log.to)))?;
+            .map_err(|error| other(format!("cannot write the access log to {}: {error}", config.access_log.to)))?;
         let state_dir = state_dir(&config);
         let state = State::open(&state_dir).map_err(other)?;
         let heard = Heard::from_now_on().and_then(|heard| last_resort::stand_by().map(|()| heard));
-        let heard = heard.map_err(|error| other(format!("signals can't be heard: {error}")))?;
+        let heard = heard.map_err(|error| other(format!("cannot listen for signals: {error}")))?;
         let listeners = sockets.iter().map(|socket| socket.address.clone()).collect();
         let plane = Arc::new(Plane::new(live, metrics, log, Vec::new()));
         if !succession.is_on_trial() {

@@ -34,7 +34,7 @@ impl Estate {
         for (name, bequest) in self.0 {
             match plan.services.get(&*name) {
                 Some(service) => service.inherit(bequest, now),
-                None => log::warn!("the service {name} is gone, and with it what was drained or registered there"),
+                None => log::warn!("service {name} was removed, with its drained targets and registered instances"),
             }
         }
     }

@@ -55,6 +55,6 @@ pub struct Subject {
 /// How an upgrade is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Upgrading {
-    /// How long the new process may take until it serves.
+    /// How long the new process may take to start.
     pub timeout: Period,
 }

@@ -9,7 +9,7 @@ pub enum Command {
     Show,
     /// Print the JSON Schema of the file
     Schema,
-    /// Print an annotated configuration to begin with
+    /// Print an annotated configuration to start from
     Init,
 }
 

@@ -48,7 +48,7 @@ fn bind_services(config: &Config) -> Result<Bound, Failure> {
                 Ok(listener)
             });
             let listener = listener.map_err(|error| {
-                Failure::Refused(format!("the demo's {name} service can't listen on {address}: {error}"))
+                Failure::Refused(format!("the demo's {name} service cannot listen on {address}: {error}"))
             })?;
             bound.push((name.clone(), listener));
         }
@@ -95,13 +95,13 @@ async fn answer(State(name): State<String>, request: Request) -> Response {
 
 fn greet(listeners: &[String], config: &Config) {
     let address = listeners.first().map(String::as_str).unwrap_or_default();
-    println!("gatekeeper listens on {address}, its administration on {}. Try:", config.admin.address);
+    println!("gatekeeper listens on {address}, administration on {}. Try:", config.admin.address);
     let token = jwt::sample(config).unwrap_or_default();
     println!("  curl -i http://{address}/api/v1/content/articles/1");
     println!("  curl -i -H 'Authorization: Bearer {token}' http://{address}/api/v1/content/articles/1");
     println!("  curl -i -X POST http://{address}/api/v1/auth/login");
     println!("  curl -i http://{address}/nowhere");
     println!("  curl http://{}/metrics", config.admin.address);
-    println!("The first one is refused, the token makes the difference; it holds for 12 hours.");
+    println!("The first request is refused, the second one has a token, which is valid for 12 hours.");
     println!("Ctrl-C stops it.");
 }

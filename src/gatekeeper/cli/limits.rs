@@ -6,9 +6,9 @@ use gatekeeper_client::{RuleState, Subject};
 
 #[derive(clap::Subcommand)]
 pub enum Command {
-    /// List the limits and what they decided
+    /// List the rate limits and their counts
     List,
-    /// Show where an address or a user stands
+    /// Show how much of its limits an address or user has used
     Status {
         /// An address or a user
         subject: String,

@@ -41,7 +41,7 @@ mod why;
 struct Cli {
     #[command(flatten)]
     options: Options,
-    /// Check the configuration (the same as `check`)
+    /// Check the configuration (same as `check`)
     #[arg(short = 't')]
     test: bool,
     #[command(subcommand)]
@@ -50,11 +50,11 @@ struct Cli {
 
 const EXAMPLES: &str = "Examples:
   gatekeeper proxy --to http://127.0.0.1:3000      a reverse proxy on 127.0.0.1:8000, without a configuration
-  gatekeeper run --demo                            nine demo services and a gateway before them
-  gatekeeper config init > gatekeeper.yaml         an annotated configuration to begin with
-  gatekeeper check -c gatekeeper.yaml              every error and warning, with its place
-  gatekeeper explain GET /api/v1/content/1         why a request goes where it goes
-  gatekeeper reload                                apply the file; says why not, if not";
+  gatekeeper run --demo                            a gateway with nine demo services
+  gatekeeper config init > gatekeeper.yaml         an annotated configuration to start from
+  gatekeeper check -c gatekeeper.yaml              all errors and warnings, with their places
+  gatekeeper explain GET /api/v1/content/1         how a request is routed and judged
+  gatekeeper reload                                reload the file, or say why it is rejected";
 
 #[derive(clap::Args)]
 struct Options {
@@ -67,16 +67,16 @@ struct Options {
     /// The file of the token for --url [default: the token in $GATEKEEPER_AUTH_TOKEN]
     #[arg(long, global = true, value_name = "FILE", requires = "gateway")]
     token_file: Option<PathBuf>,
-    /// Say only what is wrong
+    /// Print errors only
     #[arg(short, long, global = true)]
     quiet: bool,
-    /// Say more (-v debug, -vv trace)
+    /// Print more (-v debug, -vv trace)
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
     /// Print JSON
     #[arg(long, global = true)]
     json: bool,
-    /// No colours (there are none when the output is not a terminal)
+    /// No colours (the default when the output is not a terminal)
     #[arg(long, global = true)]
     no_color: bool,
 }
@@ -85,35 +85,35 @@ struct Options {
 enum Command {
     /// Run the gateway
     Run(run::Args),
-    /// Run a gateway before one service, without a configuration
+    /// Run a reverse proxy for one service, without a configuration file
     Proxy(proxy::Args),
-    /// List every error and warning of the configuration
+    /// Check the configuration and list all errors and warnings
     #[command(visible_alias = "validate")]
     Check,
-    /// Make the running gateway apply its configuration
+    /// Reload the configuration
     Reload,
-    /// Put the program that is installed now in the place of the running one, without a failed request
+    /// Replace the running process with the installed binary, without a failed request
     Upgrade(upgrade::Args),
-    /// Show the state of the running gateway
+    /// Show the status of the running gateway
     Status,
-    /// Tell why a request goes where it goes
+    /// Explain how a request is routed and judged
     Explain(explain::Args),
-    /// Tell why a request was refused, by its id
+    /// Explain why a request was refused, by its request id
     Why(why::Args),
-    /// The routes of the configuration
+    /// List the routes of the configuration
     #[command(subcommand)]
     Routes(routes::Command),
-    /// The services of the running gateway
+    /// Show and manage the services of the running gateway
     #[command(subcommand)]
     Services(services::Command),
-    /// The limits of the running gateway
+    /// Show the rate limits of the running gateway
     #[command(subcommand)]
     Limits(limits::Command),
-    /// Mint a token for development
+    /// Create a token for development
     Jwt(jwt::Args),
-    /// Make an API key, and the hash of it for the configuration
+    /// Create an API key and its hash for the configuration
     Key(key::Args),
-    /// The configuration and its format
+    /// Print the configuration, its schema or an annotated default
     #[command(subcommand)]
     Config(config::Command),
     /// Print a completion script for a shell
@@ -211,7 +211,7 @@ impl Options {
 fn write_out(text: &str) -> Outcome {
     use std::io::{ErrorKind, Write};
     match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::Refused(format!("can't print: {error}"))),
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::Refused(format!("cannot print: {error}"))),
         _ => Ok(()),
     }
 }

@@ -12,13 +12,13 @@ pub fn run(options: &Options) -> Outcome {
 }
 
 fn told(reloaded: &Reloaded) -> String {
-    let mut text = format!("revision {} serves\n", reloaded.revision);
+    let mut text = format!("running revision {}\n", reloaded.revision);
     for lint in &reloaded.lints {
         // Writing to a string can't fail.
         let _ = writeln!(text, "warning: {lint}");
     }
     if !reloaded.needs_restart.is_empty() {
-        let _ = writeln!(text, "changed, but only after a restart: {}", reloaded.needs_restart.join(", "));
+        let _ = writeln!(text, "takes effect after a restart: {}", reloaded.needs_restart.join(", "));
     }
     text
 }

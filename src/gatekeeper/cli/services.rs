@@ -8,13 +8,13 @@ use gatekeeper_client::{CircuitState, Client, ServiceHealth, TargetHealth};
 
 #[derive(clap::Subcommand)]
 pub enum Command {
-    /// List the services and how they stand
+    /// List the services and their status
     List,
     /// Show a service and its targets
     Show { name: String },
     /// Close the circuit breaker of a service
     Reset { name: String },
-    /// Send no new requests to a service or a target; those in flight finish
+    /// Send no new requests to a service or target; requests in flight finish
     Drain(Part),
     /// Send requests again
     Undrain(Part),

@@ -27,7 +27,7 @@ fn told(status: &Status) -> String {
         text += &format!("access log  {} records dropped\n", status.access_log_dropped);
     }
     if let Some(fault) = &status.last_fault {
-        text += &format!("the last change was refused:\n{}\n", fault.trim_end());
+        text += &format!("the last reload was rejected:\n{}\n", fault.trim_end());
     }
     text
 }

@@ -5,7 +5,7 @@ use gatekeeper_model::value::Period;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// How long the new process may take until it serves
+    /// How long the new process may take to start
     #[arg(long, value_name = "TIME", default_value = "60s")]
     timeout: Period,
 }
@@ -13,6 +13,6 @@ pub struct Args {
 /// Upgrades.
 pub fn run(options: &Options, args: &Args) -> Outcome {
     let upgraded = reach::call(options, async |gateway| gateway.upgrade(args.timeout).await)?;
-    let text = format!("process {} serves\n", upgraded.pid);
+    let text = format!("process {} is running\n", upgraded.pid);
     options.print(&upgraded, if options.quiet { "" } else { &text })
 }

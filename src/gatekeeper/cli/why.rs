@@ -31,7 +31,7 @@ fn told(refused: &Refused) -> String {
         ("cause", &refused.cause),
         ("rules", &rules),
         ("retry after", &retry),
-        ("on trial", &refused.would_refuse),
+        ("shadow", &refused.would_refuse),
         ("route", &refused.route),
         ("service", &refused.target_service),
         ("user", &refused.user_id),

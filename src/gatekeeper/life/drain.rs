@@ -72,7 +72,7 @@ impl Signals {
         tokio::select! {
             () = self.end(reason) => {}
             () = self.keep_reopening(&mut usr1) => {}
-            () = self.told_again(reason, &mut term) => log::warn!("stopped at once: told again"),
+            () = self.told_again(reason, &mut term) => log::warn!("stopped at once: second TERM"),
             _ = int.recv() => log::warn!("stopped at once"),
         }
     }
@@ -101,14 +101,14 @@ impl Signals {
 
     fn reload(&self) {
         if !self.life.may_reload() {
-            log::error!("the configuration is not read again: an upgrade is under way");
+            log::error!("reload rejected: an upgrade is in progress");
             return;
         }
         let life = self.life.clone();
         // A thread of the runtime's would be waited for at the end, and reading may hang.
         let reload = std::thread::Builder::new().name("reload".into()).spawn(move || life.reload().is_ok());
         if let Err(error) = reload {
-            log::error!("the configuration can't be read again: {error}");
+            log::error!("reload failed: {error}");
         }
     }
 
@@ -144,8 +144,8 @@ impl Signals {
         };
         self.stages.accept_no_more.send_replace(true);
         match timeout(grace, self.finish()).await {
-            Ok(()) => log::info!("stopped: no request was in flight any more"),
-            Err(_) => log::warn!("stopped with requests in flight: the grace is over"),
+            Ok(()) => log::info!("stopped: all requests have finished"),
+            Err(_) => log::warn!("stopped with requests in flight: the grace period is over"),
         }
         if reason == Reason::Succeeded {
             // The answer to whoever asked for the upgrade.

@@ -53,10 +53,7 @@ impl Inherited {
     /// Closes the sockets that nobody wanted.
     pub fn close_rest(self) {
         for socket in self.sockets {
-            log::warn!(
-                "a socket on {} was handed over, but the configuration does not name it: closed",
-                socket.address
-            );
+            log::warn!("closing an inherited socket on {}: the configuration does not name it", socket.address);
         }
     }
 }

@@ -66,8 +66,8 @@ impl Life {
     /// What serves, in a sentence.
     pub fn serving(&self) -> String {
         let live = &self.plane.live;
-        let fault = if live.last_fault().is_some() { "; the last change was refused" } else { "" };
-        format!("revision {} serves on {}{fault}", live.plan().revision, self.listeners.join(", "))
+        let fault = if live.last_fault().is_some() { "; the last reload was rejected" } else { "" };
+        format!("running revision {} on {}{fault}", live.plan().revision, self.listeners.join(", "))
     }
 }
 
@@ -80,9 +80,12 @@ impl Process for Life {
             Ok(report) => {
                 log::set_max_level(level(report.log_level));
                 let (revision, took) = (report.revision, began.elapsed().as_millis());
-                log::info!("revision {revision} serves, made in {took} ms{}", restart_note(report));
+                log::info!("revision {revision} is running, built in {took} ms{}", restart_note(report));
             }
-            Err(faults) => log::error!("the configuration was not applied, the last one serves on: {faults}"),
+            Err(faults) => {
+                let revision = self.plane.live.plan().revision;
+                log::error!("reload rejected, still running revision {revision}: {faults}");
+            }
         }
         self.systemd.ready(&self.serving());
         result
@@ -115,6 +118,6 @@ pub fn level(level: LogLevel) -> log::LevelFilter {
 fn restart_note(report: &Report) -> String {
     match report.needs_restart.as_slice() {
         [] => String::new(),
-        settings => format!("; after a restart only: {}", settings.join(", ")),
+        settings => format!("; takes effect after a restart: {}", settings.join(", ")),
     }
 }

@@ -106,11 +106,11 @@ impl Succession {
         if let Err(reason) = ready {
             deed.take_back();
             let reason = successor.end(reason).await;
-            log::error!("the upgrade failed, this process serves on: {reason}");
+            log::error!("upgrade failed, this process keeps serving: {reason}");
             return Err(NoUpgrade::Failed(reason));
         }
         sockets.clear();
-        log::info!("process {} serves from now on", successor.pid);
+        log::info!("process {} takes over", successor.pid);
         self.systemd.succeeded_by(successor.pid).await;
         let _ = timeout(REPLY, successor.line.write_u8(READY)).await;
         self.succeeded.notify_one();
@@ -150,10 +150,10 @@ impl Succession {
         let replied = timeout(REPLY, call(line, inherit)).await;
         // What follows must not depend on a gateway that leaves, whatever it said.
         if let Err(error) = own_standard_error() {
-            log::error!("standard error can't be taken over: {error}");
+            log::error!("cannot take over standard error: {error}");
         }
         if !replied.is_ok_and(|replied| replied.is_ok()) {
-            log::warn!("the gateway before this one did not say that it leaves");
+            log::warn!("the previous process did not confirm that it is leaving");
         }
     }
 }
@@ -258,7 +258,7 @@ impl Successor {
             _ => String::new(),
         };
         if let Err(error) = self.child.kill().await {
-            log::error!("process {} can't be killed: {error}", self.pid);
+            log::error!("cannot kill process {}: {error}", self.pid);
         }
         // A process of its own may still hold its standard error.
         let _ = timeout(REPLY / 10, &mut self.listening).await;

@@ -57,7 +57,7 @@ impl Supervisor {
             ticks.tick().await;
             match self.probe(every).await {
                 true => self.life.systemd.feed_watchdog(),
-                false => log::error!("the request path does not answer: the watchdog is not fed"),
+                false => log::error!("the request path does not answer: the systemd watchdog is not notified"),
             }
         }
     }

@@ -68,7 +68,7 @@ impl Systemd {
         if let Some(sent) = self.tell(state)
             && timeout(MOMENT, sent).await.is_err()
         {
-            log::warn!("systemd does not hear what it is told");
+            log::warn!("systemd does not read notifications");
         }
     }
 
@@ -77,7 +77,7 @@ impl Systemd {
         let lines: Vec<String> = state.iter().map(ToString::to_string).collect();
         let (sent, told) = oneshot::channel();
         if queue.try_send(Message { text: lines.join("\n"), sent }).is_err() {
-            log::warn!("systemd does not hear what it is told: a message is lost");
+            log::warn!("systemd does not read notifications: one was lost");
             return None;
         }
         Some(told)
@@ -87,7 +87,7 @@ impl Systemd {
 fn send(messages: Receiver<Message>) {
     for Message { text, sent } in messages {
         if let Err(error) = sd_notify::notify(&[NotifyState::Custom(&text)]) {
-            log::warn!("systemd can't be told: {error}");
+            log::warn!("cannot notify systemd: {error}");
         }
         // Most do not wait for it.
         let _ = sent.send(());

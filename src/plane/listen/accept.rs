@@ -87,7 +87,7 @@ impl<A: ServerApp + Send + Sync + 'static> pingora::services::Service for Listen
                     let enter = entering(self.door.clone(), entrance);
                     accepting.spawn(accept(listener, self.door.reception.clone(), enter, self.accept_no_more.clone()));
                 }
-                Err(error) => log::error!("can't accept on {}: {error}", socket.address),
+                Err(error) => log::error!("cannot accept connections on {}: {error}", socket.address),
             }
         }
         let accepting = accepting.join_all();
@@ -174,7 +174,7 @@ async fn next(listener: &Listener, reception: &Reception) -> (Socket, Ends) {
                 // What keeps us from accepting may last; it is told once.
                 if !std::mem::replace(&mut told, true) {
                     reception.observers.metrics.turned_away("accept_failed");
-                    log::warn!("connections can't be accepted for now: {error}");
+                    log::warn!("cannot accept connections: {error}; retrying");
                 }
                 tokio::time::sleep(PAUSE).await;
             }

@@ -24,7 +24,7 @@ pub fn bind(address: &str) -> Result<Socket, String> {
         Some(path) => bind_unix(path).map(|fd| (address.to_owned(), fd)),
         None => bind_tcp(address),
     };
-    let (actual, fd) = bound.map_err(|error| format!("can't listen on {address}: {}", cause(&error)))?;
+    let (actual, fd) = bound.map_err(|error| format!("cannot listen on {address}: {}", cause(&error)))?;
     Ok(Socket { asked: address.into(), address: actual, fd })
 }
 
@@ -79,7 +79,7 @@ mod tests {
         let socket = bind("127.0.0.1:0").unwrap();
         assert!(!socket.address.ends_with(":0"));
         let fault = bind(&socket.address).unwrap_err();
-        assert_eq!(fault, format!("can't listen on {}: another process listens there", socket.address));
+        assert_eq!(fault, format!("cannot listen on {}: another process listens there", socket.address));
     }
 
     #[test]

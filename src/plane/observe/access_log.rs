@@ -98,9 +98,9 @@ impl AccessLog {
             thread::sleep(Duration::from_millis(1));
         }
         if !writer.is_finished() {
-            log::warn!("the access log's destination does not take its last records: they are lost");
+            log::warn!("the last access log records could not be written and are lost");
         } else if writer.join().is_err() {
-            log::error!("the access log's writer had panicked");
+            log::error!("the access log writer panicked");
         }
     }
 

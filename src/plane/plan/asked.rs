@@ -44,7 +44,7 @@ impl<'a> Asked<'a> {
         let host = host(request)?;
         let path = request.uri.path();
         if path == "*" && request.method == Method::OPTIONS {
-            return Err(Refusal::new(Kind::NO_ROUTE, "the gateway as a whole has no options"));
+            return Err(Refusal::new(Kind::NO_ROUTE, "OPTIONS * is not supported"));
         }
         let path = canonicalise(path.as_bytes(), merge_slashes)
             .map_err(|fault| Refusal::malformed(fault.code(), fault.to_string()))?;
@@ -64,7 +64,7 @@ impl<'a> Asked<'a> {
         let port = if port == 443 { String::new() } else { format!(":{port}") };
         let query = self.query.map(|query| format!("?{query}")).unwrap_or_default();
         let place = HeaderValue::from_str(&format!("https://{host}{port}{}{query}", self.path));
-        place.map_err(|_| Refusal::new(Kind::INTERNAL, "the redirect has no valid place"))
+        place.map_err(|_| Refusal::new(Kind::INTERNAL, "the redirect has no valid Location"))
     }
 
     /// The request as the table wants to see it.
@@ -86,11 +86,11 @@ fn check_framing(headers: &HeaderMap) -> Result<(), Refusal> {
     let coding = codings.next();
     let chunked = coding.is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
     if !chunked || codings.next().is_some() {
-        return Err(Refusal::malformed("te_unknown", "Transfer-Encoding is not a single chunked"));
+        return Err(Refusal::malformed("te_unknown", "Transfer-Encoding must be a single `chunked`"));
     }
     let lengths = headers.get_all(CONTENT_LENGTH).iter().count();
     if lengths > 1 || (lengths == 1 && coding.is_some()) {
-        return Err(Refusal::malformed("cl_repeated", "the body's length is told twice"));
+        return Err(Refusal::malformed("cl_repeated", "the body's length is given twice"));
     }
     Ok(())
 }

@@ -75,7 +75,7 @@ impl Candidate {
         let addresses = names.as_ref().map(|names| names.look_up_all(&wanted, LOOK_UPS)).unwrap_or_default();
         let draft = self.compile(previous, names, addresses, metrics)?;
         for host in hosts.iter().filter(|host| !draft.addresses.contains_key(*host)) {
-            log::warn!("the target {host:?} has no address now");
+            log::warn!("{host} does not resolve");
         }
         Ok(draft)
     }

@@ -46,7 +46,7 @@ impl Plan {
         let route =
             route.ok_or_else(|| Refusal::new(Kind::NO_ROUTE, "no route matches this host, path and headers"))?;
         if route.terms.rejects_reserved && has_reserved(&asked.path) {
-            let detail = "this route takes no `;` and no encoded reserved characters in its path";
+            let detail = "this route rejects `;` and encoded reserved characters in the path";
             return Err(Refusal::malformed("path_encoded_reserved", detail));
         }
         Ok(Decision::Route(route))
@@ -93,7 +93,7 @@ fn check_loop(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 fn method_not_allowed(allowed: &str) -> Refusal {
-    let refusal = Refusal::new(Kind::METHOD_NOT_ALLOWED, format!("allowed here: {allowed}"));
+    let refusal = Refusal::new(Kind::METHOD_NOT_ALLOWED, format!("allowed methods: {allowed}"));
     match HeaderValue::from_str(allowed) {
         Ok(value) => refusal.with_header(ALLOW, value),
         Err(_) => refusal,

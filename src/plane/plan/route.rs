@@ -195,7 +195,7 @@ impl Route {
         match canonicalise_derived(&changed, merge_slashes) {
             Ok(Cow::Borrowed(_)) => Ok(changed),
             Ok(Cow::Owned(canonical)) => Ok(Cow::Owned(canonical)),
-            Err(_) => Err(Refusal::malformed("path_rewritten", "the path has no canonical form once it is rewritten")),
+            Err(_) => Err(Refusal::malformed("path_rewritten", "the rewritten path has no canonical form")),
         }
     }
 
@@ -211,7 +211,7 @@ impl Route {
         });
         // `//host` would lead to another host: a capture must not be able to make that of a path.
         let place = if place.starts_with('/') { format!("/{}", place.trim_start_matches('/')) } else { place };
-        HeaderValue::from_str(&place).map_err(|_| Refusal::new(Kind::INTERNAL, "the redirect has no valid place"))
+        HeaderValue::from_str(&place).map_err(|_| Refusal::new(Kind::INTERNAL, "the redirect has no valid Location"))
     }
 }
 

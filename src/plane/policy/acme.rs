@@ -29,7 +29,7 @@ impl Challenge {
 
     /// What the ACME client wrote.
     pub fn read(&self) -> Result<Vec<u8>, Refusal> {
-        read(&self.webroot, &self.token).map_err(|_| Refusal::new(Kind::NO_ROUTE, "there is no such challenge"))
+        read(&self.webroot, &self.token).map_err(|_| Refusal::new(Kind::NO_ROUTE, "unknown ACME challenge"))
     }
 }
 

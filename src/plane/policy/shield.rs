@@ -52,7 +52,7 @@ impl Methods {
         if self.methods.contains(method) {
             return Ok(());
         }
-        let refusal = Refusal::new(Kind::METHOD_NOT_ALLOWED, "this method is not taken here");
+        let refusal = Refusal::new(Kind::METHOD_NOT_ALLOWED, "this method is not accepted");
         Err(refusal.with_header(ALLOW, self.allow.clone()))
     }
 }
@@ -86,7 +86,7 @@ impl Addresses {
         if allowed && !self.deny.contains(client) {
             return Ok(());
         }
-        let refusal = Refusal::new(Kind::ADDRESS_DENIED, "requests from this address are not taken here");
+        let refusal = Refusal::new(Kind::ADDRESS_DENIED, "requests from this address are not accepted");
         Err(refusal.and_close())
     }
 
@@ -125,7 +125,7 @@ fn told(length: &HeaderValue) -> Option<u64> {
 
 /// The refusal of a body that is too long.
 pub fn too_long(max: u64) -> Refusal {
-    Refusal::new(Kind::BODY_TOO_LARGE, format!("a body of at most {max} bytes is taken here"))
+    Refusal::new(Kind::BODY_TOO_LARGE, format!("the body may have at most {max} bytes"))
 }
 
 /// Media types a body may have.
@@ -165,7 +165,7 @@ impl MediaTypes {
         if types.chain(untyped).all(|text| self.contain(text)) {
             return Ok(());
         }
-        let refusal = Refusal::new(Kind::MEDIA_TYPE, "bodies of this media type are not taken here");
+        let refusal = Refusal::new(Kind::MEDIA_TYPE, "this media type is not accepted");
         Err(refusal.with_header(ACCEPT, self.accept.clone()))
     }
 

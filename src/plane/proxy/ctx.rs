@@ -189,7 +189,7 @@ impl Ctx {
 
 /// The refusal of a request that came to a step before it knew what that step needs: our own fault, which must show.
 pub fn lost() -> Refusal {
-    log::error!("a request came to a step of its walk before it was ready for it; please report this");
+    log::error!("internal error: a request lost its state; please report this");
     Kind::INTERNAL.into()
 }
 

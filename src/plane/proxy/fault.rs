@@ -55,7 +55,7 @@ fn classify(error: &Error) -> Refusal {
             Kind::CLIENT_GONE
         }
         (ErrorSource::Downstream, _) => {
-            return Refusal::malformed("request_body", "the request's body can't be understood");
+            return Refusal::malformed("request_body", "the request's body cannot be read");
         }
         (ErrorSource::Upstream, ConnectTimedout | TLSHandshakeTimedout | ReadTimedout | WriteTimedout) => {
             Kind::UPSTREAM_TIMEOUT

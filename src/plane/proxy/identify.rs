@@ -69,7 +69,7 @@ fn deny(auth: &RouteAuth, denial: Denial, ctx: &mut Ctx) -> Result<Option<Box<fe
     let metrics = auth.auth.metrics(denial.by);
     let refusal = match denial.why {
         Why::Answer(reply, blame) => {
-            let refusal = Refusal::new(Kind::ACCESS_DENIED, "the service that decides has answered itself");
+            let refusal = Refusal::new(Kind::ACCESS_DENIED, "the authentication service denied the request");
             if !auth.shadow {
                 metrics.inspect(|metrics| metrics.refused.inc());
                 note(auth, blame, ctx);

@@ -227,7 +227,7 @@ mod tests {
         let answer = Answer::problem(&refusal, "/a\"b", "id-1");
         let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
         let wanted = serde_json::json!({
-            "type": "urn:gatekeeper:error:no_route", "title": "No route matches the request", "status": 404,
+            "type": "urn:gatekeeper:error:no_route", "title": "No matching route", "status": 404,
             "detail": "nothing \"here\"", "instance": "/a\"b", "code": "no_route", "request_id": "id-1",
         });
         assert_eq!(body, wanted);

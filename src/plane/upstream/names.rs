@@ -131,7 +131,7 @@ impl Names {
         match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime.block_on(self.find_all(hosts, Instant::now() + within)),
             Err(why) => {
-                log::error!("no names can be looked up: {why}");
+                log::error!("DNS lookups are not possible: {why}");
                 HashMap::new()
             }
         }
@@ -155,7 +155,7 @@ impl Names {
             match ended {
                 Ok((host, Ok(answer))) => drop(known.insert(host, answer)),
                 Ok((host, Err(why))) => log::debug!("{host} cannot be looked up: {why}"),
-                Err(why) => log::error!("a look-up of a name broke: {why}"),
+                Err(why) => log::error!("a DNS lookup failed: {why}"),
             }
         }
         known

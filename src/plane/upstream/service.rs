@@ -200,7 +200,8 @@ impl Service {
         }
         if let Some(time) = self.pool.load().group.failed(conduct, Instant::now()) {
             self.metrics.count(What::Ejection, "");
-            log::warn!("service {}: {} fails and gets no requests for {time:?}", self.name, endpoint.peer._address);
+            let (address, failures) = (&endpoint.peer._address, self.settings.ejection.failures);
+            log::warn!("service {}: {address} is ejected for {time:?} after {failures} failures", self.name);
         }
     }
 

@@ -40,7 +40,7 @@ impl RouteAuth {
     }
 
     pub(super) fn missing(&self) -> Refusal {
-        self.challenged(Refusal::new(Kind::CREDENTIALS_MISSING, "this needs credentials"), None)
+        self.challenged(Refusal::new(Kind::CREDENTIALS_MISSING, "send a bearer token or an API key"), None)
     }
 
     /// The refusal of a request that outlived the credential by which it was let in.

@@ -91,7 +91,7 @@ fn left(charge: Charge<'_>, now: Instant) -> Result<u32, Refusal> {
 
 fn spent(standing: &Standing) -> Refusal {
     let seconds = standing.reset.as_millis().div_ceil(1000).max(1);
-    let refusal = Refusal::new(Kind::AUTH_FAILURES, "too many wrong credentials came from this address");
+    let refusal = Refusal::new(Kind::AUTH_FAILURES, "too many failed authentications from this address");
     refusal.with_header(RETRY_AFTER, u64::try_from(seconds).unwrap_or(u64::MAX).into())
 }
 

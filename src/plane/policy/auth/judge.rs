@@ -128,7 +128,7 @@ impl RouteAuth {
         Ok(Some(match found {
             Some(identity) => Judgement::Known(User::known(identity, Method::Certificate)),
             None => {
-                let refusal = self.unauthenticated("nobody is known by this certificate");
+                let refusal = self.unauthenticated("unknown client certificate");
                 Judgement::Refused(denied(Some(Method::Certificate), refusal, Blame::None))
             }
         }))

@@ -292,7 +292,7 @@ impl Provider {
             let generation = before.as_ref().map_or(1, |before| before.generation + 1);
             self.fetched.store(Some(Arc::new(Fetched { keys, generation, digest })));
         } else if had_failed {
-            log::info!("issuer {}: keys are fetched again", self.name());
+            log::info!("issuer {}: fetching keys works again", self.name());
         }
     }
 
@@ -301,7 +301,7 @@ impl Provider {
         let name = self.name();
         match keys.emptiness() {
             Some(why) => {
-                log::error!("issuer {name} publishes no key that can be used; none of its tokens is taken: {why}")
+                log::error!("issuer {name} publishes no usable key, all of its tokens are rejected: {why}")
             }
             None => log::info!("issuer {name}: {} keys", keys.len()),
         }
@@ -310,7 +310,7 @@ impl Provider {
 
     fn note_failure(&self, why: String, is_first: bool) {
         if is_first {
-            log::warn!("issuer {}: keys can't be fetched, the last good ones serve, if any: {why}", self.name());
+            log::warn!("issuer {}: cannot fetch keys, the last good ones stay in use: {why}", self.name());
         }
         let mut standing = self.standing.lock();
         standing.failed = Some((SystemTime::now(), why));
