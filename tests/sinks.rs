@@ -18,6 +18,7 @@ use gatekeeper_plane::plan::live::Live;
 use gatekeeper_plane::proxy::ctx::Ctx;
 use gatekeeper_plane::server::{Server, Size};
 use parking_lot::Mutex;
+use pingora::ErrorType;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
 
@@ -232,4 +233,14 @@ async fn of_a_request_whose_task_panicked_before_its_head_was_looked_at_nothing_
     assert_eq!(seer.only().await, Seen { error_code: Some("lost"), ..UNKNOWN });
     assert_eq!(broken.0.count(DropReason::Panicked), 1, "even then a broken sink ends nothing but its record");
     assert_eq!(served.plane.observers.metrics.requests_in_flight(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_state_is_lost_is_an_error_that_shows() {
+    let served = Served::start(&everything_to("http://127.0.0.1:1"), Vec::new()).await;
+    let mut ctx = Ctx::new(served.plane.clone());
+    let Err(error) = ctx.forwarded() else { panic!("nobody sent it on") };
+    assert_eq!(*error.etype(), ErrorType::HTTPStatus(500));
+    let failure = ctx.course.failure.as_ref().unwrap();
+    assert_eq!((failure.refusal.kind.code, failure.cause.is_some()), ("internal_error", true));
 }

@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use pingora_proxy::Session;
 
-use super::ctx::{Ctx, Forward};
+use super::ctx::Forwarded;
+use super::forward::Forward;
 use super::patience::wait;
 use super::stop::Stop;
 use super::{attempt, limit};
@@ -15,14 +16,14 @@ use crate::upstream::service::Service;
 use gatekeeper_core::breaker::Asker;
 
 /// Takes all that a request needs to reach its service, or nothing.
-pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> Result<(), Stop> {
-    let uploads = attempt::uploads(session, ctx.present);
-    let asker = Asker { route: ctx.way()?.0.name_hash, uploads };
-    let now = ctx.now;
-    let mut entering = Entering { session, ctx, asker, now };
+pub async fn admit(session: &mut Session, request: &mut Forwarded<'_>) -> Result<(), Stop> {
+    let uploads = attempt::uploads(session, request.present);
+    let asker = Asker { route: request.route.name_hash, uploads };
+    let now = request.course.now;
+    let mut entering = Entering { session, request, asker, now };
     let admitted = walk::admit(&mut entering).await;
     let now = entering.now;
-    let (route, forward) = ctx.way()?;
+    let Forwarded { route, forward, .. } = request;
     match &admitted {
         Ok(()) if route.terms.retry.count > 0 => forward.service.budget.deposit(now),
         Err(Stop::Refused(_)) => (forward.permit, forward.pass, forward.next) = (None, None, None),
@@ -32,42 +33,42 @@ pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> Result<(), Stop> {
 }
 
 /// A request that enters its service.
-struct Entering<'a> {
+struct Entering<'a, 'c> {
     session: &'a mut Session,
-    ctx: &'a mut Ctx,
+    request: &'a mut Forwarded<'c>,
     asker: Asker,
     /// What time it is: when its head was read, or when it had last to wait.
     now: Instant,
 }
 
-impl Entrant for Entering<'_> {
+impl Entrant for Entering<'_, '_> {
     type Stop = Stop;
 
     fn look(&mut self) -> Result<(), Stop> {
-        let (route, forward) = self.ctx.way()?;
+        let Forwarded { route, forward, .. } = &self.request;
         Ok(admission::look(&forward.service, route.terms.breaks, self.asker, self.now)?)
     }
 
     fn enter(&mut self) -> Result<bool, Stop> {
-        let (_, forward) = self.ctx.way()?;
+        let forward = &mut *self.request.forward;
         let Some(room) = forward.service.settings.room else { return Ok(true) };
         forward.pass = forward.service.gate.try_enter(room);
         Ok(forward.pass.is_some())
     }
 
     async fn look_at_limits(&mut self) -> Result<(), Stop> {
-        Ok(limit::look(self.session.downstream_session.req_header(), self.ctx, self.now).await?)
+        let of = self.request.charged();
+        Ok(limit::look(self.session.downstream_session.req_header(), of, self.request.course, self.now).await?)
     }
 
     async fn queue(&mut self) -> Result<(), Stop> {
-        let (_, forward) = self.ctx.way()?;
-        Box::pin(enter_in_turn(self.session, forward)).await?;
+        Box::pin(enter_in_turn(self.session, self.request.forward)).await?;
         self.now = Instant::now();
         Ok(())
     }
 
     fn take_leave(&mut self) -> Result<(), Stop> {
-        let (route, forward) = self.ctx.way()?;
+        let Forwarded { route, forward, .. } = &mut *self.request;
         if let Some(breaker) = forward.service.breaker.as_ref().filter(|_| route.terms.breaks) {
             forward.permit = Some(breaker.admit(self.asker, self.now).map_err(circuit_open)?);
         }
@@ -75,13 +76,13 @@ impl Entrant for Entering<'_> {
     }
 
     async fn reserve(&mut self) -> Result<(), Stop> {
-        let (_, forward) = self.ctx.way()?;
-        self.now = attempt::reserve(self.session, forward, self.now).await?;
+        self.now = attempt::reserve(self.session, self.request.forward, self.now).await?;
         Ok(())
     }
 
     async fn charge(&mut self) -> Result<(), Stop> {
-        Ok(limit::charge(self.session.downstream_session.req_header(), self.ctx, self.now).await?)
+        let of = self.request.charged();
+        Ok(limit::charge(self.session.downstream_session.req_header(), of, self.request.course, self.now).await?)
     }
 }
 

@@ -14,7 +14,8 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::Session;
 use tokio::time::sleep;
 
-use super::ctx::{Ctx, Forward, Next};
+use super::ctx::Forwarded;
+use super::forward::{Forward, Next};
 use super::patience::wait;
 use super::stop::Stop;
 use super::{admit, fault, response, retry, shared, verdict};
@@ -52,22 +53,20 @@ fn choose(forward: &Forward, now: Instant) -> Choice {
 }
 
 /// The way to the next endpoint to try.
-pub async fn next_peer(session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-    let (Some(route), Some(forward)) = (&ctx.route, &mut ctx.forward) else {
-        return Err(Error::explain(ErrorType::InternalError, "a request without a route came to be forwarded"));
-    };
+pub async fn next_peer(session: &mut Session, request: &mut Forwarded<'_>) -> Result<Box<HttpPeer>> {
+    let Forwarded { course, route, present, forward, .. } = request;
     let end = forward.end;
     let mut slot = match next_slot(session, forward).await {
         Ok(slot) => slot,
-        Err(Stop::Refused(refusal)) => return Err(fault::refused(ctx, refusal, "no target could take the request")),
+        Err(Stop::Refused(refusal)) => return Err(fault::refused(course, refusal, "no target could take the request")),
         Err(Stop::Gone(error)) => return Err(error),
     };
     let left = end.map(|end| end.saturating_duration_since(Instant::now()));
     if left.is_some_and(|left| left.is_zero()) {
-        return Err(fault::refused(ctx, Kind::UPSTREAM_TIMEOUT, "the request's time is over"));
+        return Err(fault::refused(course, Kind::UPSTREAM_TIMEOUT, "the request's time is over"));
     }
     // HTTP/2 has another way to begin a websocket, which few upstreams know.
-    let websocket = is_websocket(session.req_header(), ctx.present);
+    let websocket = is_websocket(session.req_header(), *present);
     let mut peer = slot.peer(|| (!websocket).then(|| upload(session)));
     let connect = route.terms.timeouts.connect;
     peer.options.total_connection_timeout = Some(left.map_or(connect, |left| left.min(connect)));
@@ -144,29 +143,39 @@ fn upload(session: &mut Session) -> Upload {
 }
 
 /// After a connection that could not be made.
-pub fn after_failed_connect(session: &Session, ctx: &mut Ctx, peer: &HttpPeer, error: Box<Error>) -> Box<Error> {
-    let connect = ctx.route.as_ref().map(|route| route.terms.timeouts.connect);
+pub fn after_failed_connect(
+    session: &Session,
+    request: &mut Forwarded,
+    peer: &HttpPeer,
+    error: Box<Error>,
+) -> Box<Error> {
+    let connect = Some(request.route.terms.timeouts.connect);
     let hurried = *error.etype() == ErrorType::ConnectTimedout && peer.options.total_connection_timeout < connect;
     let stale = shared::is_stale(&error);
-    shared::note(&error, ctx.forward.as_mut());
+    shared::note(&error, request.forward);
     let failure = if stale { Failure::Refused } else { Failure::Connect };
-    verdict::note_failed_connect(ctx, failure, hurried);
-    let again = retry::prepare(session, ctx, failure, None);
+    verdict::note_failed_connect(request.forward, failure, hurried);
+    let again = retry::prepare(session, request, failure, None);
     told(error, peer, again)
 }
 
 /// After a failure on a connection that had been made.
-pub fn after_failed_exchange(session: &Session, ctx: &mut Ctx, peer: &HttpPeer, error: Box<Error>) -> Box<Error> {
-    let given_up = ctx.forward.as_ref().is_some_and(|forward| forward.next.is_some());
+pub fn after_failed_exchange(
+    session: &Session,
+    request: &mut Forwarded,
+    peer: &HttpPeer,
+    error: Box<Error>,
+) -> Box<Error> {
+    let given_up = request.forward.next.is_some();
     let failure = if given_up { None } else { failure(&error) };
     if let Some(failure) = failure {
-        verdict::note_failure(ctx, failure);
+        verdict::note_failure(request.forward, failure);
     }
     deadline::watch(Watch::rest);
-    shared::note(&error, ctx.forward.as_mut());
+    shared::note(&error, request.forward);
     let again = failure.is_some_and(|failure| {
-        let answered = ctx.forward.as_ref().is_some_and(|forward| forward.status.is_some());
-        !answered && retry::prepare(session, ctx, failure, None)
+        let answered = request.forward.status.is_some();
+        !answered && retry::prepare(session, request, failure, None)
     });
     told(error, peer, given_up || again)
 }
@@ -192,10 +201,9 @@ fn told(error: Box<Error>, peer: &HttpPeer, again: bool) -> Box<Error> {
 }
 
 /// Notes the connection an attempt has.
-pub fn note_connection(upstream: RawFd, reused: bool, ctx: &mut Ctx) -> Result<()> {
+pub fn note_connection(upstream: RawFd, reused: bool, forward: &mut Forward) -> Result<()> {
     check_time()?;
-    let slot = ctx.forward.as_mut().and_then(|forward| forward.attempt.as_mut());
-    if let Some(slot) = slot.filter(|_| !reused) {
+    if let Some(slot) = forward.attempt.as_mut().filter(|_| !reused) {
         slot.opened(upstream);
     }
     deadline::watch(|watch| watch.connected(upstream));
@@ -203,15 +211,13 @@ pub fn note_connection(upstream: RawFd, reused: bool, ctx: &mut Ctx) -> Result<(
 }
 
 /// Notes that the request's head is sent.
-pub fn note_request(session: &mut Session, upstream: &RequestHeader, ctx: &mut Ctx) {
-    let Some(route) = &ctx.route else { return };
-    let uploading = uploads(session, ctx.present);
+pub fn note_request(session: &mut Session, upstream: &RequestHeader, request: &mut Forwarded) {
+    let timeouts = &request.route.terms.timeouts;
+    let uploading = uploads(session, request.present);
     let shared = upstream.version == Version::HTTP_2;
-    if let Some(connection) = &ctx.connection {
-        deadline::watch(|watch| watch.holding.begin(&connection.account, route.terms.timeouts.idle));
-    }
-    deadline::watch(|watch| watch.asked(&route.terms.timeouts, shared, uploading));
-    if let Some(slot) = ctx.forward.as_mut().and_then(|forward| forward.attempt.as_mut()) {
+    deadline::watch(|watch| watch.holding.begin(&request.arrival.connection.account, timeouts.idle));
+    deadline::watch(|watch| watch.asked(timeouts, shared, uploading));
+    if let Some(slot) = &mut request.forward.attempt {
         slot.asked(shared);
     }
 }
@@ -222,9 +228,9 @@ pub fn uploads(session: &mut Session, present: Present) -> bool {
 }
 
 /// Notes the response's head: how long it took from the request's, and what is waited for now.
-pub fn note_response(session: &Session, response: &ResponseHeader, ctx: &mut Ctx) -> Result<()> {
+pub fn note_response(session: &Session, response: &ResponseHeader, request: &mut Forwarded) -> Result<()> {
     let upgraded = response.status == StatusCode::SWITCHING_PROTOCOLS;
-    if upgraded && !is_websocket(session.req_header(), ctx.present) {
+    if upgraded && !is_websocket(session.req_header(), request.present) {
         return Err(Error::explain(ErrorType::InvalidHTTPHeader, "a 101 that nobody asked for").into_up());
     }
     if response.status.is_informational() && !upgraded {
@@ -234,27 +240,22 @@ pub fn note_response(session: &Session, response: &ResponseHeader, ctx: &mut Ctx
         return Err(Error::explain(ErrorType::InvalidHTTPHeader, "a transfer coding other than chunked").into_up());
     }
     check_time()?;
-    if let Some(connection) = ctx.connection.as_ref().filter(|_| upgraded) {
-        connection.upgrade();
+    if upgraded {
+        request.arrival.connection.upgrade();
     }
-    if let Some(forward) = &mut ctx.forward {
-        forward.upstream_time = Some(ctx.began.instant.elapsed());
-        forward.status = Some(response.status);
-        verdict::note_head(session, response, forward);
-    }
-    if retry::prepare(session, ctx, Failure::Status(response.status), Some(&response.headers)) {
+    request.forward.upstream_time = Some(request.course.began.instant.elapsed());
+    request.forward.status = Some(response.status);
+    verdict::note_head(session, response, request.forward);
+    if retry::prepare(session, request, Failure::Status(response.status), Some(&response.headers)) {
         return Err(Error::explain(ErrorType::HTTPStatus(response.status.as_u16()), "given up for a retry").into_up());
     }
-    if let Some(forward) = &mut ctx.forward {
-        verdict::tell_early(forward);
-    }
-    if let Some(route) = &ctx.route {
-        let bodiless = session.req_header().method == Method::HEAD || is_bodiless(response);
-        deadline::watch(|watch| match upgraded {
-            true => watch.upgraded(&route.terms.timeouts),
-            false => watch.answered(&route.terms.timeouts, bodiless),
-        });
-    }
+    verdict::tell_early(request.forward);
+    let bodiless = session.req_header().method == Method::HEAD || is_bodiless(response);
+    let timeouts = &request.route.terms.timeouts;
+    deadline::watch(|watch| match upgraded {
+        true => watch.upgraded(timeouts),
+        false => watch.answered(timeouts, bodiless),
+    });
     Ok(())
 }
 
@@ -264,18 +265,18 @@ fn is_bodiless(response: &ResponseHeader) -> bool {
 }
 
 /// Notes a piece of the request's body. Framing without content is no progress.
-pub fn note_upload(body: Option<&Bytes>, last: bool, ctx: &mut Ctx) {
-    if let Some(route) = ctx.route.as_ref().filter(|_| last || has_content(body)) {
-        deadline::watch(|watch| watch.uploaded(&route.terms.timeouts, last));
+pub fn note_upload(body: Option<&Bytes>, last: bool, request: &mut Forwarded) {
+    if last || has_content(body) {
+        deadline::watch(|watch| watch.uploaded(&request.route.terms.timeouts, last));
     }
-    if let Some(permit) = ctx.forward.as_mut().filter(|_| last).and_then(|forward| forward.permit.as_mut()) {
+    if let Some(permit) = request.forward.permit.as_mut().filter(|_| last) {
         permit.arrived(Instant::now);
     }
 }
 
 /// Hands a piece of the request's body over: where it matters who takes it, its lane learns when it was taken.
-pub fn hand_over(body: &mut Option<Bytes>, ctx: &Ctx) {
-    let stream = ctx.forward.as_ref().and_then(|forward| forward.attempt.as_ref()?.stream.as_ref());
+pub fn hand_over(body: &mut Option<Bytes>, forward: &Forward) {
+    let stream = forward.attempt.as_ref().and_then(|slot| slot.stream.as_ref());
     if let Some(stream) = stream {
         *body = body.take().map(|piece| stream.piece(piece));
     }

@@ -1,32 +1,35 @@
 //! Bodies: how long a request's may be, what becomes of the rest of one that is refused, and how much waits of an answer's.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use pingora::Result;
 use pingora_proxy::Session;
 
-use super::ctx::Ctx;
+use super::ctx::Forwarded;
 use super::fault;
 use crate::listen::deadline;
+use crate::listen::ledger::Account;
 use crate::policy::shield::too_long;
 
 /// Ends a request whose body turns out longer than its route takes. The piece that makes it so does not go upstream,
 /// and what an upgraded connection carries is no body.
-pub fn check_length(session: &Session, ctx: &mut Ctx) -> Result<()> {
-    match ctx.route.as_ref().and_then(|route| route.terms.shield.max_body) {
+pub fn check_length(session: &Session, request: &mut Forwarded) -> Result<()> {
+    match request.route.terms.shield.max_body {
         Some(max) if session.body_bytes_read() as u64 > max && !session.was_upgraded() => {
             // Towards an HTTP/2 upstream, errors of the client's side alone end the exchange.
-            Err(fault::refused(ctx, too_long(max), "the body went on beyond its limit").into_down())
+            Err(fault::refused(request.course, too_long(max), "the body went on beyond its limit").into_down())
         }
         _ => Ok(()),
     }
 }
 
 /// Counts a piece of an answer that is handed on to be written.
-pub fn hand_on(session: &Session, body: Option<&Bytes>, ctx: &Ctx) {
-    let (Some(connection), Some(body)) = (&ctx.connection, body) else { return };
+pub fn hand_on(session: &Session, body: Option<&Bytes>, account: &Arc<Account>) {
+    let Some(body) = body else { return };
     let (bytes, taken) = (body.len() as u64, session.body_bytes_sent() as u64);
-    connection.account.add(bytes);
-    deadline::watch(|watch| watch.holding.hand_on(&connection.account, bytes, taken));
+    account.add(bytes);
+    deadline::watch(|watch| watch.holding.hand_on(account, bytes, taken));
 }
 
 /// Leaves out a last piece that is empty, as HTTP/2's often is. The framework would write it to an HTTP/1 upstream as a

@@ -12,15 +12,15 @@ use jiff::{SignedDuration, Timestamp};
 use pingora::protocols::http::date::get_cached_date;
 use pingora_proxy::Session;
 
-use super::ctx::Ctx;
+use crate::listen::connection::Connection;
 
 /// Seconds that are left as they are.
 const TOLERATED: i64 = 5;
 
 /// Keeps the date of a response that is about to be sent, if it has one.
-pub fn keep(session: &Session, response: &mut HeaderMap, ctx: &Ctx) {
+pub fn keep(session: &Session, response: &mut HeaderMap, connection: Option<&Connection>) {
     let date = response.get(DATE).filter(|date| **date != get_cached_date()).cloned();
-    match &ctx.connection {
+    match connection {
         Some(connection) if !session.is_http2() => connection.date_next(date),
         _ => {
             date.and_then(|date| restate(response, &date, Timestamp::now()));

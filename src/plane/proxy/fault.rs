@@ -7,31 +7,31 @@ use std::time::Instant;
 use pingora::{Error, ErrorSource, ErrorType};
 use pingora_proxy::{FailToProxy, Session};
 
-use super::ctx::Ctx;
+use super::ctx::{Course, Ctx};
 use super::{reply, verdict};
 use crate::listen::deadline::{self, Late, Watch};
 use crate::listen::refuse::refusal;
 use gatekeeper_core::refusal::{Kind, Refusal};
 
 /// An error that carries a refusal of our own through the framework, to `answer`.
-pub fn refused(ctx: &mut Ctx, refusal: impl Into<Refusal>, cause: &'static str) -> Box<Error> {
-    let refusal = ctx.fail(refusal.into(), Some(cause.into()));
+pub fn refused(course: &mut Course, refusal: impl Into<Refusal>, cause: &'static str) -> Box<Error> {
+    let refusal = course.fail(refusal.into(), Some(cause.into()));
     Error::explain(ErrorType::HTTPStatus(refusal.kind.status), cause)
 }
 
 /// Answers a request that failed, if it still can be answered.
 pub async fn answer(session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
     let late = deadline::watch(Watch::late);
-    let refusal = match (&ctx.failure, ctx.connection.as_ref().and_then(|connection| connection.fault()), late) {
+    let refusal = match (&ctx.course.failure, ctx.arrival().and_then(|arrival| arrival.connection.fault()), late) {
         (Some(failure), ..) => failure.refusal.clone(),
         (None, Some(fault), _) => refusal(fault),
-        (None, None, Some(Late { kind, .. })) => match ctx.route.as_ref().and_then(|route| route.terms.auth.as_ref()) {
+        (None, None, Some(Late { kind, .. })) => match ctx.route().and_then(|route| route.terms.auth.as_ref()) {
             Some(auth) if kind == Kind::CREDENTIALS_INVALID => auth.expired(),
             _ => Refusal::new(kind, kind.title),
         },
         (None, None, None) => classify(error),
     };
-    let cause = late.map_or_else(|| error.to_string(), |late| late.cause.to_owned());
+    let cause = late.map_or_else(|| error.to_string().into(), |late| late.cause.into());
     let client_gone = refusal.kind == Kind::CLIENT_GONE;
     // What is answered now is ours, and may be taken slowly: the service has no part in it.
     verdict::conclude(ctx, Some(refusal.kind), Instant::now());
@@ -39,7 +39,7 @@ pub async fn answer(session: &mut Session, error: &Error, ctx: &mut Ctx) -> Fail
     // The framework closes the connection after a failure: the client is told.
     session.set_keepalive(None);
     if client_gone || reply::status_sent(session).is_some() {
-        ctx.fail(refusal, Some(cause));
+        ctx.course.fail(refusal, Some(cause));
     } else if let Err(error) = reply::refuse(session, refusal, Some(cause), ctx).await {
         log::debug!("an answer could not be sent: {error}");
     }

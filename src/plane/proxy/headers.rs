@@ -15,11 +15,12 @@ use pingora::{ErrorType, OrErr, Result};
 use pingora_proxy::Session;
 use smallvec::SmallVec;
 
-use super::ctx::Ctx;
+use super::ctx::{Arrived, Forwarded};
+use super::forward::Forward;
 use super::trace;
 use crate::listen::connection::{Connection, address_value};
 use crate::plan::present::is_websocket;
-use crate::plan::route::HostSent;
+use crate::plan::route::{HostSent, Route};
 use crate::plan::{Edge, grpc, hops};
 use crate::policy::auth::credential::{TokenFrom, is_bearer, remove_cookie, remove_subprotocol};
 use crate::policy::auth::{Method, RouteAuth};
@@ -28,8 +29,8 @@ use gatekeeper_core::net::{Client, is_origin};
 use gatekeeper_core::request_id::REQUEST_ID;
 
 /// The client behind a connection.
-pub fn client(edge: &Edge, connection: Option<&Connection>, session: &Session) -> Client {
-    let peer = connection.and_then(|connection| connection.source).map(|source| source.ip());
+pub fn client(edge: &Edge, connection: &Connection, session: &Session) -> Client {
+    let peer = connection.source.map(|source| source.ip());
     edge.trusted.client(peer, &session.req_header().headers)
 }
 
@@ -54,29 +55,30 @@ pub fn name_host(session: &mut Session) -> Result<()> {
 /// The fields are changed on the bare map and not through the framework's type, which keeps a second map of how names
 /// were written and can't make room ahead: that halves the cost, and upstreams see names in lower case. The bytes of the
 /// client's request target are dropped on the way: what is sent is the path that was matched, and nothing else.
-pub fn to_upstream(session: &Session, upstream: &mut RequestHeader, ctx: &Ctx) -> Result<()> {
+pub fn to_upstream(session: &Session, upstream: &mut RequestHeader, of: &Forwarded) -> Result<()> {
     let request = session.req_header();
     let ends = upstream.send_end_stream();
     let placeholder = http::Request::new(()).into_parts().0;
     let mut parts: Parts = std::mem::replace(upstream, placeholder.into()).into();
     parts.headers.reserve(OWN_FIELDS);
-    let present = ctx.present;
+    let Forwarded { arrival, route, present, forward, .. } = of;
+    let present = *present;
     let websocket = parts.version == Version::HTTP_11 && is_websocket(request, present);
-    let nominated = match &ctx.route {
-        Some(route) if present.connection => nominated(&request.headers, &route.edge.protected),
-        _ => SmallVec::new(),
+    let nominated = match present.connection {
+        true => nominated(&request.headers, &route.edge.protected),
+        false => SmallVec::new(),
     };
-    remove_unwanted(ctx, &nominated, &mut parts.headers);
+    remove_unwanted(&route.edge, arrival.client.trusted, &nominated, &mut parts.headers);
     if websocket {
         parts.headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         parts.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     }
-    set_path(&mut parts, ctx)?;
+    set_path(&mut parts, forward)?;
     if present.cookie {
         join_cookies(&mut parts);
     }
-    set_origin(request, &mut parts.headers, ctx);
-    set_host(&mut parts, ctx);
+    set_origin(request, &mut parts.headers, arrival);
+    set_host(&mut parts, route, forward);
     if present.traceparent {
         trace::repair(&mut parts.headers);
     }
@@ -89,10 +91,10 @@ pub fn to_upstream(session: &Session, upstream: &mut RequestHeader, ctx: &Ctx) -
         parts.headers.insert(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
     }
     append(&mut parts.headers, &VIA, via::ours(request.version));
-    grpc::tell(request, present, ctx.forward.as_ref().and_then(|forward| forward.end), &mut parts.headers);
-    introduce(&mut parts.headers, ctx);
-    parts.headers.insert(REQUEST_ID, ctx.id.clone());
-    parts.headers.insert(ATTEMPT, number(ctx.forward.as_ref().map_or(1, |forward| forward.attempts)));
+    grpc::tell(request, present, forward.end, &mut parts.headers);
+    introduce(&mut parts.headers, of);
+    parts.headers.insert(REQUEST_ID, arrival.id.clone());
+    parts.headers.insert(ATTEMPT, number(forward.attempts));
     *upstream = parts.into();
     upstream.set_send_end_stream(ends.unwrap_or(true));
     Ok(())
@@ -115,12 +117,12 @@ const ATTEMPT: HeaderName = HeaderName::from_static("x-gatekeeper-attempt");
 const HTTP: HeaderValue = HeaderValue::from_static("http");
 const HTTPS: HeaderValue = HeaderValue::from_static("https");
 /// Tells the upstream who the user is (SEMANTICS 2.8), and keeps what only the gateway has to see.
-fn introduce(upstream: &mut HeaderMap, ctx: &Ctx) {
-    let Some(auth) = ctx.route.as_ref().and_then(|route| route.terms.auth.as_ref()) else { return };
+fn introduce(upstream: &mut HeaderMap, of: &Forwarded) {
+    let Some(auth) = &of.route.terms.auth else { return };
     if auth.token_from == Some(TokenFrom::Subprotocol) {
         remove_subprotocol(upstream);
     }
-    let Some(user) = &ctx.user else { return };
+    let Some(user) = of.user else { return };
     if auth.auth.hides {
         hide(upstream, auth, user.by);
     }
@@ -167,15 +169,14 @@ fn is_hop_by_hop(name: &str) -> bool {
 
 /// Deletes the fields of the connection, those that `Connection` names, who the user is said to be, names that some
 /// upstreams confuse (`X_User_Id`), and, from strangers, where the request is said to come from.
-fn remove_unwanted(ctx: &Ctx, nominated: &[HeaderName], upstream: &mut HeaderMap) {
-    let Some(route) = &ctx.route else { return };
+fn remove_unwanted(edge: &Edge, trusted: bool, nominated: &[HeaderName], upstream: &mut HeaderMap) {
     let unwanted = |name: &&HeaderName| {
         let text = name.as_str();
-        let origin = !ctx.client.trusted && is_origin(text);
+        let origin = !trusted && is_origin(text);
         is_hop_by_hop(text)
             || origin
             || text.as_bytes().contains(&b'_')
-            || route.edge.identity.contains(text)
+            || edge.identity.contains(text)
             || text.starts_with("x-gatekeeper-client-")
             || nominated.contains(name)
     };
@@ -200,8 +201,8 @@ fn is_usual(name: &[u8]) -> bool {
     USUAL.iter().any(|usual| usual.eq_ignore_ascii_case(name))
 }
 
-fn set_path(parts: &mut Parts, ctx: &Ctx) -> Result<()> {
-    let Some(path) = ctx.forward.as_ref().and_then(|forward| forward.path.as_deref()) else { return Ok(()) };
+fn set_path(parts: &mut Parts, forward: &Forward) -> Result<()> {
+    let Some(path) = forward.path.as_deref() else { return Ok(()) };
     let target = parts.uri.query().map_or(path.to_owned(), |query| format!("{path}?{query}"));
     let mut uri = std::mem::take(&mut parts.uri).into_parts();
     // It was made canonical and its length was looked at; a request that had no target all the same must not go to `/`.
@@ -218,12 +219,12 @@ fn join_cookies(parts: &mut Parts) {
 }
 
 /// Tells where the request came from (SEMANTICS 2.5). What a trusted peer said stands; the peer itself is added.
-fn set_origin(request: &RequestHeader, upstream: &mut HeaderMap, ctx: &Ctx) {
-    let connection = ctx.connection.as_deref();
-    let peer_value = connection.and_then(Connection::source_value);
+fn set_origin(request: &RequestHeader, upstream: &mut HeaderMap, arrival: &Arrived) {
+    let Arrived { connection, client, .. } = arrival;
+    let peer_value = connection.source_value();
     let client_value = match peer_value {
-        Some(value) if ctx.client.address == ctx.client.peer => Some(value.clone()),
-        _ => ctx.client.address.map(address_value),
+        Some(value) if client.address == client.peer => Some(value.clone()),
+        _ => client.address.map(address_value),
     };
     if let Some(value) = peer_value {
         append(upstream, &X_FORWARDED_FOR, value.clone());
@@ -231,19 +232,17 @@ fn set_origin(request: &RequestHeader, upstream: &mut HeaderMap, ctx: &Ctx) {
     if let Some(value) = client_value {
         upstream.insert(X_REAL_IP, value);
     }
-    let said = |name: &HeaderName| ctx.client.trusted && request.headers.contains_key(name);
+    let said = |name: &HeaderName| client.trusted && request.headers.contains_key(name);
     if !said(&X_FORWARDED_PROTO) {
-        let tls = connection.is_some_and(Connection::is_tls);
-        upstream.insert(X_FORWARDED_PROTO, if tls { HTTPS } else { HTTP });
+        upstream.insert(X_FORWARDED_PROTO, if connection.is_tls() { HTTPS } else { HTTP });
     }
     if let Some(host) = host_as_sent(request).filter(|_| !said(&X_FORWARDED_HOST)) {
         upstream.insert(X_FORWARDED_HOST, host);
     }
-    let port = connection.and_then(Connection::port_value);
-    if let Some(port) = port.filter(|_| !said(&X_FORWARDED_PORT)) {
+    if let Some(port) = connection.port_value().filter(|_| !said(&X_FORWARDED_PORT)) {
         upstream.insert(X_FORWARDED_PORT, port.clone());
     }
-    if let Some(certificate) = connection.and_then(|connection| connection.certificate.as_ref()) {
+    if let Some(certificate) = &connection.certificate {
         upstream.insert(CLIENT_SUBJECT, certificate.subject.clone());
         upstream.insert(CLIENT_FINGERPRINT, certificate.fingerprint.clone());
     }
@@ -261,8 +260,7 @@ fn host_as_sent(request: &RequestHeader) -> Option<HeaderValue> {
     request.headers.get(HOST).cloned().or_else(authority)
 }
 
-fn set_host(parts: &mut Parts, ctx: &Ctx) {
-    let (Some(route), Some(forward)) = (&ctx.route, &ctx.forward) else { return };
+fn set_host(parts: &mut Parts, route: &Route, forward: &Forward) {
     let of_target = || forward.attempt.as_ref().map(|slot| &slot.endpoint.authority);
     let host = match &route.terms.host {
         // HTTP/1.0 knows requests without a Host, HTTP/1.1 does not.

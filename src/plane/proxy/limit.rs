@@ -4,32 +4,50 @@ use std::time::Instant;
 
 use http::request::Parts;
 
-use super::ctx::{self, Ctx};
+use super::ctx::{Arrived, Course};
+use crate::plan::route::Route;
+use crate::policy::auth::User;
 use crate::policy::limit::{Charges, Counted, note, told};
 use gatekeeper_core::limit::Answer;
 use gatekeeper_core::refusal::{Kind, Refusal};
 
+/// What limits have to know of a request.
+#[derive(Clone, Copy)]
+pub struct Charged<'a> {
+    /// Where it came from.
+    pub arrival: &'a Arrived,
+    /// The route it took.
+    pub route: &'a Route,
+    /// Its user, if one was recognised.
+    pub user: Option<&'a User>,
+}
+
 /// Charges a request, or refuses it.
-pub async fn charge(request: &Parts, ctx: &mut Ctx, now: Instant) -> Result<(), Refusal> {
-    decide(request, ctx, now, true).await
+pub async fn charge(request: &Parts, of: Charged<'_>, course: &mut Course, now: Instant) -> Result<(), Refusal> {
+    decide(request, of, course, now, true).await
 }
 
 /// Refuses a request that could not be charged. Nothing is counted, and nothing told if it could be.
-pub async fn look(request: &Parts, ctx: &mut Ctx, now: Instant) -> Result<(), Refusal> {
-    decide(request, ctx, now, false).await
+pub async fn look(request: &Parts, of: Charged<'_>, course: &mut Course, now: Instant) -> Result<(), Refusal> {
+    decide(request, of, course, now, false).await
 }
 
-async fn decide(request: &Parts, ctx: &mut Ctx, now: Instant, charge: bool) -> Result<(), Refusal> {
-    let Ctx { route, user, client, canonical_path, began, limits: fields, trials, .. } = ctx;
-    let route = route.as_ref().ok_or_else(ctx::lost)?;
-    let path = canonical_path.as_deref().unwrap_or(request.uri.path());
-    let limits = route.terms.limits.holding(path, user.as_ref().and_then(|user| user.key.as_deref()));
+async fn decide(
+    request: &Parts,
+    of: Charged<'_>,
+    course: &mut Course,
+    now: Instant,
+    charge: bool,
+) -> Result<(), Refusal> {
+    let Charged { arrival, route, user } = of;
+    let path = arrival.canonical_path.as_deref().unwrap_or(request.uri.path());
+    let limits = route.terms.limits.holding(path, user.and_then(|user| user.key.as_deref()));
     if limits.is_empty() {
         return Ok(());
     }
     let counted = Counted {
-        user: user.as_ref().map(|user| &*user.identity),
-        address: client.address,
+        user: user.map(|user| &*user.identity),
+        address: arrival.address(),
         endpoint: route.endpoint(),
         headers: &request.headers,
     };
@@ -45,11 +63,11 @@ async fn decide(request: &Parts, ctx: &mut Ctx, now: Instant, charge: bool) -> R
     }
     let policy = route.terms.limits.policy.as_ref().filter(|_| limits.len() == route.terms.limits.limits.len());
     let on_trial = note(&limits, &charges, &decision);
-    let clock = began.time + now.saturating_duration_since(began.instant);
+    let clock = course.began.time + now.saturating_duration_since(course.began.instant);
     let (headers, refusal) = told(&limits, &charges, &decision, route.edge.limit_headers, policy, clock);
-    *fields = Some(headers);
+    course.limits = Some(headers);
     if !on_trial.is_empty() {
-        trials.note(&Refusal::from(Kind::RATE_LIMITED).for_rules(on_trial));
+        course.trials.note(&Refusal::from(Kind::RATE_LIMITED).for_rules(on_trial));
     }
     refusal.map_or(Ok(()), Err)
 }

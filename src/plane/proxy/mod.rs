@@ -4,7 +4,7 @@
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -20,9 +20,11 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use crate::compress::{self, Compression};
 use crate::listen::connection::Connection;
 use crate::listen::limits::Limits;
+use crate::plan::Edge;
+use crate::plan::route::Route;
 use crate::plan::walk::walk;
 use crate::plane::Plane;
-use ctx::{Ctx, Line};
+use ctx::{Arrived, Ctx, Known, Line};
 use gatekeeper_core::refusal::{Kind, Refusal};
 use gatekeeper_core::request_id;
 use reply::Answer;
@@ -36,6 +38,7 @@ mod body;
 pub mod ctx;
 mod date;
 mod fault;
+pub mod forward;
 mod headers;
 mod identify;
 mod limit;
@@ -63,17 +66,25 @@ impl Proxy {
 
     async fn begin(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Next, Refusal> {
         let plan = self.plane.live.plan();
-        enter(&plan.edge.limits, session, ctx);
-        ctx.client = headers::client(&plan.edge, ctx.connection.as_deref(), session);
-        ctx.id = request_id::of(&session.req_header().headers, ctx.client.trusted, ctx.began.time);
-        let has_body = !session.is_body_empty();
-        let request: &Parts = session.downstream_session.req_header();
-        ctx.line = Some(Line { method: request.method.clone(), uri: request.uri.clone(), version: request.version });
-        let connection = Connection::of(session).ok_or_else(ctx::lost)?;
-        if connection.entrance.cohort.is_outdated() {
+        let connection = Connection::of(session).cloned().ok_or_else(ctx::lost)?;
+        let Ctx { course, known } = ctx;
+        let arrival = arrived(&plan.edge, connection, session, course.began.time);
+        let known = known.insert(Known { arrival, passage: None });
+        self.enter(&plan.edge.limits, &known.arrival.connection, session);
+        if known.arrival.connection.entrance.cohort.is_outdated() {
             return Err(Refusal::from(Kind::CONNECTION_OUTDATED).and_close());
         }
-        walk(plan, request, &mut Serve { ctx, connection, has_body }).await
+        let has_body = !session.is_body_empty();
+        let request: &Parts = session.downstream_session.req_header();
+        walk(plan, request, &mut Serve { course, known, has_body }).await
+    }
+
+    /// Counts a request on its connection, whose last one it may be.
+    fn enter(&self, limits: &Limits, connection: &Connection, session: &mut Session) {
+        let nth = connection.begin();
+        if limits.requests.is_some_and(|most| nth >= most) || !self.plane.is_ready() {
+            session.set_keepalive(None);
+        }
     }
 
     /// Takes a request to its service, or to an answer of ours.
@@ -82,26 +93,29 @@ impl Proxy {
             Next::Answer(answer) => Ok(Some(answer)),
             Next::Challenge(challenge) => Ok(Some(acme::answer(challenge).await?)),
             Next::Forward => {
-                prepare(session, ctx)?;
-                admit::admit(session, ctx).await.map(|()| None)
+                let mut request = ctx.forwarded()?;
+                prepare(session, request.route);
+                admit::admit(session, &mut request).await.map(|()| None)
             }
         }
     }
 }
 
-/// Links a request to its connection, whose last one it may be.
-fn enter(limits: &Limits, session: &mut Session, ctx: &mut Ctx) {
-    let Some(connection) = Connection::of(session).cloned() else { return };
-    let nth = connection.begin();
-    if limits.requests.is_some_and(|most| nth >= most) || !ctx.plane.is_ready() {
-        session.set_keepalive(None);
+/// Where a request came from, and what it asks for.
+fn arrived(edge: &Edge, connection: Arc<Connection>, session: &Session, began: SystemTime) -> Arrived {
+    let head = session.req_header();
+    let client = headers::client(edge, &connection, session);
+    Arrived {
+        id: request_id::of(&head.headers, client.trusted, began),
+        line: Line { method: head.method.clone(), uri: head.uri.clone(), version: head.version },
+        connection,
+        client,
+        canonical_path: None,
     }
-    ctx.connection = Some(connection);
 }
 
 /// Readies the session for a request that goes on.
-fn prepare(session: &mut Session, ctx: &mut Ctx) -> Result<(), Refusal> {
-    let (route, _) = ctx.way()?;
+fn prepare(session: &mut Session, route: &Route) {
     // The watch bounds the silence of a client (`deadline`). The framework's timer for writing is for a piece of up to 64 KiB;
     // it has its use where a stream can't be seen to be stuck.
     let for_a_piece = session.is_http2().then_some(route.terms.timeouts.idle.max(LEAST_FOR_A_PIECE));
@@ -111,7 +125,6 @@ fn prepare(session: &mut Session, ctx: &mut Ctx) -> Result<(), Refusal> {
     let knows_no_hints = session.req_header().version < Version::HTTP_11;
     session.set_ignore_info_resp(knows_no_hints);
     ask_for_compression(session, route.terms.compression);
-    Ok(())
 }
 
 fn ask_for_compression(session: &mut Session, level: u32) {
@@ -149,7 +162,7 @@ impl ProxyHttp for Proxy {
     }
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Box<Ctx>) -> Result<Box<HttpPeer>> {
-        attempt::next_peer(session, ctx).await
+        attempt::next_peer(session, &mut ctx.forwarded()?).await
     }
 
     async fn connected_to_upstream(
@@ -161,7 +174,7 @@ impl ProxyHttp for Proxy {
         _digest: Option<&Digest>,
         ctx: &mut Box<Ctx>,
     ) -> Result<()> {
-        attempt::note_connection(fd, reused, ctx)
+        attempt::note_connection(fd, reused, ctx.forwarded()?.forward)
     }
 
     async fn upstream_request_filter(
@@ -170,8 +183,9 @@ impl ProxyHttp for Proxy {
         upstream: &mut RequestHeader,
         ctx: &mut Box<Ctx>,
     ) -> Result<()> {
-        attempt::note_request(session, upstream, ctx);
-        headers::to_upstream(session, upstream, ctx)
+        let mut request = ctx.forwarded()?;
+        attempt::note_request(session, upstream, &mut request);
+        headers::to_upstream(session, upstream, &request)
     }
 
     fn fail_to_connect(
@@ -181,7 +195,10 @@ impl ProxyHttp for Proxy {
         ctx: &mut Box<Ctx>,
         error: Box<Error>,
     ) -> Box<Error> {
-        attempt::after_failed_connect(session, ctx, peer, error)
+        match ctx.forwarded() {
+            Ok(mut request) => attempt::after_failed_connect(session, &mut request, peer, error),
+            Err(lost) => lost,
+        }
     }
 
     fn error_while_proxy(
@@ -192,7 +209,10 @@ impl ProxyHttp for Proxy {
         ctx: &mut Box<Ctx>,
         _reused: bool,
     ) -> Box<Error> {
-        attempt::after_failed_exchange(session, ctx, peer, error)
+        match ctx.forwarded() {
+            Ok(mut request) => attempt::after_failed_exchange(session, &mut request, peer, error),
+            Err(lost) => lost,
+        }
     }
 
     async fn upstream_response_filter(
@@ -201,7 +221,7 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         ctx: &mut Box<Ctx>,
     ) -> Result<()> {
-        attempt::note_response(session, response, ctx)
+        attempt::note_response(session, response, &mut ctx.forwarded()?)
     }
 
     async fn request_body_filter(
@@ -211,10 +231,11 @@ impl ProxyHttp for Proxy {
         end: bool,
         ctx: &mut Box<Ctx>,
     ) -> Result<()> {
-        attempt::note_upload(body.as_ref(), end, ctx);
+        let mut request = ctx.forwarded()?;
+        attempt::note_upload(body.as_ref(), end, &mut request);
         body::end_once(body, end);
-        attempt::hand_over(body, ctx);
-        body::check_length(session, ctx)
+        attempt::hand_over(body, request.forward);
+        body::check_length(session, &mut request)
     }
 
     fn upstream_response_body_filter(
@@ -233,7 +254,7 @@ impl ProxyHttp for Proxy {
         trailers: &mut HeaderMap,
         ctx: &mut Box<Ctx>,
     ) -> Result<()> {
-        verdict::note_trailers(session, trailers, ctx);
+        verdict::note_trailers(session, trailers, ctx.forwarded()?.forward);
         response::strip(trailers);
         Ok(())
     }
@@ -244,8 +265,9 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         ctx: &mut Box<Ctx>,
     ) -> Result<()> {
-        response::to_client(session, response, ctx)?;
-        response::begin_encoding(session, response, ctx)
+        let mut request = ctx.forwarded()?;
+        response::to_client(session, response, &mut request)?;
+        response::begin_encoding(session, response, &request)
     }
 
     fn response_body_filter(
@@ -255,8 +277,9 @@ impl ProxyHttp for Proxy {
         end: bool,
         ctx: &mut Box<Ctx>,
     ) -> Result<Option<Duration>> {
-        let long = response::encode(session, body, end, ctx)?;
-        body::hand_on(session, body.as_ref(), ctx);
+        let request = ctx.forwarded()?;
+        let long = response::encode(session, body, end, request.route)?;
+        body::hand_on(session, body.as_ref(), &request.arrival.connection.account);
         Ok(long.then_some(TURN))
     }
 
@@ -270,7 +293,7 @@ impl ProxyHttp for Proxy {
 
     fn request_summary(&self, _session: &Session, ctx: &Box<Ctx>) -> String {
         // The framework's has the query, which is nothing for a log.
-        format!("request {:?}", ctx.id)
+        format!("request {:?}", ctx.id())
     }
 
     fn suppress_proxy_warn_log(&self, _: &Session, _: &Box<Ctx>, _: &Error, _: ProxyWarnLogContext) -> bool {

@@ -11,7 +11,7 @@ use pingora::protocols::http::HttpTask;
 use pingora_proxy::Session;
 
 use super::ctx::Ctx;
-use super::response::{self, OWN_FIELDS};
+use super::response::{self, OWN_FIELDS, Told};
 use super::{body, date};
 use crate::listen::deadline;
 use crate::plan::grpc;
@@ -134,27 +134,27 @@ pub async fn answer(session: &mut Session, answer: Result<Answer, Refusal>, ctx:
     match answer {
         Ok(answer) => send(session, answer, ctx).await,
         Err(refusal) => {
-            let cause = ctx.cause.take();
+            let cause = ctx.course.cause.take();
             refuse(session, refusal, cause, ctx).await
         }
     }
 }
 
 /// Refuses a request and remembers why.
-pub async fn refuse(session: &mut Session, refusal: Refusal, cause: Option<String>, ctx: &mut Ctx) -> Result<()> {
+pub async fn refuse(session: &mut Session, refusal: Refusal, cause: Option<Box<str>>, ctx: &mut Ctx) -> Result<()> {
     if refusal.close {
         session.set_keepalive(None);
     }
     let answer = if grpc::is_call(session.req_header()) {
         Answer::grpc(&refusal)
     } else {
-        let path = ctx.canonical_path.as_deref().unwrap_or(session.req_header().uri.path());
-        Answer::problem(&refusal, path, ctx.id.to_str().unwrap_or_default())
+        let canonical = ctx.arrival().and_then(|arrival| arrival.canonical_path.as_deref());
+        Answer::problem(&refusal, canonical.unwrap_or(session.req_header().uri.path()), ctx.id())
     };
     let mid_body = matches!(refusal.kind, Kind::BODY_TOO_LARGE | Kind::MEDIA_TYPE | Kind::FLOOD);
-    ctx.fail(refusal, cause);
+    ctx.course.fail(refusal, cause);
     send(session, answer, ctx).await?;
-    ctx.answered = true;
+    ctx.course.answered = true;
     if mid_body {
         body::linger(session).await;
     }
@@ -163,23 +163,31 @@ pub async fn refuse(session: &mut Session, refusal: Refusal, cause: Option<Strin
 
 /// Sends an answer of the gateway's own.
 async fn send(session: &mut Session, answer: Answer, ctx: &mut Ctx) -> Result<()> {
-    response::give_up_encoding(session, ctx);
+    response::give_up_encoding(session, ctx.route());
+    match can_drain(session) {
+        // Or the framework ends the connection for what is unread.
+        true => session.set_close_on_response_before_downstream_finish(false),
+        false => session.set_keepalive(None),
+    }
+    let tasks = written(session, answer, ctx);
+    session.write_response_tasks(tasks).await.map(|_| ())
+}
+
+/// An answer as it is written, with all that every response has to tell.
+fn written(session: &Session, answer: Answer, ctx: &mut Ctx) -> Vec<HttpTask> {
+    let limits = ctx.course.limits.take();
+    let edge = ctx.edge();
     let mut head = http::Response::new(()).into_parts().0;
     head.status = answer.status;
     head.headers.reserve(answer.headers.len() + OWN_FIELDS);
     for (name, value) in answer.headers {
         head.headers.append(name, value);
     }
-    response::complete(session, &mut head.headers, answer.is_preflight, ctx);
-    date::keep(session, &mut head.headers, ctx);
+    Told::of_own(ctx, &edge, limits, answer.is_preflight).complete(session, &mut head.headers);
+    date::keep(session, &mut head.headers, ctx.arrival().map(|arrival| &*arrival.connection));
     let bodyless = answer.status == StatusCode::NO_CONTENT || answer.status == StatusCode::NOT_MODIFIED;
     if !bodyless {
         head.headers.insert(CONTENT_LENGTH, HeaderValue::from(answer.body.len()));
-    }
-    match can_drain(session) {
-        // Or the framework ends the connection for what is unread.
-        true => session.set_close_on_response_before_downstream_finish(false),
-        false => session.set_keepalive(None),
     }
     let silent = bodyless || answer.body.is_empty() || session.req_header().method == Method::HEAD;
     let mut tasks = vec![HttpTask::Header(Box::new(head.into()), silent)];
@@ -187,12 +195,8 @@ async fn send(session: &mut Session, answer: Answer, ctx: &mut Ctx) -> Result<()
         tasks.push(HttpTask::Body(Some(answer.body), true));
     }
     // Nothing else bounds a client that does not take what is not an upstream's.
-    let patience = match &ctx.route {
-        Some(route) => route.edge.limits.keep_alive,
-        None => ctx.plane.live.plan().edge.limits.keep_alive,
-    };
-    deadline::watch(|watch| watch.answering(patience));
-    session.write_response_tasks(tasks).await.map(|_| ())
+    deadline::watch(|watch| watch.answering(edge.limits.keep_alive));
+    tasks
 }
 
 /// Whether what is left of the request's body is worth reading. Without a length nobody knows how long that takes.

@@ -10,11 +10,16 @@ use pingora::http::ResponseHeader;
 use pingora_proxy::Session;
 use smallvec::SmallVec;
 
-use super::ctx::Ctx;
+use super::ctx::{Ctx, Forwarded};
 use super::date;
 use crate::compress::Compression;
-use crate::listen::connection::Connection;
+use crate::observe::PolicyMetrics;
+use crate::plan::Edge;
+use crate::plan::route::Route;
 use crate::policy::auth::credential::{SUBPROTOCOL, TokenFrom, asks_for_subprotocol};
+use crate::policy::cors::Cors;
+use crate::policy::security_headers::SecurityHeaders;
+use gatekeeper_core::limit::LimitHeaders;
 use gatekeeper_core::request_id::{REQUEST_ID, X_REQUEST_ID};
 
 /// About as many fields are added.
@@ -22,9 +27,9 @@ pub(super) const OWN_FIELDS: usize = 14;
 
 /// Makes a response what the client may see. As with requests, on the bare map: names come out in lower case, and the
 /// status with its usual phrase.
-pub fn to_client(session: &mut Session, response: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
+pub fn to_client(session: &mut Session, response: &mut ResponseHeader, request: &mut Forwarded) -> Result<()> {
     if response.status == StatusCode::SWITCHING_PROTOCOLS {
-        return switch_protocols(session, response, ctx);
+        return switch_protocols(session, response, request);
     }
     let placeholder = http::Response::new(()).into_parts().0;
     let mut parts: http::response::Parts = std::mem::replace(response, placeholder.into()).into();
@@ -40,90 +45,122 @@ pub fn to_client(session: &mut Session, response: &mut ResponseHeader, ctx: &mut
             unchunk(session, &mut parts.headers);
         }
         // The gateway may have begun to stop since the request came.
-        if !ctx.plane.is_ready() {
+        if !request.course.plane.is_ready() {
             session.set_keepalive(None);
         }
-        complete(session, &mut parts.headers, false, ctx);
-        date::keep(session, &mut parts.headers, ctx);
+        Told::of(request).complete(session, &mut parts.headers);
+        date::keep(session, &mut parts.headers, Some(&request.arrival.connection));
     }
     *response = parts.into();
     Ok(())
 }
 
 /// The answer to a websocket's handshake: nothing of the connection to the upstream passes but the handshake itself.
-fn switch_protocols(session: &Session, response: &mut ResponseHeader, ctx: &Ctx) -> Result<()> {
+fn switch_protocols(session: &Session, response: &mut ResponseHeader, request: &Forwarded) -> Result<()> {
     for name in unwanted(&response.headers, response.status, false).names {
         response.remove_header(&name);
     }
     response.insert_header(CONNECTION, HeaderValue::from_static("Upgrade"))?;
     response.insert_header(UPGRADE, HeaderValue::from_static("websocket"))?;
-    choose_protocol(session, response, ctx)?;
-    response.insert_header(X_REQUEST_ID, ctx.id.clone())
+    choose_protocol(session, response, request.route)?;
+    response.insert_header(X_REQUEST_ID, request.arrival.id.clone())
 }
 
-/// Adds what every response has to tell: limits, which pages may read it, what browsers are to be careful with, the id.
-pub fn complete(session: &Session, response: &mut HeaderMap, is_preflight: bool, ctx: &mut Ctx) {
-    if let Some(limits) = ctx.limits.take() {
-        limits.apply(response);
-    }
-    let plan = ctx.route.is_none().then(|| ctx.plane.live.plan());
-    let edge = plan.as_ref().map(|plan| &plan.edge);
-    let (cors, security) = match &ctx.route {
-        Some(route) => (route.terms.cors.as_ref(), route.terms.security.as_ref()),
-        None => (edge.and_then(|edge| edge.cors.as_ref()), edge.and_then(|edge| edge.security.as_ref())),
-    };
-    let request = &session.req_header().headers;
-    match cors {
-        Some(cors) if is_preflight => {
-            cors.answer_preflight(request, response);
-            count_preflight(response, ctx);
+/// What every response has to tell: limits, which pages may read it, what browsers are to be careful with, the id.
+pub struct Told<'a> {
+    /// How the limits stand.
+    limits: Option<LimitHeaders>,
+    cors: Option<&'a Cors>,
+    security: Option<&'a SecurityHeaders>,
+    /// The request came over TLS.
+    is_tls: bool,
+    id: HeaderValue,
+    /// It is the answer to a preflight, which is counted here.
+    preflight: Option<&'a PolicyMetrics>,
+}
+
+impl<'a> Told<'a> {
+    /// What the response of a service has to tell.
+    fn of(request: &mut Forwarded<'a>) -> Self {
+        let Forwarded { course, arrival, route, .. } = request;
+        Told {
+            limits: course.limits.take(),
+            cors: route.terms.cors.as_ref(),
+            security: route.terms.security.as_deref(),
+            is_tls: arrival.connection.is_tls(),
+            id: arrival.id.clone(),
+            preflight: None,
         }
-        Some(cors) => cors.decorate(request, response),
-        None => {}
     }
-    if let Some(security) = security {
-        security.apply(ctx.connection.as_deref().is_some_and(Connection::is_tls), response);
+
+    /// What an answer of the gateway's own has to tell, wherever the request has come to.
+    pub fn of_own(ctx: &'a Ctx, edge: &'a Edge, limits: Option<LimitHeaders>, is_preflight: bool) -> Self {
+        let (cors, security) = match ctx.route() {
+            Some(route) => (&route.terms.cors, &route.terms.security),
+            None => (&edge.cors, &edge.security),
+        };
+        Told {
+            limits,
+            cors: cors.as_ref(),
+            security: security.as_deref(),
+            is_tls: ctx.arrival().is_some_and(|arrival| arrival.connection.is_tls()),
+            id: ctx.arrival().map_or(HeaderValue::from_static(""), |arrival| arrival.id.clone()),
+            preflight: is_preflight.then_some(&edge.preflights),
+        }
     }
-    response.insert(REQUEST_ID, ctx.id.clone());
+
+    /// Adds it to a response.
+    pub fn complete(self, session: &Session, response: &mut HeaderMap) {
+        if let Some(limits) = self.limits {
+            limits.apply(response);
+        }
+        let request = &session.req_header().headers;
+        match (self.cors, self.preflight) {
+            (Some(cors), Some(metrics)) => {
+                cors.answer_preflight(request, response);
+                let admitted = response.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN);
+                if admitted { metrics.accepted.inc() } else { metrics.refused.inc() }
+            }
+            (Some(cors), None) => cors.decorate(request, response),
+            (None, _) => {}
+        }
+        if let Some(security) = self.security {
+            security.apply(self.is_tls, response);
+        }
+        response.insert(REQUEST_ID, self.id);
+    }
 }
 
 /// Readies the encoder of a response that comes from a service.
-pub fn begin_encoding(session: &mut Session, response: &ResponseHeader, ctx: &Ctx) -> Result<()> {
+pub fn begin_encoding(session: &mut Session, response: &ResponseHeader, request: &Forwarded) -> Result<()> {
     let informational = response.status.is_informational();
-    compression(session, ctx)
+    compression(session, Some(request.route))
         .filter(|_| !informational)
-        .map_or(Ok(()), |module| module.begin(response, &ctx.plane.reception.ledger))
+        .map_or(Ok(()), |module| module.begin(response, &request.course.plane.reception.ledger))
 }
 
 /// Encodes a piece of it; whether that took so long that others should have their turn.
-pub fn encode(session: &mut Session, body: &mut Option<Bytes>, end: bool, ctx: &Ctx) -> Result<bool> {
-    compression(session, ctx).map_or(Ok(false), |module| module.encode_ahead(body, end))
-}
-
-fn compression<'a>(session: &'a mut Session, ctx: &Ctx) -> Option<&'a mut Compression> {
-    let level = ctx.route.as_ref().map_or(0, |route| route.terms.compression);
-    if level > 0 { session.downstream_modules_ctx.get_mut() } else { None }
+pub fn encode(session: &mut Session, body: &mut Option<Bytes>, end: bool, route: &Route) -> Result<bool> {
+    compression(session, Some(route)).map_or(Ok(false), |module| module.encode_ahead(body, end))
 }
 
 /// What a service said is not sent, but another answer.
-pub fn give_up_encoding(session: &mut Session, ctx: &Ctx) {
-    if let Some(module) = compression(session, ctx) {
+pub fn give_up_encoding(session: &mut Session, route: Option<&Route>) {
+    if let Some(module) = compression(session, route) {
         module.give_up();
     }
 }
 
-fn count_preflight(response: &HeaderMap, ctx: &Ctx) {
-    let Some(route) = &ctx.route else { return };
-    let metrics = &route.edge.preflights;
-    let admitted = response.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN);
-    if admitted { metrics.accepted.inc() } else { metrics.refused.inc() }
+fn compression<'a>(session: &'a mut Session, route: Option<&Route>) -> Option<&'a mut Compression> {
+    let level = route.map_or(0, |route| route.terms.compression);
+    if level > 0 { session.downstream_modules_ctx.get_mut() } else { None }
 }
 
 /// What a handshake's answer is missing: a browser that asked for protocols wants one of them, and may have asked for nothing
 /// but the one that its token came in.
-fn choose_protocol(session: &Session, response: &mut ResponseHeader, ctx: &Ctx) -> Result<()> {
-    let auth = ctx.route.as_ref().and_then(|route| route.terms.auth.as_ref());
-    let by_protocol = auth.is_some_and(|auth| auth.token_from == Some(TokenFrom::Subprotocol));
+fn choose_protocol(session: &Session, response: &mut ResponseHeader, route: &Route) -> Result<()> {
+    let auth = &route.terms.auth;
+    let by_protocol = auth.as_ref().is_some_and(|auth| auth.token_from == Some(TokenFrom::Subprotocol));
     if by_protocol
         && asks_for_subprotocol(&session.req_header().headers)
         && !response.headers.contains_key(SEC_WEBSOCKET_PROTOCOL)

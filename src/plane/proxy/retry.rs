@@ -19,7 +19,8 @@ use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderValue};
 use pingora_proxy::Session;
 
-use super::ctx::{Ctx, Forward, Next};
+use super::ctx::Forwarded;
+use super::forward::{Forward, Next};
 use crate::listen::deadline;
 use crate::observe::metrics::What;
 use crate::plan::route::Route;
@@ -31,8 +32,8 @@ use gatekeeper_core::retry::Failure;
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Prepares another attempt, if there may be one. `response` is what the upstream answered, if it did.
-pub fn prepare(session: &Session, ctx: &mut Ctx, failure: Failure, response: Option<&HeaderMap>) -> bool {
-    let (Some(route), Some(forward)) = (&ctx.route, &mut ctx.forward) else { return false };
+pub fn prepare(session: &Session, request: &mut Forwarded, failure: Failure, response: Option<&HeaderMap>) -> bool {
+    let Forwarded { route, forward, .. } = request;
     if !is_worth_it(session, route, forward, failure) {
         return false;
     }

@@ -1,15 +1,15 @@
 //! The witness that serves: on its way with a request it counts, charges and asks, and remembers what it learns in the context.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::Version;
 use http::request::Parts;
-use smallvec::SmallVec;
 
-use super::ctx::{Ctx, Forward};
+use super::ctx::{Arrived, Course, Known, Passage};
+use super::forward::Forward;
 use super::reply::Answer;
 use super::{identify, limit};
-use crate::listen::connection::Connection;
 use crate::listen::entrance::Entrance;
 use crate::listen::refuse::refusal;
 use crate::plan::asked::Asked;
@@ -29,10 +29,10 @@ use gatekeeper_core::wire::request::FRAGMENT;
 
 /// A request that is served.
 pub struct Serve<'a> {
-    /// What is known of it.
-    pub ctx: &'a mut Ctx,
-    /// The connection it came on.
-    pub connection: &'a Connection,
+    /// Its time, and what it comes to.
+    pub course: &'a mut Course,
+    /// What is known of it, which grows on its way.
+    pub known: &'a mut Known,
     /// It has a body.
     pub has_body: bool,
 }
@@ -51,32 +51,31 @@ impl Witness for Serve<'_> {
     type Outcome = Next;
 
     fn entrance(&self) -> &Entrance {
-        &self.connection.entrance
+        &self.known.arrival.connection.entrance
     }
 
     /// Requests over HTTP/1 have met these rules when their bytes were inspected (`listen::wire`). Over HTTP/2, a target may
     /// have lost a fragment on its way through the library.
     fn judge_head(&mut self, plan: &Plan, request: &Parts) -> Result<(), Refusal> {
         let target = request.uri.path_and_query().map_or("", |target| target.as_str());
-        if self.connection.was_cut(target) {
+        if self.known.arrival.connection.was_cut(target) {
             return Err(refusal(FRAGMENT));
         }
         if request.version == Version::HTTP_2 { plan.judge_head(request) } else { Ok(()) }
     }
 
     fn understood(&mut self, asked: &Asked, request: &Parts) {
-        self.ctx.present = asked.present;
         if *asked.path != *request.uri.path() {
-            self.ctx.canonical_path = Some((&*asked.path).into());
+            self.known.arrival.canonical_path = Some((&*asked.path).into());
         }
     }
 
     fn admit(&self, addresses: &Addresses) -> Result<(), Refusal> {
-        addresses.admit(self.ctx.client_address())
+        addresses.admit(self.known.arrival.address())
     }
 
     fn guard(&self, flood: &Flood) -> Result<(), Refusal> {
-        flood.admit(self.ctx.client_address())
+        flood.admit(self.known.arrival.address())
     }
 
     /// Counts what a shield refuses. On trial it passes, and is told of.
@@ -84,7 +83,7 @@ impl Witness for Serve<'_> {
         let Err(refusal) = judged else { return Ok(()) };
         if shadow {
             edge.shielded.would_refuse.inc();
-            self.ctx.trials.note(&refusal);
+            self.course.trials.note(&refusal);
             return Ok(());
         }
         edge.shielded.refused.inc();
@@ -92,7 +91,7 @@ impl Witness for Serve<'_> {
     }
 
     fn routed(&mut self, at: &Routed) {
-        self.ctx.route = Some(at.route.clone());
+        self.passage(at);
     }
 
     fn admit_body(&self, at: &Routed) -> Result<(), Refusal> {
@@ -100,11 +99,13 @@ impl Witness for Serve<'_> {
     }
 
     async fn authenticate(&mut self, at: &Routed<'_>) -> Result<Option<Box<fetch::Answer>>, Refusal> {
-        identify::identify(at, self.connection, self.ctx).await
+        let Known { arrival, passage } = &mut *self.known;
+        let user = &mut passage.get_or_insert_with(|| Passage::of(at)).user;
+        identify::identify(at, arrival, self.course, user).await
     }
 
     fn user(&self) -> Option<&User> {
-        self.ctx.user.as_ref()
+        self.known.user()
     }
 
     fn authorise(&mut self, access: &RouteAccess, judged: Result<(), Refusal>) -> Result<(), Refusal> {
@@ -114,7 +115,7 @@ impl Witness for Serve<'_> {
         };
         if access.shadow {
             access.metrics.would_refuse.inc();
-            self.ctx.trials.note(&refusal);
+            self.course.trials.note(&refusal);
             return Ok(());
         }
         access.metrics.refused.inc();
@@ -122,16 +123,18 @@ impl Witness for Serve<'_> {
     }
 
     async fn charge(&mut self, at: &Routed<'_>) -> Result<(), Refusal> {
-        limit::charge(at.request, self.ctx, self.ctx.now).await
+        let (now, user) = (self.course.now, self.known.user());
+        let counted = limit::Charged { arrival: &self.known.arrival, route: at.route, user };
+        limit::charge(at.request, counted, self.course, now).await
     }
 
     fn service<'r>(&self, at: &Routed<'r>) -> Option<&'r Arc<Service>> {
-        at.route.service(at.request, who(self.ctx, self.connection), Shares::next)
+        at.route.service(at.request, who(&self.known.arrival, self.known.user()), Shares::next)
     }
 
     fn end(&mut self, end: End<'_>) -> Next {
         Next::Answer(match end {
-            End::Own(own) => Answer::status(is_good(own, &self.ctx.plane)),
+            End::Own(own) => Answer::status(is_good(own, &self.course.plane)),
             End::Challenge(challenge) => return Next::Challenge(challenge),
             End::Preflight => Answer::preflight(),
             End::Others(reply) => Answer::of_others(*reply),
@@ -139,10 +142,18 @@ impl Witness for Serve<'_> {
             End::Respond(fixed) => Answer::fixed(fixed),
             End::LastHop(request) => Answer::last_hop(request),
             End::Forward(onward) => {
-                self.ctx.forward = Some(forward(onward, self.ctx, self.connection));
+                let way = forward(&onward, &self.known.arrival, self.known.user(), self.course.began.instant);
+                self.passage(&onward.at).forward = Some(way);
                 return Next::Forward;
             }
         })
+    }
+}
+
+impl Serve<'_> {
+    /// What the request has since it took this route.
+    fn passage(&mut self, at: &Routed) -> &mut Passage {
+        self.known.passage.get_or_insert_with(|| Passage::of(at))
     }
 }
 
@@ -153,33 +164,22 @@ fn is_good(own: OwnPath, plane: &Plane) -> bool {
     }
 }
 
-fn forward(onward: Onward, ctx: &Ctx, connection: &Connection) -> Forward {
+/// The beginning of a request's way to its service.
+fn forward(onward: &Onward, arrival: &Arrived, user: Option<&User>, came: Instant) -> Forward {
     let Onward { at, service, path, patience } = onward;
-    let time = at.route.terms.timeouts.total.into_iter().chain(patience).min();
+    let time = at.route.terms.timeouts.total.into_iter().chain(*patience).min();
     Forward {
-        service: service.clone(),
-        end: time.map(|time| ctx.began.instant + time),
-        path: (*path != *at.request.uri.path()).then(|| (&*path).into()),
-        key: service.key(at.request, who(ctx, connection)),
-        attempts: 0,
-        began: ctx.began.instant,
-        attempt: None,
-        next: None,
-        tried: SmallVec::new(),
-        permit: None,
-        pass: None,
-        upstream_time: None,
-        status: None,
-        failed: false,
-        noted: false,
-        blamed: false,
+        end: time.map(|time| came + time),
+        path: (**path != *at.request.uri.path()).then(|| (&**path).into()),
+        key: service.key(at.request, who(arrival, user)),
+        ..Forward::new((*service).clone(), came)
     }
 }
 
 /// Whose requests stay together: the user's; where nobody was asked, those with one certificate.
-fn who<'a>(ctx: &'a Ctx, connection: &'a Connection) -> Who<'a> {
-    let user = ctx.user.as_ref().and_then(|user| user.identity.name());
-    let certificate = connection.certificate.as_ref();
+fn who<'a>(arrival: &'a Arrived, user: Option<&'a User>) -> Who<'a> {
+    let user = user.and_then(|user| user.identity.name());
+    let certificate = arrival.connection.certificate.as_ref();
     let user = user.or(certificate.map(|certificate| (&b"certificate"[..], certificate.fingerprint.as_bytes())));
-    Who { address: ctx.client_address(), user }
+    Who { address: arrival.address(), user }
 }

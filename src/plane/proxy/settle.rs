@@ -7,7 +7,7 @@ use http::request::Parts;
 use pingora::Error;
 use pingora_proxy::Session;
 
-use super::ctx::Ctx;
+use super::ctx::{Arrived, Course, Ctx};
 use super::{reply, verdict};
 use crate::listen::deadline::{self, Watch};
 use crate::observe::refusals::Keeping;
@@ -18,40 +18,39 @@ use gatekeeper_core::refusal::Kind;
 pub fn settle(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
     let now = Instant::now();
     end(ctx, None, now);
-    let plane = &ctx.plane;
+    let Course { plane, failure, answered, began, .. } = &ctx.course;
     let sent = reply::status_sent(session);
-    let failure = ctx.failure.as_deref();
+    let failure = failure.as_deref();
     let refusal = failure.map(|failure| failure.refusal.kind);
-    let own = refusal.filter(|_| ctx.answered);
+    let own = refusal.filter(|_| *answered);
     if let Some(kind) = own {
         plane.observers.metrics.refused(kind.code);
     }
     let request: &Parts = session.downstream_session.req_header();
     let cause = failure.and_then(|failure| failure.cause.as_deref());
     let unforeseen = error.filter(|_| failure.is_none()).map(ToString::to_string);
-    let unrouted = ctx.route.is_none().then(|| plane.live.plan());
-    let edge = ctx.route.as_ref().map(|route| &route.edge).or(unrouted.as_ref().map(|plan| &plan.edge));
-    let head = Head::of(request, edge.map_or(&[], |edge| &edge.logged_headers));
+    let edge = ctx.edge();
+    let head = Head::of(request, &edge.logged_headers);
     let outcome = Outcome {
-        duration: now.saturating_duration_since(ctx.began.instant),
+        duration: now.saturating_duration_since(began.instant),
         // What gRPC's clients are sent is 200, whatever it says: what it says is what counts.
         status: own.and_then(|kind| StatusCode::from_u16(kind.status).ok()).or(sent),
         bytes_in: Some(session.body_bytes_read() as u64),
         bytes_out: Some(session.body_bytes_sent() as u64),
         error_code: refusal.map(|kind| kind.code),
         error_message: cause.or(unforeseen.as_deref()),
-        truncated: error.is_some() && sent.is_some() && !ctx.answered,
+        truncated: error.is_some() && sent.is_some() && !answered,
     };
     tell(ctx, &Event::of(arrival(ctx), Some(head), way(ctx), outcome));
 }
 
 fn end(ctx: &mut Ctx, late: Option<Kind>, now: Instant) {
-    ctx.settled = true;
+    ctx.course.settled = true;
     verdict::conclude(ctx, late, now);
     deadline::watch(Watch::forget);
-    ctx.plane.observers.metrics.end_request();
-    if let Some(connection) = &ctx.connection {
-        connection.settle();
+    ctx.course.plane.observers.metrics.end_request();
+    if let Some(arrival) = ctx.arrival() {
+        arrival.connection.settle();
     }
 }
 
@@ -60,7 +59,7 @@ fn end(ctx: &mut Ctx, late: Option<Kind>, now: Instant) {
 pub fn settle_lost(ctx: &mut Ctx) {
     let late = deadline::watch(Watch::late);
     let now = Instant::now();
-    let head = ctx.line.as_ref().map(|line| Head {
+    let head = ctx.arrival().map(|Arrived { line, .. }| Head {
         method: &line.method,
         uri: &line.uri,
         version: line.version,
@@ -68,14 +67,14 @@ pub fn settle_lost(ctx: &mut Ctx) {
         logged_headers: &[],
     });
     let outcome = Outcome {
-        status: ctx.forward.as_ref().and_then(|forward| forward.status),
+        status: ctx.forward().and_then(|forward| forward.status),
         error_code: Some(late.map_or("lost", |late| late.kind.code)),
         error_message: Some(late.map_or("the request's task ended before the request did", |late| late.cause)),
         truncated: true,
-        ..Outcome::after(now.saturating_duration_since(ctx.began.instant))
+        ..Outcome::after(now.saturating_duration_since(ctx.course.began.instant))
     };
     tell(ctx, &Event::of(arrival(ctx), head, way(ctx), outcome));
-    if let Some(stream) = ctx.forward.as_ref().and_then(|forward| forward.attempt.as_ref()?.stream.as_ref()) {
+    if let Some(stream) = ctx.forward().and_then(|forward| forward.attempt.as_ref()?.stream.as_ref()) {
         stream.abandon();
     }
     // Last: a gateway that ends waits for it, and then closes the log.
@@ -83,38 +82,35 @@ pub fn settle_lost(ctx: &mut Ctx) {
 }
 
 fn arrival(ctx: &Ctx) -> Arrival<'_> {
-    Arrival { request_id: ctx.id.to_str().ok(), started: ctx.began.time, client: ctx.client.address }
+    let client = ctx.arrival().and_then(Arrived::address);
+    Arrival { request_id: Some(ctx.id()), started: ctx.course.began.time, client }
 }
 
 fn way(ctx: &Ctx) -> Way<'_> {
-    let forward = ctx.forward.as_ref();
+    let forward = ctx.forward();
     Way {
-        canonical_path: ctx.canonical_path.as_deref(),
-        route: ctx.route.as_ref().map(|route| &*route.name),
+        canonical_path: ctx.arrival().and_then(|arrival| arrival.canonical_path.as_deref()),
+        route: ctx.route().map(|route| &*route.name),
         service: forward.map(|forward| &*forward.service.name),
-        user: ctx.user.as_ref().map(|user| (&*user.identity.subject, &*user.identity.issuer)),
-        would_refuse: ctx.trials.told(),
+        user: ctx.user().map(|user| (&*user.identity.subject, &*user.identity.issuer)),
+        would_refuse: ctx.course.trials.told(),
         upstream_time: forward.and_then(|forward| forward.upstream_time),
         attempts: forward.map_or(0, |forward| forward.attempts),
     }
 }
 
 fn tell(ctx: &Ctx, event: &Event) {
-    if ctx.connection.as_ref().is_some_and(|connection| connection.is_probe()) {
+    if ctx.arrival().is_some_and(|arrival| arrival.connection.is_probe()) {
         return;
     }
-    let plane = &ctx.plane;
-    let route = ctx.route.as_ref().map_or(&plane.observers.unrouted, |route| &route.metrics);
-    let counting =
-        plane.observers.metrics.counting(route, ctx.forward.as_ref().map(|forward| &forward.service.metrics));
-    let refusal = ctx.failure.as_ref().map(|failure| &failure.refusal);
-    let is_kept = refusal.is_some() || ctx.trials.told().is_some();
-    let keeping =
-        is_kept.then(|| Keeping { refusals: &plane.observers.refusals, refusal, shows_client: shows_clients(ctx) });
-    plane.observers.tell(event, &counting, keeping.as_ref());
-}
-
-/// Whether the access log shows whole addresses: what it hides is not shown elsewhere.
-fn shows_clients(ctx: &Ctx) -> bool {
-    ctx.route.as_ref().map_or_else(|| ctx.plane.live.plan().edge.shows_clients, |route| route.edge.shows_clients)
+    let Course { plane, failure, trials, .. } = &ctx.course;
+    let observers = &plane.observers;
+    let route = ctx.route().map_or(&observers.unrouted, |route| &route.metrics);
+    let counting = observers.metrics.counting(route, ctx.forward().map(|forward| &forward.service.metrics));
+    let refusal = failure.as_ref().map(|failure| &failure.refusal);
+    let is_kept = refusal.is_some() || trials.told().is_some();
+    // Where the access log hides addresses, they are not shown elsewhere.
+    let shows_client = || ctx.edge().shows_clients;
+    let keeping = is_kept.then(|| Keeping { refusals: &observers.refusals, refusal, shows_client: shows_client() });
+    observers.tell(event, &counting, keeping.as_ref());
 }

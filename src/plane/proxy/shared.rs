@@ -3,7 +3,7 @@
 use h2::Reason;
 use pingora::{Error, ErrorType};
 
-use super::ctx::Forward;
+use super::forward::Forward;
 
 /// Whether the upstream declared that it did not process the request: it is going away and named an earlier one as the last
 /// that it did, or it refused the stream.
@@ -20,8 +20,8 @@ pub fn is_stale(error: &Error) -> bool {
 
 /// Takes note of what an error says of the connection: one that is lost gets no more requests, and a stream that the
 /// upstream ended is not reset by us.
-pub fn note(error: &Error, forward: Option<&mut Forward>) {
-    let stream = forward.and_then(|forward| forward.attempt.as_mut()?.stream.as_mut());
+pub fn note(error: &Error, forward: &mut Forward) {
+    let stream = forward.attempt.as_mut().and_then(|attempt| attempt.stream.as_mut());
     if let (Some(stream), Some(cause)) = (stream, cause(error)) {
         let lost = cause.is_go_away() || cause.is_io();
         if lost {

@@ -14,7 +14,8 @@ use http::{HeaderMap, StatusCode, Version};
 use pingora::http::ResponseHeader;
 use pingora_proxy::Session;
 
-use super::ctx::{Ctx, Forward};
+use super::ctx::Ctx;
+use super::forward::Forward;
 use crate::listen::deadline::{self, Blame, Watch};
 use crate::upstream::endpoint::Slot;
 use gatekeeper_core::breaker::Verdict;
@@ -22,24 +23,20 @@ use gatekeeper_core::refusal::Kind;
 use gatekeeper_core::retry::Failure;
 
 /// Judges the endpoint of an attempt that found no connection. One that had less time than it needs is not to blame.
-pub fn note_failed_connect(ctx: &mut Ctx, failure: Failure, hurried: bool) {
-    if let Some(forward) = &mut ctx.forward {
-        let blames = failure == Failure::Connect && !hurried;
-        note(forward, failure, Blame { target: blames, service: blames });
-    }
+pub fn note_failed_connect(forward: &mut Forward, failure: Failure, hurried: bool) {
+    let blames = failure == Failure::Connect && !hurried;
+    note(forward, failure, Blame { target: blames, service: blames });
 }
 
 /// Judges the endpoint of an attempt that came to nothing on its connection.
-pub fn note_failure(ctx: &mut Ctx, failure: Failure) {
-    if let Some(forward) = &mut ctx.forward {
-        let blame = match failure {
-            // Nobody is to blame for what was not processed.
-            Failure::Refused => Blame::default(),
-            Failure::Timeout => deadline::watch(Watch::blame),
-            _ => Blame { target: true, service: true },
-        };
-        note(forward, failure, blame);
-    }
+pub fn note_failure(forward: &mut Forward, failure: Failure) {
+    let blame = match failure {
+        // Nobody is to blame for what was not processed.
+        Failure::Refused => Blame::default(),
+        Failure::Timeout => deadline::watch(Watch::blame),
+        _ => Blame { target: true, service: true },
+    };
+    note(forward, failure, blame);
 }
 
 fn note(forward: &mut Forward, failure: Failure, blame: Blame) {
@@ -78,8 +75,8 @@ pub fn tell_early(forward: &mut Forward) {
 }
 
 /// Judges an endpoint by what its response's trailers say.
-pub fn note_trailers(session: &Session, trailers: &HeaderMap, ctx: &mut Ctx) {
-    if let Some(forward) = ctx.forward.as_mut().filter(|forward| says_failed(session, forward, trailers)) {
+pub fn note_trailers(session: &Session, trailers: &HeaderMap, forward: &mut Forward) {
+    if says_failed(session, forward, trailers) {
         forward.failed = true;
         judge(forward, false);
     }
@@ -88,8 +85,8 @@ pub fn note_trailers(session: &Session, trailers: &HeaderMap, ctx: &mut Ctx) {
 /// Gives back what a request holds of its service, and says what it came to. `late` is why its time was over, if nobody
 /// could be told.
 pub fn conclude(ctx: &mut Ctx, late: Option<Kind>, now: Instant) {
-    let kind = ctx.failure.as_ref().map(|failure| failure.refusal.kind).or(late);
-    let Some(forward) = &mut ctx.forward else { return };
+    let kind = ctx.course.failure.as_ref().map(|failure| failure.refusal.kind).or(late);
+    let Some(forward) = ctx.forward_mut() else { return };
     match (kind, forward.status) {
         (None, Some(_)) if !forward.failed => judge(forward, true),
         // Where the framework could not be told that time was over, it did not tell of a failure either.
