@@ -141,7 +141,7 @@ fn check_tells_of_a_good_file_and_of_every_fault_of_a_bad_one() {
     assert_eq!(good.call(&["check", "-q"]).good(), "");
     assert_eq!(
         good.call(&["check", "--json"]).json(),
-        serde_json::json!({"faults": [], "lints": [], "routes": 5, "tests": 1})
+        serde_json::json!({"faults": [], "lints": [], "routes": 5, "services": 2, "tests": 1})
     );
 
     let bad = Place::new(BAD);
@@ -179,6 +179,29 @@ fn check_warns_of_what_can_hardly_be_meant() {
         assert!(line.starts_with(&format!("warning: gatekeeper.yaml: {warning}")), "{line}");
     }
     assert_eq!(place.call(&["check", "--json"]).json()["lints"].as_array().unwrap().len(), warnings.len());
+}
+
+#[test]
+fn a_private_key_needs_an_algorithm_that_somebody_names() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let issuer = |algorithms: &str| {
+        format!("version: 1\nauth: {{ jwt: [{{ issuer: \"https://a.test\"{algorithms} }}] }}\nroutes: []\n")
+    };
+    let (silent, named) = (Place::new(&issuer("")), Place::new(&issuer(", algorithms: [ES256]")));
+    for place in [&silent, &named] {
+        place.write("key.pem", &key.serialize_pem());
+    }
+    let call = silent.call(&["jwt", "--private-key", "key.pem"]);
+    assert_eq!(call.code, Some(2));
+    assert!(call.err.contains("name the one of the private key by --algorithm"), "{}", call.err);
+    let tokens = [
+        silent.call(&["jwt", "--private-key", "key.pem", "--algorithm", "ES256"]).good(),
+        named.call(&["jwt", "--private-key", "key.pem"]).good(),
+    ];
+    assert!(tokens.iter().all(|token| token.split('.').count() == 3), "{tokens:?}");
+    let help = silent.call(&["jwt", "--help"]).good();
+    let words: Vec<_> = help.split_whitespace().collect();
+    assert!(words.join(" ").contains("needed with --private-key if the issuer lists none"), "{help}");
 }
 
 #[test]

@@ -231,6 +231,62 @@ async fn a_limit_on_trial_refuses_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_one_limit_refuses_no_other_has_accepted() {
+    let origin = Origin::start().await;
+    let rules = "  - { rule_name: few, limit_type: global, max_requests: 2, window_seconds: 60 }\n\
+                 \x20 - { rule_name: many, limit_type: per_ip, max_requests: 100, window_seconds: 60 }\n\
+                 \x20 - { rule_name: trial, limit_type: global, max_requests: 1, window_seconds: 60, mode: shadow }\n";
+    let gateway = gateway(&origin, rules, "").await;
+    let mut statuses = Vec::new();
+    for _ in 0..5 {
+        statuses.push(gateway.get("/x").await.status.as_u16());
+    }
+    assert_eq!(statuses, [200, 200, 429, 429, 429]);
+    let listed = String::from_utf8(gateway.command("limits", &["list"]).stdout).unwrap();
+    let counts = |line: &str| line.split_whitespace().rev().take(4).map(String::from).collect::<Vec<_>>();
+    let lines: Vec<_> = listed.lines().collect();
+    assert!(lines[0].ends_with("SUBJECTS  ACCEPTED  REFUSED  WOULD REFUSE"), "{listed}");
+    assert_eq!(counts(lines[1]), ["0", "3", "2", "1"].map(String::from), "few, from the right: {listed}");
+    assert_eq!(counts(lines[2]), ["0", "0", "2", "1"].map(String::from), "many: {listed}");
+    assert_eq!(counts(lines[3]), ["4", "0", "1", "1"].map(String::from), "trial: {listed}");
+    let many = "gatekeeper_policy_decisions_total{outcome=\"accepted\",policy=\"rate_limit\",rule=\"many\"}";
+    assert_eq!(gateway.metric(many).await, 2.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_is_shown_under_everybody_who_may_vouch_for_one() {
+    let origin = Origin::start().await;
+    let secrets = ["a", "b"].map(|letter| letter.repeat(40));
+    let auth = format!(
+        "auth:\n  jwt:\n    - {{ issuer: \"https://a.test\", algorithms: [HS256], secret: {} }}\n\
+         \x20   - {{ issuer: \"https://b.test\", algorithms: [HS256], secret: {} }}\n\
+         \x20 api_keys: {{ keys: [{{ owner: alice, hash: \"sha256:{}\" }}] }}\n",
+        secrets[0],
+        secrets[1],
+        "0".repeat(64)
+    );
+    let rules = "  - { rule_name: users, limit_type: per_user, max_requests: 5, window_seconds: 60 }\n\
+                 \x20 - { rule_name: ips, limit_type: per_ip, max_requests: 5, window_seconds: 60 }\n";
+    let gateway = Gateway::start(&(auth + &config(&origin, rules, ""))).await;
+    let minted = gateway.command("jwt", &["--sub", "alice", "--issuer", "https://b.test"]);
+    let token = String::from_utf8(minted.stdout).unwrap();
+    let request = Request::get("/x").header("authorization", format!("Bearer {}", token.trim()));
+    assert_eq!(gateway.ask(request).await.status, 200);
+    let status = |args: &[&str]| {
+        let args: Vec<_> = ["status"].iter().chain(args).copied().collect();
+        String::from_utf8(gateway.command("limits", &args).stdout).unwrap()
+    };
+    let all = status(&["alice"]);
+    let lines: Vec<_> = all.lines().collect();
+    assert_eq!(lines[0], "users: alice (https://a.test) used 0, 5 left");
+    assert!(lines[1].starts_with("users: alice (https://b.test) used 1, 4 left, one more in "), "{all}");
+    assert_eq!((lines[2], lines.len()), ("users: alice (api_key) used 0, 5 left", 3), "{all}");
+    assert!(status(&["alice", "--issuer", "https://b.test"]).starts_with("users: alice (https://b.test) used 1"));
+    let address = status(&["192.0.2.1"]);
+    assert_eq!(address, "users: 192.0.2.1 used 0, 5 left\nips: 192.0.2.1 used 0, 5 left\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn limits_are_explained_and_listed_without_counting() {
     let origin = Origin::start().await;
     let rules = "  - { rule_name: ip, limit_type: per_ip, max_requests: 3, window_seconds: 60 }\n";

@@ -5,9 +5,11 @@ use std::fs;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
+use hickory_resolver::proto::op::ResponseCode;
 use http::Method;
 use serde_json::{Value, json};
 
+use crate::support::dns::{DnsServer, Reply};
 use crate::support::{Answer, Client, Gateway, Origin, Request, eventually, full};
 
 const BASE: &str = "/api/v1/gateway";
@@ -203,7 +205,7 @@ async fn what_is_asked_wrongly_is_refused() {
         ),
         ((Method::POST, "/services", format!("{{{good}}}"), "text/plain"), 415, "application/json"),
         (post("/services/pari/reset", String::new()), 404, "\\\"pair\\\""),
-        (post("/services/live/reset", String::new()), 409, "no circuit breaker"),
+        (post("/services/pair/reset?target=http://127.0.0.1:1", String::new()), 404, "no target"),
         (post("/services/pair/drain", r#"{"target": "http://127.0.0.1:1"}"#.into()), 404, "no target"),
         (post("/services/pair/drain?target=x", String::new()), 404, "no target"),
         (post("/services/pair/drain?traget=x", String::new()), 400, "traget"),
@@ -250,6 +252,79 @@ async fn a_breaker_is_shown_open_and_reset_by_hand() {
     assert!(scene.gateway.said().contains("service plain: circuit breaker reset by the admin token"));
     let counted = "gatekeeper_breaker_transitions_total{service=\"plain\",to=\"reset\"} 1\n";
     assert!(scene.gateway.metrics().await.contains(counted), "{counted}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ejection_is_told_and_ended_by_hand() {
+    let scene = Scene::start().await;
+    let failing = format!(
+        "services:
+  app: {{ targets: [\"{}\", \"{}\"], ejection: {{ failures: 1, base: 5m }}, circuit_breaker: {{ enabled: false }} }}
+routes: [{{ name: app, path_pattern: /*, target_service: app, retry_count: 0 }}]\n",
+        scene.first.url(),
+        scene.second.url()
+    );
+    scene.gateway.reload(&failing).unwrap();
+    let ejected = async || {
+        let shown = scene.show("app").await;
+        shown["targets"].as_array().unwrap().iter().find(|target| target["available"] == false).cloned()
+    };
+    let eject = async || {
+        eventually("a target is ejected", async || {
+            scene.gateway.get("/status/503").await;
+            ejected().await
+        })
+        .await
+    };
+    let target = eject().await;
+    let (url, why) = (target["url"].as_str().unwrap(), target["unavailable_because"].as_str().unwrap());
+    assert!(why.starts_with("ejected until 2") && why.ends_with('Z'), "{why}");
+    let shown = text(&scene.command(&["show", "app"]).stdout);
+    assert!(shown.contains(&format!("no: {why}")) && shown.starts_with("app is degraded\n"), "{shown}");
+    let other = if url == scene.first.url() { scene.second.url() } else { scene.first.url() };
+    assert_eq!(scene.post("/services/app/reset", json!({ "target": other })).await, 200);
+    assert!(ejected().await.is_some(), "another one was meant");
+    assert_eq!(scene.post("/services/app/reset", json!({ "target": url })).await, 200);
+    assert_eq!(ejected().await, None);
+    let address = target["address"].as_str().unwrap();
+    let line = format!("service app: the ejection of {address} was ended by the admin token from the unix socket\n");
+    assert!(scene.gateway.said().contains(&line), "{line}{}", scene.gateway.said());
+    eject().await;
+    assert!(text(&scene.command(&["reset", "app"]).stdout).contains("targets     2/2 available"));
+    assert_eq!(ejected().await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_gets_no_requests_says_why() {
+    let scene = Scene::start().await;
+    let dns = DnsServer::start();
+    dns.reply_to_all("gone.test.", Reply::Code(ResponseCode::NXDomain));
+    let config = format!(
+        "dns: {{ servers: [\"{}\"], timeout: 1s }}
+services:
+  app:
+    targets: [\"{}\", \"http://gone.test:1\", {{ url: \"http://127.0.0.1:1\", weight: 0 }}, \"http://127.0.0.1:2\"]
+    health_check: {{ kind: tcp, interval: 50ms, rise: 1, fall: 1 }}
+routes: [{{ name: app, path_pattern: /*, target_service: app }}]\n",
+        dns.address,
+        scene.first.url()
+    );
+    scene.gateway.reload(&config).unwrap();
+    let why = async || {
+        let shown = scene.show("app").await;
+        let told = |url| target(&shown, url)["unavailable_because"].as_str().map(String::from);
+        let all = [scene.first.url(), "http://gone.test:1", "http://127.0.0.1:1", "http://127.0.0.1:2"].map(told);
+        let wanted = [
+            None,
+            Some("does not resolve: there is no such name (NXDOMAIN)"),
+            Some("its weight is 0"),
+            Some("fails its health check"),
+        ];
+        (all == wanted.map(|why| why.map(String::from))).then_some(())
+    };
+    eventually("each says why", why).await;
+    let shown = text(&scene.command(&["show", "app"]).stdout);
+    assert!(shown.contains("no: does not resolve: there is no such name (NXDOMAIN)"), "{shown}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -429,6 +504,7 @@ plain  unknown    closed   1/1      0          0\n";
 
     let (code, drained, _) = run(&["drain", "pair", "--target", scene.second.url()]);
     assert!(code == 0 && drained.contains("no: drained"), "{drained}");
+    assert!(drained.starts_with("pair is degraded\n"), "{drained}");
     assert_eq!(scene.answering("pair").await, ["first".to_owned()].into());
     assert_eq!(run(&["undrain", "pair", "--target", scene.second.url(), "--quiet"]), (0, String::new(), String::new()));
     assert!(run(&["drain", "plain"]).1.starts_with("plain is unhealthy (drained)\n"));
@@ -447,7 +523,8 @@ plain  unknown    closed   1/1      0          0\n";
     }
     let known = format!("there is no target \"x\"; known: {}", scene.first.url());
     assert_eq!(run(&["drain", "plain", "--target", "x"]), refused(&known));
-    assert_eq!(run(&["reset", "live"]), refused("the service \"live\" has no circuit breaker"));
+    assert_eq!(run(&["reset", "plain", "--target", "x"]), refused(&known));
+    assert_eq!(run(&["reset", "live", "--quiet"]), (0, String::new(), String::new()), "there is nothing to reset");
     assert_eq!((run(&[]).0, run(&["show"]).0), (2, 2));
 }
 

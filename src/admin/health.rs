@@ -2,7 +2,7 @@
 //!
 //! A service is
 //! * unhealthy if its requests are refused: no target is available, its breaker is open, or it is drained;
-//! * degraded if a target that nobody drained gets no requests or answers slowly, or its breaker is half-open;
+//! * degraded if a target of its gets no requests (also because it is drained) or answers slowly, or its breaker is half-open;
 //! * healthy if a check found so, else unknown.
 //!
 //! All services together are unhealthy if each of them is, and degraded if any of them is one or the other. Unknown beside
@@ -40,6 +40,12 @@ impl Clock {
     fn tell(&self, moment: Instant) -> Option<String> {
         let ago = self.wall.checked_sub(self.now.saturating_duration_since(moment)).ok()?;
         Some(ago.round(Unit::Millisecond).ok()?.to_string())
+    }
+
+    /// A moment to come as others know it, to the second.
+    fn foretell(&self, moment: Instant) -> Option<String> {
+        let then = self.wall.checked_add(moment.saturating_duration_since(self.now)).ok()?;
+        Some(then.round(Unit::Second).ok()?.to_string())
     }
 }
 
@@ -85,6 +91,7 @@ fn of_endpoint(endpoint: &Endpoint, clock: Clock) -> TargetHealth {
         available: endpoint.available(clock.now),
         drained: standing.is_drained(),
         ejected_for: ejected.map(|until| until.saturating_duration_since(clock.now).as_secs_f64()),
+        unavailable_because: why_not(endpoint, clock),
         in_flight: standing.in_flight(),
         last_check_at: found.last_check.and_then(|last| clock.tell(last)),
         response_time: found.response_time.map(|time| time.as_micros() as f64 / 1000.0),
@@ -96,15 +103,42 @@ fn of_endpoint(endpoint: &Endpoint, clock: Clock) -> TargetHealth {
     }
 }
 
+/// Why an endpoint gets no requests, if it gets none.
+fn why_not(endpoint: &Endpoint, clock: Clock) -> Option<String> {
+    let ejected = endpoint.standing.conduct.ejected_until(clock.now);
+    if endpoint.standing.is_drained() {
+        return Some("drained".into());
+    }
+    if !endpoint.is_well() {
+        return Some("fails its health check".into());
+    }
+    ejected.map(|until| match clock.foretell(until) {
+        Some(time) => format!("ejected until {time}"),
+        None => "ejected".into(),
+    })
+}
+
+/// Why a target that has no endpoint gets no requests.
+fn why_no_address(target: &Target, service: &Service, drained: bool) -> String {
+    let why = || target.name().and_then(|host| service.memory.why_unknown(host));
+    match target.weight {
+        _ if drained => "drained".into(),
+        0 => "its weight is 0".into(),
+        _ => why().map_or_else(|| "not looked up yet".into(), |why| format!("does not resolve: {why}")),
+    }
+}
+
 fn of_target_without_address(target: &Target, service: &Service) -> TargetHealth {
+    let drained = service.memory.is_target_drained(&target.url);
     TargetHealth {
         url: target.url.to_string(),
         address: None,
         weight: target.weight,
         status: State::Unknown,
         available: false,
-        drained: service.memory.is_target_drained(&target.url),
+        drained,
         ejected_for: None,
+        unavailable_because: Some(why_no_address(target, service, drained)),
         in_flight: 0,
         last_check_at: None,
         response_time: None,
@@ -153,9 +187,7 @@ fn findings(endpoint: &Endpoint) -> Findings {
 }
 
 fn status(targets: &[TargetHealth], circuit: Option<breaker::State>, draining: bool) -> State {
-    let hurt = |target: &TargetHealth| {
-        target.weight > 0 && !target.drained && (!target.available || target.status == State::Degraded)
-    };
+    let hurt = |target: &TargetHealth| target.weight > 0 && (!target.available || target.status == State::Degraded);
     let refused = draining || circuit == Some(breaker::State::Open) || !targets.iter().any(|target| target.available);
     if refused {
         State::Unhealthy
@@ -223,9 +255,10 @@ mod tests {
             ("hh", Some(HalfOpen), false, Degraded),
             ("hh", Some(Closed), false, Healthy),
             ("hu", None, false, Healthy),
-            ("hd0", None, false, Healthy),
+            ("h0", None, false, Healthy),
+            ("hd", None, false, Degraded),
             ("u", None, false, Unknown),
-            ("ud", Some(Closed), false, Unknown),
+            ("ud", Some(Closed), false, Degraded),
         ];
         for (letters, circuit, draining, wanted) in table {
             assert_eq!(status(&targets(letters), circuit, draining), wanted, "{letters} {circuit:?} {draining}");

@@ -12,6 +12,7 @@ use super::input::Parameters;
 use crate::Control;
 use gatekeeper_client::{LimitStanding, RuleState, Subject as Whose};
 use gatekeeper_core::limit::Answer;
+use gatekeeper_plane::plan::Plan;
 use gatekeeper_plane::policy::auth::identity::Identity;
 use gatekeeper_plane::policy::limit::{Counted, Endpoint, Limit, Subject};
 
@@ -36,32 +37,41 @@ fn state(limit: &Limit) -> RuleState {
     }
 }
 
-/// Where an address or a user stands. Limits by route, claim or header know no such subject and are left out.
+/// Where an address or a user stands: a user under everybody who may vouch for one, unless one of them is named. Limits by
+/// route, claim or header know no such subject and are left out.
 pub async fn status(
     State(control): State<Arc<Control>>,
     Parameters(whose): Parameters<Whose>,
 ) -> Json<Vec<LimitStanding>> {
     let plan = control.plane.live.plan();
     let address: Option<IpAddr> = whose.subject.parse().ok();
-    let issuers = plan.edge.auth.as_ref().and_then(|auth| auth.issuers.as_ref());
-    let usual = || issuers.and_then(|issuers| issuers.first_name()).unwrap_or("jwt");
-    let user = address.is_none().then(|| Identity {
-        issuer: whose.issuer.as_deref().unwrap_or_else(usual).into(),
-        subject: whose.subject.as_str().into(),
-        ..Identity::default()
-    });
+    let users = if address.is_none() { users(&plan, &whose) } else { Vec::new() };
+    let standings = plan.edge.rates.all.iter().flat_map(|limit| standings(&plan, limit, address, &users));
+    Json(standings.collect())
+}
+
+/// Whom the name of a user may mean.
+fn users(plan: &Plan, whose: &Whose) -> Vec<Identity> {
+    let known = || plan.edge.auth.iter().flat_map(|auth| auth.vouchers()).collect();
+    let issuers: Vec<Arc<str>> = whose.issuer.as_deref().map_or_else(known, |issuer| vec![issuer.into()]);
+    let user = |issuer| Identity { issuer, subject: whose.subject.as_str().into(), ..Identity::default() };
+    issuers.into_iter().map(user).collect()
+}
+
+/// Where an address, or each of these users, stands with one limit.
+fn standings(plan: &Plan, limit: &Limit, address: Option<IpAddr>, users: &[Identity]) -> Vec<LimitStanding> {
     let headers = HeaderMap::new();
     let endpoint = Endpoint { name: "", hash: Endpoint::hash("") };
-    let counted = Counted { user: user.as_ref(), address, endpoint, headers: &headers };
-    let known = |limit: &&Arc<Limit>| match limit.subject {
-        Subject::User | Subject::Global => true,
-        Subject::Address => address.is_some(),
-        Subject::Endpoint | Subject::Claim(_) | Subject::Header(_) => false,
-    };
-    let standing = |limit: &Arc<Limit>| {
+    let standing = |user| {
+        let counted = Counted { user, address, endpoint, headers: &headers };
         let charge = [limit.charge(&counted, false)];
         let Answer::Now(decision) = plan.edge.ledger.look(&charge, Instant::now()) else { return None };
         decision.standings.first().map(|standing| limit.report(&counted, standing, limit.shadow))
     };
-    Json(plan.edge.rates.all.iter().filter(known).filter_map(standing).collect())
+    match limit.subject {
+        Subject::User if address.is_none() => users.iter().filter_map(|user| standing(Some(user))).collect(),
+        Subject::Address if address.is_none() => Vec::new(),
+        Subject::User | Subject::Address | Subject::Global => standing(None).into_iter().collect(),
+        Subject::Endpoint | Subject::Claim(_) | Subject::Header(_) => Vec::new(),
+    }
 }

@@ -49,19 +49,28 @@ pub async fn show(
     find(&control, &name).map(|service| shown(&service))
 }
 
-/// Closes a service's breaker.
+/// Closes a service's breaker and ends the ejections of its targets; or, if one of them is named, the ejections of that one.
 pub async fn reset(
     State(control): State<Arc<Control>>,
     actor: Actor,
     Path(name): Path<String>,
+    Parameters(asked): Parameters<Part>,
+    Body(part): Body<Part>,
 ) -> Result<Json<ServiceHealth>, Problem> {
     let service = find(&control, &name)?;
-    let Some(breaker) = &service.breaker else {
-        let text = format!("the service {} has no circuit breaker", quoted(&name));
-        return Err(Problem::new(StatusCode::CONFLICT, "no_breaker", text));
-    };
-    log::warn!("service {name}: circuit breaker reset by {actor}");
-    breaker.reset();
+    let target = asked.target.or(part.target);
+    if let Some(url) = &target
+        && !service.all_targets().iter().any(|known| *known.url == **url)
+    {
+        return Err(unknown_target(&service, url));
+    }
+    if let Some(breaker) = service.breaker.as_ref().filter(|_| target.is_none()) {
+        log::warn!("service {name}: circuit breaker reset by {actor}");
+        breaker.reset();
+    }
+    for address in service.readmit(target.as_deref(), Instant::now()) {
+        log::warn!("service {name}: the ejection of {address} was ended by {actor}");
+    }
     Ok(shown(&service))
 }
 

@@ -130,23 +130,23 @@ impl Client {
         self.connection.ask(request).await
     }
 
-    /// Closes a service's circuit breaker.
-    pub async fn reset(&self, name: &str) -> Result<ServiceHealth, Failure> {
-        let request = self.connection.request(Method::POST, &["services", name, "reset"])?;
-        self.connection.ask(request).await
+    /// Closes a service's circuit breaker and ends the ejections of its targets. If a target is named by its URL, only the
+    /// ejections of this one end.
+    pub async fn reset(&self, name: &str, target: Option<&str>) -> Result<ServiceHealth, Failure> {
+        self.act(name, target, "reset").await
     }
 
     /// Sends no new requests to a service, or to one of its targets, named by its URL. Requests in flight finish.
     pub async fn drain(&self, name: &str, target: Option<&str>) -> Result<ServiceHealth, Failure> {
-        self.set_drained(name, target, "drain").await
+        self.act(name, target, "drain").await
     }
 
     /// Sends requests again.
     pub async fn undrain(&self, name: &str, target: Option<&str>) -> Result<ServiceHealth, Failure> {
-        self.set_drained(name, target, "undrain").await
+        self.act(name, target, "undrain").await
     }
 
-    async fn set_drained(&self, name: &str, target: Option<&str>, action: &str) -> Result<ServiceHealth, Failure> {
+    async fn act(&self, name: &str, target: Option<&str>, action: &str) -> Result<ServiceHealth, Failure> {
         let request = self.connection.request(Method::POST, &["services", name, action])?;
         let part = Part { target: target.map(String::from) };
         self.connection.ask(request.query(&part)).await

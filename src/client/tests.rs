@@ -56,7 +56,7 @@ async fn each_method_asks_its_endpoint() {
     macro_rules! call {
         ($($made:tt)*) => { |client: &Client| Box::pin(async move { client.$($made)*.await.err() }) };
     }
-    let table: [(Call, &str); 16] = [
+    let table: [(Call, &str); 17] = [
         (call!(status()), "GET /status"),
         (call!(health()), "GET /health"),
         (call!(reload()), "POST /config/reload"),
@@ -70,7 +70,8 @@ async fn each_method_asks_its_endpoint() {
         ),
         (call!(services(Page { limit: 5, offset: 2 })), "GET /services?limit=5&offset=2"),
         (call!(service("content")), "GET /services/content"),
-        (call!(reset("a/b c?")), "POST /services/a%2Fb%20c%3F/reset"),
+        (call!(reset("a/b c?", None)), "POST /services/a%2Fb%20c%3F/reset"),
+        (call!(reset("a", Some("http://b:1"))), "POST /services/a/reset?target=http%3A%2F%2Fb%3A1"),
         (
             call!(drain("http://a:1", Some("http://b:1&x"))),
             "POST /services/http:%2F%2Fa:1/drain?target=http%3A%2F%2Fb%3A1%26x",

@@ -24,7 +24,7 @@ pub struct Facts {
     pub version: Option<Version>,
     /// The response's status; absent when the client went before there was one.
     pub status: Option<StatusCode>,
-    /// The time spent waiting for upstreams, if one was asked.
+    /// From its head to the head of the service's response, if there was one: the body is not in it.
     pub upstream_time: Option<Duration>,
     /// How often an upstream was tried.
     pub attempts: u32,
@@ -109,7 +109,7 @@ pub struct Way<'a> {
     pub user: Option<(&'a str, &'a str)>,
     /// What policies on trial would have refused it for.
     pub would_refuse: Option<&'a str>,
-    /// The time spent waiting for upstreams, if one was asked.
+    /// From its head to the head of the service's response, if there was one: the body is not in it.
     pub upstream_time: Option<Duration>,
     /// How often an upstream was tried.
     pub attempts: u32,

@@ -161,6 +161,18 @@ impl Group {
         if failures < self.policy.failures { None } else { self.eject(target, now) }
     }
 
+    /// Ends the ejection of one of its targets, whose past counts no longer. Whether it was ejected.
+    pub fn readmit(&self, target: &Conduct, now: Instant) -> bool {
+        let _alone = self.ejecting.lock();
+        target.failures.store(0, Ordering::Relaxed);
+        target.times.store(0, Ordering::Relaxed);
+        let ejected = target.is_ejected(now);
+        if ejected {
+            target.come_back(now);
+        }
+        ejected
+    }
+
     /// How many are ejected.
     pub fn ejected(&self, now: Instant) -> usize {
         self.targets.iter().filter(|target| target.is_ejected(now)).count()
@@ -303,6 +315,21 @@ mod tests {
         let group = group(policy(5, 1000, 1000), 2, now);
         assert_eq!(fail(&group, 0, 9, now), Some(SECOND));
         assert_eq!((fail(&group, 0, 4, now + SECOND), fail(&group, 0, 1, now + SECOND)), (None, Some(SECOND)));
+    }
+
+    #[test]
+    fn one_that_is_readmitted_has_no_past() {
+        let now = Instant::now();
+        let group = group(policy(5, 1000, 9000), 2, now);
+        assert_eq!(fail(&group, 0, 5, now), Some(SECOND));
+        assert_eq!(fail(&group, 0, 5, now + SECOND), Some(2 * SECOND));
+        let later = now + SECOND + SECOND;
+        assert!(group.targets[0].is_ejected(later));
+        assert!(group.readmit(&group.targets[0], later) && !group.readmit(&group.targets[0], later));
+        assert_eq!((group.ejected(later), group.targets[0].back_for(later)), (0, Some(Duration::ZERO)));
+        assert_eq!((fail(&group, 0, 4, later), fail(&group, 0, 1, later)), (None, Some(SECOND)));
+        assert!(!group.readmit(&group.targets[1], later));
+        assert_eq!(group.targets[1].back_for(later), None, "it was never away");
     }
 
     #[test]

@@ -57,6 +57,9 @@ pub struct TargetHealth {
     pub drained: bool,
     /// For how many seconds more it gets none because it failed.
     pub ejected_for: Option<f64>,
+    /// Why it gets no requests, in words; none if it gets some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unavailable_because: Option<String>,
     /// Requests in flight.
     pub in_flight: u32,
     /// When it was last checked.

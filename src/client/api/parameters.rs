@@ -47,7 +47,8 @@ pub struct Instance {
 pub struct Subject {
     /// An address, or a user.
     pub subject: String,
-    /// The issuer that knows the user; the first one of the configuration if absent.
+    /// Who vouches for the user: an issuer, or the method by which the user is known (`api_key`, `certificate`, …). Absent, the
+    /// answer has the standing under each of them that the configuration has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
 }

@@ -9,14 +9,13 @@ pub fn run(options: &Options) -> Outcome {
     if !options.json {
         lints.iter().for_each(|lint| eprintln!("warning: {lint}"));
     }
-    let tests = loaded.config.tests.len();
+    let (routes, services, tests) = (plan.routes.len(), plan.services.len(), loaded.config.tests.len());
     let text = format!(
-        "{}: good. {} routes, {} services, {tests} tests passed, {} warnings\n",
+        "{}: good. {routes} routes, {services} services, {tests} tests passed, {} warnings\n",
         options.file().display(),
-        plan.routes.len(),
-        loaded.config.services.len(),
         lints.len()
     );
-    let json = serde_json::json!({"faults": [], "lints": lints, "routes": plan.routes.len(), "tests": tests});
+    let json =
+        serde_json::json!({"faults": [], "lints": lints, "routes": routes, "services": services, "tests": tests});
     options.print(&json, if options.quiet { "" } else { &text })
 }

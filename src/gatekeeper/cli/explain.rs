@@ -11,7 +11,9 @@ pub struct Args {
     /// The method
     method: String,
     /// A path or a URL
-    url: String,
+    // The name `url` is taken by the option for the gateway's address.
+    #[arg(value_name = "URL")]
+    target: String,
     /// A request header
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
@@ -49,7 +51,7 @@ fn inquiry(args: &Args) -> Result<Inquiry, Failure> {
     let headers = args.headers.iter().map(|header| split_header(header)).collect::<Result<Vec<_>, _>>()?;
     let claims = args.claims.as_deref().map(serde_json::from_str).transpose();
     Ok(Inquiry {
-        request: format!("{} {}", args.method, args.url),
+        request: format!("{} {}", args.method, args.target),
         headers: headers.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         listener: args.listener.clone(),
         from: Some(args.from),

@@ -32,9 +32,10 @@ pub struct Args {
     #[arg(long, value_name = "ISSUER")]
     issuer: Option<String>,
     /// Sign with this private key (a PEM file) instead of a secret
-    #[arg(long, value_name = "FILE", requires = "algorithm")]
+    #[arg(long, value_name = "FILE")]
     private_key: Option<PathBuf>,
-    /// The algorithm, such as RS256 [default: the issuer's first]
+    /// The algorithm, such as RS256; needed with --private-key if the issuer lists none [default: the issuer's first, else
+    /// HS256]
     #[arg(long, value_name = "ALGORITHM")]
     algorithm: Option<String>,
     /// The key's name (`kid`)
@@ -51,7 +52,7 @@ pub fn run(options: &Options, args: &Args) -> Outcome {
 
 fn mint(config: &Config, args: &Args) -> Result<String, Failure> {
     let issuer = issuer(config, args)?;
-    let name = args.algorithm.as_ref().or(issuer.algorithms.first()).map_or("HS256", String::as_str);
+    let name = algorithm(issuer, args)?;
     let algorithm: Algorithm = name
         .parse()
         .map_err(|_| Failure::Usage(format!("there is no algorithm {name:?}; HS256 or RS256, for example")))?;
@@ -59,6 +60,17 @@ fn mint(config: &Config, args: &Args) -> Result<String, Failure> {
     let header = Header { kid: args.kid.clone(), ..Header::new(algorithm) };
     encode(&header, &claims(issuer, args)?, &key)
         .map_err(|error| Failure::Refused(format!("no token of {name} can be signed with this key: {error}")))
+}
+
+/// The name of the algorithm. Only that of a secret can be guessed.
+fn algorithm<'a>(issuer: &'a Issuer, args: &'a Args) -> Result<&'a str, Failure> {
+    match args.algorithm.as_ref().or(issuer.algorithms.first()) {
+        Some(name) => Ok(name),
+        None if args.private_key.is_none() => Ok("HS256"),
+        None => Err(Failure::Usage(
+            "this issuer lists no algorithms: name the one of the private key by --algorithm, such as RS256".into(),
+        )),
+    }
 }
 
 /// A token for trying the gateway out: by the first secret there is.

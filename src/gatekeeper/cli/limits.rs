@@ -12,7 +12,8 @@ pub enum Command {
     Status {
         /// An address or a user
         subject: String,
-        /// Who says that it is the user [default: the first issuer of the configuration]
+        /// Who vouches for the user: an issuer, or `api_key`, `certificate`, `introspection` or `forward` [default: each of them
+        /// that the configuration has]
         #[arg(long)]
         issuer: Option<String>,
     },
@@ -32,24 +33,21 @@ fn list(options: &Options) -> Outcome {
     let rules = reach::call(options, async |gateway| gateway.rate_limits().await)?;
     let row = |rule: &RuleState| {
         let quota = format!("{} in {} s", rule.max_requests, rule.window_seconds);
-        let (subjects, refused) = (rule.subjects.to_string(), rule.refused.to_string());
-        [
-            rule.rule_name.clone(),
-            rule.limit_type.clone(),
-            quota,
-            rule.mode.clone(),
-            subjects,
-            rule.accepted.to_string(),
-            refused,
-        ]
+        let counts = [rule.subjects as u64, rule.accepted, rule.refused, rule.would_refuse];
+        let [subjects, accepted, refused, would_refuse] = counts.map(|count| count.to_string());
+        let (name, kind, mode) = (rule.rule_name.clone(), rule.limit_type.clone(), rule.mode.clone());
+        [name, kind, quota, mode, subjects, accepted, refused, would_refuse]
     };
     let rows: Vec<_> = rules.iter().map(row).collect();
-    let head = ["RULE", "COUNTS BY", "LIMIT", "MODE", "SUBJECTS", "ACCEPTED", "REFUSED"];
+    let head = ["RULE", "COUNTS BY", "LIMIT", "MODE", "SUBJECTS", "ACCEPTED", "REFUSED", "WOULD REFUSE"];
     options.print(&rules, laid_out(head, &rows)?)
 }
 
 fn status(options: &Options, subject: &Subject) -> Outcome {
     let standings = reach::call(options, async |gateway| gateway.rate_limit_standings(subject).await)?;
-    let text: String = standings.iter().map(|standing| format!("{standing}\n")).collect();
+    let mut text: String = standings.iter().map(|standing| format!("{standing}\n")).collect();
+    if standings.is_empty() {
+        text = format!("no limit counts {} by address or as a user\n", subject.subject);
+    }
     options.print(&standings, text)
 }

@@ -12,8 +12,8 @@ pub enum Command {
     List,
     /// Show a service and its targets
     Show { name: String },
-    /// Close the circuit breaker of a service
-    Reset { name: String },
+    /// Close the circuit breaker of a service and end the ejections of its targets; with --target, only those of that target
+    Reset(Part),
     /// Send no new requests to a service or target; requests in flight finish
     Drain(Part),
     /// Send requests again
@@ -36,7 +36,9 @@ pub fn run(options: &Options, command: &Command) -> Outcome {
             let health = reach::call(options, async |gateway| gateway.service(name).await)?;
             options.print(&health, shown(&health)?)
         }
-        Command::Reset { name } => act(options, async |gateway| gateway.reset(name).await),
+        Command::Reset(Part { name, target }) => {
+            act(options, async |gateway| gateway.reset(name, target.as_deref()).await)
+        }
         Command::Drain(Part { name, target }) => {
             act(options, async |gateway| gateway.drain(name, target.as_deref()).await)
         }
@@ -102,10 +104,9 @@ fn target_row(target: &TargetHealth) -> [String; 7] {
 
 /// Whether it gets requests, and why not.
 fn requests(target: &TargetHealth) -> String {
-    match target.ejected_for {
-        _ if target.drained => "no: drained".into(),
-        Some(seconds) => format!("no: ejected for {seconds:.0} s"),
-        None if target.available => "yes".into(),
+    match &target.unavailable_because {
+        _ if target.available => "yes".into(),
+        Some(why) => format!("no: {why}"),
         None => "no".into(),
     }
 }

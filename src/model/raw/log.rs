@@ -11,7 +11,8 @@ pub struct AccessLog {
     #[serde(default = "default_log_to")]
     #[schemars(extend("format" = "path"))]
     pub to: String,
-    /// The format: JSON lines, or the combined format of Apache and nginx.
+    /// The format: JSON lines, or the combined format of Apache and nginx. In JSON, `upstream_time` ends with the head of
+    /// the service's response, and `response_time` with the last byte of its body.
     #[serde(default)]
     pub format: LogFormat,
     /// How many records may wait for the writer. Further records are dropped and counted. A change needs a restart.

@@ -80,6 +80,7 @@ impl LookUps {
         let targets = service.all_targets();
         let hosts: BTreeSet<&str> = targets.iter().filter_map(Target::name).collect();
         self.due.retain(|host, _| hosts.contains(&**host));
+        service.memory.miss_only(|host| hosts.contains(host));
         let now = Instant::now();
         let stale = hosts.into_iter().filter(|host| self.due.get(*host).is_none_or(|due| *due <= now));
         let answers = join_all(stale.map(async |host| (host, names.look_up(host).await))).await;
@@ -91,6 +92,7 @@ impl LookUps {
                     if answer.is_whole { answer.fresh_for } else { answer.fresh_for.min(AGAIN) }
                 }
                 Err(why) => {
+                    service.memory.miss(host, &why);
                     if self.missing.insert(host.into()) {
                         log::warn!("service {}: {host} keeps its last addresses: {why}", service.name);
                     }

@@ -38,6 +38,8 @@ struct Known {
     last_id: u32,
     /// The addresses that a name had last.
     addresses: HashMap<String, Vec<IpAddr>>,
+    /// Why names were not found when they were last looked up.
+    unknown: HashMap<String, String>,
     /// The URLs of targets that get no new requests.
     drained: BTreeSet<Arc<str>>,
     registrations: BTreeMap<Arc<str>, Registration>,
@@ -98,6 +100,7 @@ impl Memory {
     /// Takes the addresses of a name that was looked up; without any it keeps its last ones.
     pub(super) fn learn(&self, host: &str, answer: &Answer) {
         let known = &mut *self.known.lock();
+        known.unknown.remove(host);
         let last = known.addresses.get(host);
         let mut addresses = answer.addresses.clone();
         if !answer.is_whole {
@@ -113,6 +116,21 @@ impl Memory {
             known.version += 1;
             self.news.notify_one();
         }
+    }
+
+    /// Remembers why a name was not found.
+    pub(super) fn miss(&self, host: &str, why: &str) {
+        self.known.lock().unknown.insert(host.into(), why.into());
+    }
+
+    /// Forgets why names were not found that nobody asks for any more.
+    pub(super) fn miss_only(&self, asked: impl Fn(&str) -> bool) {
+        self.known.lock().unknown.retain(|host, _| asked(host));
+    }
+
+    /// Why a name was not found when it was last looked up.
+    pub fn why_unknown(&self, host: &str) -> Option<String> {
+        self.known.lock().unknown.get(host).cloned()
     }
 
     /// Told when others may have registered, whose names are not known.

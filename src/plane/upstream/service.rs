@@ -192,6 +192,16 @@ impl Service {
         target.inspect(|target| self.memory.drain_target(&target.url, drain, now)).is_some()
     }
 
+    /// Ends the ejections of its targets, or those of one of them; the addresses that get requests again by that.
+    pub fn readmit(&self, url: Option<&str>, now: Instant) -> Vec<String> {
+        let pool = self.pool.load();
+        let meant = pool.endpoints.iter().filter(|endpoint| url.is_none_or(|url| *endpoint.url == *url));
+        let ended = meant.filter(|endpoint| pool.group.readmit(&endpoint.standing.conduct, now));
+        let addresses = ended.map(|endpoint| endpoint.peer._address.to_string()).collect();
+        self.memory.line.call_all();
+        addresses
+    }
+
     /// An attempt at an endpoint succeeded, or not.
     pub fn judge(&self, endpoint: &Endpoint, succeeded: bool) {
         let conduct = &endpoint.standing.conduct;

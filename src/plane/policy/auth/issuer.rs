@@ -15,6 +15,7 @@ use jsonwebtoken::Algorithm;
 use serde_json::Value;
 use tokio::time::timeout_at;
 
+use super::Method;
 use super::cache::{Cache, Seen};
 use super::claims::{self, Demands, Holder};
 use super::identity::{Claims, Identity};
@@ -87,6 +88,11 @@ impl Issuers {
     /// The name of the first issuer that has one.
     pub fn first_name(&self) -> Option<&str> {
         self.entries.iter().find_map(|entry| entry.demands.issuer.as_deref())
+    }
+
+    /// Who users of tokens are known by: the issuers that have a name, and the word for those without one.
+    pub(super) fn names(&self) -> impl Iterator<Item = Arc<str>> {
+        self.entries.iter().map(|entry| entry.demands.issuer.clone().unwrap_or_else(|| Method::Jwt.name().into()))
     }
 
     /// The user of a token of an issuer, the first one if it is not listed, that would say this.

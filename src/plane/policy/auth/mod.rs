@@ -240,6 +240,20 @@ impl Auth {
         }
     }
 
+    /// Who may vouch for a user, each once: the issuers of tokens, and the other methods that are set up. Known inaccuracy: who
+    /// is asked about tokens may name other issuers.
+    pub fn vouchers(&self) -> Vec<Arc<str>> {
+        let issuers = self.issuers.iter().flat_map(Issuers::names);
+        let others = Method::ALL.into_iter().filter(|method| *method != Method::Jwt && self.offers(*method));
+        let mut all: Vec<Arc<str>> = Vec::new();
+        for name in issuers.chain(others.map(|method| method.name().into())) {
+            if !all.contains(&name) {
+                all.push(name);
+            }
+        }
+        all
+    }
+
     /// The counts of a method, or of requests that brought no credential.
     pub fn metrics(&self, by: Option<Method>) -> Option<&PolicyMetrics> {
         self.metrics.get(by.map_or(Method::ALL.len(), |method| method as usize))

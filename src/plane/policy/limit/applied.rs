@@ -76,11 +76,13 @@ pub fn told(
     (fields, Some(refusal.with_header(RETRY_AFTER, retry_after(charges, decision))))
 }
 
-/// Counts what limits decided; the names of those on trial that would have refused.
+/// Counts what limits decided; the names of those on trial that would have refused. A request that any of them refuses was
+/// charged to none, so none has accepted it.
 pub fn note(limits: &[&Arc<Limit>], charges: &[Charge], decision: &Decision) -> Vec<Arc<str>> {
     let mut trials = Vec::new();
     for ((limit, charge), standing) in limits.iter().zip(charges).zip(&decision.standings) {
         match (standing.admitted, charge.shadow) {
+            (true, _) if !decision.admitted => {}
             (true, _) => limit.metrics.accepted.inc(),
             (false, false) => limit.metrics.refused.inc(),
             (false, true) => {
