@@ -7,6 +7,7 @@ use http::Method;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
+use crate::support::tls::{Authority, Files};
 use crate::support::{Answer, Client, Gateway, Origin, Request, eventually, full};
 
 /// A gateway with these rules and routes; everything else passes to the origin.
@@ -461,7 +462,16 @@ async fn alerts_are_about_metrics_that_there_are() {
     let origin = Origin::start().await;
     let auth = "auth: { jwt: [{ jwks_url: \"http://127.0.0.1:9/\" }] }\n";
     let rule = "  - { rule_name: ip, limit_type: per_ip, max_requests: 2, window_seconds: 60 }";
-    let gateway = Gateway::start(&(config(&origin, rule, "") + auth)).await;
+    let (files, pair) = (Files::new(), Authority::new().issue("a.test"));
+    let tls = format!(
+        "listen: [{{ address: \"127.0.0.1:0\" }}, {{ address: \"127.0.0.1:0\", tls: {{ certificates: [{}] }} }}]\n\
+         services: {{ app: {{ targets: [\"https://127.0.0.1:9\"], tls: {{ client_certificate: {}, client_key: {} }} }} }}\n",
+        files.pair("a", &pair),
+        files.write("client.pem", &pair.certificate_pem()),
+        files.write("client.key", &pair.key_pem())
+    );
+    let route = "  - { name: app, path_pattern: /app, target_service: app }\n";
+    let gateway = Gateway::start(&(tls + &config(&origin, rule, route) + auth)).await;
     let metrics = gateway.metrics().await;
     let alerts: Value = serde_yaml::from_str(include_str!("../conf/alerts.yaml")).unwrap();
     let rules = alerts["groups"][0]["rules"].as_array().unwrap();
@@ -469,8 +479,11 @@ async fn alerts_are_about_metrics_that_there_are() {
     for rule in rules {
         let expr = rule["expr"].as_str().unwrap();
         let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
-        let name = expr.split(|c| !is_name(c)).find(|word| word.starts_with("gatekeeper_")).unwrap();
-        assert!(metrics.contains(&format!("\n# TYPE {name} ")), "{name}");
+        let names: Vec<_> = expr.split(|c| !is_name(c)).filter(|word| word.starts_with("gatekeeper_")).collect();
+        assert!(!names.is_empty(), "{expr}");
+        for name in names {
+            assert!(metrics.contains(&format!("\n# TYPE {name} ")), "{name}");
+        }
         for text in ["summary", "description"] {
             assert!(rule["annotations"][text].is_string(), "{expr}");
         }

@@ -21,6 +21,7 @@ async fn a_record_says_who_asked_what_and_what_came_of_it() {
     for (field, value) in [("status_code", 200), ("bytes_in", 5), ("bytes_out", 5), ("attempts", 1)] {
         assert_eq!(record[field], value, "{field} {record}");
     }
+    assert_eq!(record["upstream"], origin.address().to_string());
     assert_eq!(record["truncated"], Value::Null);
 }
 
@@ -30,6 +31,7 @@ async fn refusals_are_recorded_with_their_code() {
     gateway.get("/nowhere").await;
     let record = gateway.log_of("/nowhere").await;
     assert_eq!((&record["status_code"], &record["error_code"]), (&404.into(), &"no_route".into()));
+    assert_eq!(record["upstream"], Value::Null);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -52,7 +54,7 @@ async fn secrets_are_not_written_to_standard_error_either() {
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let gateway = Gateway::to_url(&format!("http://{nobody}")).await;
     assert_eq!(gateway.get("/x?token=SECRET").await.status, 502);
-    gateway.log_of("/x").await;
+    assert_eq!(gateway.log_of("/x").await["upstream"], nobody.to_string());
     assert!(!gateway.said().contains("SECRET"), "{}", gateway.said());
 }
 
@@ -99,4 +101,14 @@ async fn usr1_reopens_the_file_after_it_was_moved_away() {
     gateway.log_of("/after").await;
     let old = fs::read_to_string(gateway.file("access.log.1")).unwrap();
     assert!(old.contains("/before") && !old.contains("/after"), "{old}");
+    let line = format!("the access log {} was reopened\n", gateway.file("access.log").display());
+    assert!(gateway.said().contains(&line), "{line}{}", gateway.said());
+    // Now there is a folder in the place of the file.
+    fs::rename(gateway.file("access.log"), gateway.file("access.log.2")).unwrap();
+    fs::create_dir(gateway.file("access.log")).unwrap();
+    gateway.signal("USR1");
+    let failed = async || gateway.said().contains("the access log cannot be reopened: ").then_some(());
+    eventually("the failure is told", failed).await;
+    fs::remove_dir(gateway.file("access.log")).unwrap();
+    eventually("the end of it is told", async || gateway.said().contains("reopened again").then_some(())).await;
 }

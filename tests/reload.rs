@@ -112,10 +112,12 @@ async fn a_bad_file_changes_nothing_and_every_fault_is_told() {
     let metrics = gateway.metrics().await;
     assert!(metrics.contains("gatekeeper_reloads_total{outcome=\"refused\"} 3\n"), "{metrics}");
     assert!(metrics.contains("gatekeeper_plan_revision 1\n"), "{metrics}");
+    assert_eq!(gateway.metric("gatekeeper_config_last_reload_successful").await, 0.0);
 
     gateway.reload(&format!("routes:\n{}", respond("a", "/a", "two"))).unwrap();
     assert_eq!(gateway.get("/a").await.text(), "two");
     assert_eq!(self::status(&gateway).await["last_fault"], Value::Null);
+    assert_eq!(gateway.metric("gatekeeper_config_last_reload_successful").await, 1.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

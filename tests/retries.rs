@@ -106,6 +106,8 @@ async fn each_attempt_goes_to_another_target_and_says_which_it_is() {
         assert_eq!(first.len(), asked, "{route}: {:?}", fleet.order());
         let record = gateway.log_of(&path).await;
         assert_eq!((&record["attempts"], &record["status_code"]), (&(*attempts).into(), &503.into()));
+        let last = fleet.addresses[taken.last().unwrap().target];
+        assert_eq!(record["upstream"], last.to_string(), "the address of the last attempt");
     }
     // 2 rounds of 2 + 0 + 1 + 7.
     assert_eq!(gateway.metric("gatekeeper_retries_total{service=\"app\",reason=\"503\"}").await, 20.0);

@@ -415,11 +415,7 @@ async fn a_handshake_has_a_deadline_and_nonsense_is_turned_away() {
         assert!((1000..1500).contains(&time.as_millis()), "{sent:?}: {time:?}");
     }
     gateway.has_turned_away("handshake_timeout", 3).await;
-    for (turned, sent) in
-        [&b"GET / HTTP/1.1\r\nhost: a.test\r\n\r\n"[..], b"garbage, and much of it, but no TLS", &[0; 600]]
-            .into_iter()
-            .enumerate()
-    {
+    for (turned, sent) in [&b"garbage, and much of it, but no TLS"[..], &[0; 600]].into_iter().enumerate() {
         let mut client = Raw::connect(gateway.address).await;
         client.send(sent).await;
         let answer = client.rest().await;
@@ -427,6 +423,58 @@ async fn a_handshake_has_a_deadline_and_nonsense_is_turned_away() {
         gateway.has_turned_away("tls_handshake", turned as u64 + 1).await;
     }
     assert_eq!(origin.requests(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_http_on_a_port_of_tls_is_told_so() {
+    let (authority, files, origin) = (Authority::new(), Files::new(), Origin::start().await);
+    let tls = format!("certificates: [{}]", files.pair("a", &authority.issue("a.test")));
+    let gateway = Gateway::start(&listening(&[&tls], origin.url())).await;
+    let sent = [
+        "GET / HTTP/1.1\r\nhost: a.test\r\n\r\n",
+        "POST /x HTTP/1.1\r\ncontent-length: 9\r\n\r\nhalf",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ];
+    for text in sent {
+        let mut client = gateway.raw().await;
+        client.send(text.as_bytes()).await;
+        let answer = client.response().await;
+        assert_eq!((answer.status(), answer.header("connection")), (400, Some("close")), "{text}");
+        assert_eq!(answer.text(), "This port speaks TLS: use https:// here\n");
+    }
+    let mut patient = gateway.raw().await;
+    patient.send(sent[0].as_bytes()).await;
+    let began = Instant::now();
+    patient.rest().await;
+    assert!(began.elapsed() < Duration::from_secs(4), "who does not close is closed");
+    gateway.has_turned_away("plain_http", 4).await;
+    assert_eq!((gateway.turned_away("tls_handshake").await, origin.requests()), (0, 0));
+    assert_eq!(gateway.said().matches("sent plain HTTP").count(), 1, "{}", gateway.said());
+    let mut served = Client::tls(gateway.address, &authority.connector(BOTH, None), "a.test").await.unwrap();
+    assert_eq!(served.ask(Request::get("/x")).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_tell_when_certificates_end() {
+    let (authority, files, origin) = (Authority::new(), Files::new(), Origin::start().await);
+    let until = |year| authority.issue_with(&["a.test"], |params| params.not_after = date_time_ymd(year, 1, 1));
+    let pairs = [files.pair("a", &until(2050)), files.pair("b", &until(2051))];
+    let tls = format!("certificates: [{}, {}]", pairs[0], pairs[1]);
+    let listen = format!(
+        "listen: [{{ name: front, address: \"127.0.0.1:0\", tls: {{ {tls} }} }}, {{ address: \"127.0.0.1:0\" }}]\n"
+    );
+    let gateway = Gateway::start(&(listen + &everything_to(origin.url()))).await;
+    let ends = async || {
+        let metrics = gateway.metrics().await;
+        let name = "gatekeeper_certificate_expiry_timestamp_seconds{listener=\"front\",certificate=\"";
+        let lines = metrics.lines().filter_map(|line| line.strip_prefix(name)?.rsplit_once(' '));
+        lines.map(|(_, end)| end.parse::<f64>().unwrap() as i64).collect::<Vec<_>>()
+    };
+    let seconds = |year| date_time_ymd(year, 1, 1).unix_timestamp();
+    assert_eq!(ends().await, [seconds(2050), seconds(2051)]);
+    files.pair("a", &until(2052));
+    assert!(gateway.command("reload", &[]).status.success());
+    assert_eq!(ends().await, [seconds(2052), seconds(2051)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

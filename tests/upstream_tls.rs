@@ -1,5 +1,7 @@
 //! TLS towards upstreams: verified by default, with the right name, with a certificate of our own where it is asked for.
 
+use rcgen::date_time_ymd;
+
 use crate::support::tls::{Authority, Files};
 use crate::support::{Gateway, Origin};
 
@@ -86,7 +88,7 @@ async fn an_unknown_authority_or_a_wrong_name_is_a_502() {
 async fn a_client_certificate_is_shown_where_it_is_configured() {
     let (authority, clients, files) = (Authority::new(), Authority::new(), Files::new());
     let origin = Origin::tls(authority.issue("upstream.test").acceptor(BOTH, Some(&clients))).await;
-    let ours = clients.issue("gateway.test");
+    let ours = clients.issue_with(&["gateway.test"], |params| params.not_after = date_time_ymd(2050, 1, 1));
     let known = format!("ca: {}, server_name: upstream.test", files.write("ca.pem", &authority.pem()));
     let shown = format!(
         "client_certificate: {}, client_key: {}",
@@ -102,4 +104,10 @@ async fn a_client_certificate_is_shown_where_it_is_configured() {
         assert!(gateway.get("/with/").await.seen().connection.client_certificate);
         assert_eq!(gateway.get("/without/").await.status, 502);
     }
+    let name = "gatekeeper_client_certificate_expiry_timestamp_seconds{service=\"with\",certificate=\"";
+    let metrics = gateway.metrics().await;
+    let ends: Vec<_> = metrics.lines().filter_map(|line| line.strip_prefix(name)).collect();
+    let end = date_time_ymd(2050, 1, 1).unix_timestamp();
+    assert_eq!(ends.len(), 1, "{ends:?}");
+    assert!(ends[0].ends_with(&format!("client.pem\"}} {end}")), "{ends:?}");
 }

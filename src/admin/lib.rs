@@ -19,9 +19,9 @@ use gatekeeper_client::BASE;
 use gatekeeper_model::secret::Secret;
 use gatekeeper_plane::Plane;
 use gatekeeper_plane::listen::socket::Socket;
-use gatekeeper_plane::plan;
 use gatekeeper_plane::policy::auth::failures::Failures;
 use gatekeeper_plane::upstream::gauges::gauges;
+use gatekeeper_plane::{listen, plan};
 
 pub mod actor;
 mod config;
@@ -137,6 +137,7 @@ async fn metrics(State(control): State<Arc<Control>>) -> Response {
     let plan = control.plane.live.plan();
     let mut families = gauges(plan.services.values(), Instant::now());
     families.extend(plan::gauges::gauges(&plan.edge));
+    families.extend(listen::gauges::gauges(control.plane.reception.entrances()));
     families.extend(control.plane.observers.dropped_records());
     match control.plane.observers.metrics.render(families) {
         Ok(text) => ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),

@@ -16,6 +16,7 @@ use super::connection::{Caller, Connections};
 use super::stream::Stream;
 use gatekeeper_plane::Plane;
 use gatekeeper_plane::listen::accept;
+use gatekeeper_plane::observe::TurnedAway;
 
 /// The administration listener.
 pub struct Listener {
@@ -51,7 +52,7 @@ impl axum::serve::Listener for Listener {
                         let caller = Caller(connection.clone());
                         return (Stream::new(socket, connection, self.plane.clone()), caller);
                     }
-                    None => self.plane.observers.metrics.turned_away("administration_full"),
+                    None => self.plane.observers.metrics.turned_away(TurnedAway::AdministrationFull),
                 },
                 // The client went before we came.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}

@@ -4,7 +4,7 @@
 //! known: its arrival, its head, its way through the gateway, its outcome. What is not known is absent, and nothing is put
 //! in its place: a head that was refused has no method, and a request whose task was dropped has no count of bytes.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use http::header::{HOST, HeaderMap, HeaderName};
@@ -28,6 +28,8 @@ pub struct Facts {
     pub upstream_time: Option<Duration>,
     /// How often an upstream was tried.
     pub attempts: u32,
+    /// The address that was tried last, if it was not a unix socket.
+    pub upstream: Option<SocketAddr>,
     /// Bytes of the request's body.
     pub bytes_in: Option<u64>,
     /// Bytes of the response's body.
@@ -58,6 +60,8 @@ pub struct Event<'a> {
     pub route: Option<&'a str>,
     /// The service the request was for.
     pub service: Option<&'a str>,
+    /// The unix socket that was tried last, by its URL.
+    pub upstream_socket: Option<&'a str>,
     /// The user, and who says so.
     pub user: Option<(&'a str, &'a str)>,
     /// The cause of an error, for the log only.
@@ -113,6 +117,10 @@ pub struct Way<'a> {
     pub upstream_time: Option<Duration>,
     /// How often an upstream was tried.
     pub attempts: u32,
+    /// The address that was tried last, if it was not a unix socket.
+    pub upstream: Option<SocketAddr>,
+    /// The unix socket that was tried last, by its URL.
+    pub upstream_socket: Option<&'a str>,
 }
 
 /// What became of a request.
@@ -146,6 +154,7 @@ impl<'a> Event<'a> {
                 status: outcome.status,
                 upstream_time: way.upstream_time,
                 attempts: way.attempts,
+                upstream: way.upstream,
                 bytes_in: outcome.bytes_in,
                 bytes_out: outcome.bytes_out,
                 error_code: outcome.error_code,
@@ -158,6 +167,7 @@ impl<'a> Event<'a> {
             host: head.and_then(|head| head.host()),
             route: way.route,
             service: way.service,
+            upstream_socket: way.upstream_socket,
             user: way.user,
             error_message: outcome.error_message,
             would_refuse: way.would_refuse,

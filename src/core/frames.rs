@@ -52,7 +52,24 @@ const OTHERS: Excess = &TooMuch { code: "h2_other_frames", text: "too many frame
 const CONTINUATIONS: Excess = &TooMuch { code: "h2_continuations", text: "a header block in too many frames" };
 /// More paths with a fragment than requests that came of them.
 pub const FRAGMENTS: Excess = &TooMuch { code: "h2_fragments", text: "too many paths with a fragment" };
+/// A header block that took too long to arrive; others keep the time.
+pub const BLOCK_TIMEOUT: Excess = &TooMuch { code: "h2_head_timeout", text: "a header block took too long to arrive" };
 const HEADER_BLOCK: Excess = &TooMuch { code: "h2_header_block", text: "a header block of too many bytes" };
+
+/// All of them.
+pub const ALL: [Excess; 11] = [
+    RESETS,
+    PINGS,
+    SETTINGS,
+    PRIORITIES,
+    WINDOW_UPDATES,
+    EMPTY_DATA,
+    OTHERS,
+    CONTINUATIONS,
+    FRAGMENTS,
+    BLOCK_TIMEOUT,
+    HEADER_BLOCK,
+];
 
 /// This much of a budget may be spent at once.
 const BURST: Duration = Duration::from_secs(10);

@@ -26,6 +26,7 @@ use super::entrance::Entrance;
 use super::reception::Reception;
 use super::socket;
 use super::transport::Socket;
+use crate::observe::TurnedAway;
 
 /// How long accepting pauses when it can't go on, and for how long it goes on when it is to end.
 pub const PAUSE: Duration = Duration::from_millis(20);
@@ -173,7 +174,7 @@ async fn next(listener: &Listener, reception: &Reception) -> (Socket, Ends) {
             Err(error) => {
                 // What keeps us from accepting may last; it is told once.
                 if !std::mem::replace(&mut told, true) {
-                    reception.observers.metrics.turned_away("accept_failed");
+                    reception.observers.metrics.turned_away(TurnedAway::AcceptFailed);
                     log::warn!("cannot accept connections: {error}; retrying");
                 }
                 tokio::time::sleep(PAUSE).await;

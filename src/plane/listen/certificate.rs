@@ -163,6 +163,11 @@ impl Resolver {
         Arc::new(Resolver { current: ArcSwap::from_pointee(certificates) })
     }
 
+    /// Until when each of the certificates is valid, in seconds since 1970.
+    pub fn ends(&self) -> Vec<i64> {
+        self.current.load().validity.iter().map(|[_, until]| *until).collect()
+    }
+
     /// From now on, handshakes use the certificates of another one.
     pub fn adopt(&self, other: &Resolver) {
         self.current.store(other.current.load_full());

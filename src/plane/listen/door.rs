@@ -17,10 +17,11 @@ use super::connection::Connection;
 use super::deadline::guard;
 use super::entrance::Entrance;
 use super::limits::Limits;
+use super::plain;
 use super::reception::Reception;
 use super::tap::Tap;
 use super::transport::{Socket, Transport};
-use crate::observe::Open;
+use crate::observe::{Open, TurnedAway};
 use crate::policy::auth::certificate::ClientCertificate;
 use gatekeeper_core::net::UNKNOWN;
 use gatekeeper_core::proxy_protocol::{self, Parsed};
@@ -32,9 +33,6 @@ pub struct Door<A> {
     /// What serves their requests.
     pub application: Arc<A>,
 }
-
-/// Why a connection came to nothing: a label for its counter.
-type Turned = &'static str;
 
 /// The two ends of a connection.
 #[derive(Clone, Copy)]
@@ -74,7 +72,7 @@ impl<A: ServerApp + Send + Sync + 'static> Door<A> {
     ) {
         let limits = self.reception.rules().limits;
         let entering = self.enter(socket, ends, entrance, newcomer, limits);
-        match tokio::time::timeout(limits.head_timeout, entering).await.unwrap_or(Err("handshake_timeout")) {
+        match tokio::time::timeout(limits.head_timeout, entering).await.unwrap_or(Err(TurnedAway::HandshakeTimeout)) {
             Ok((mut tap, _of_address)) => {
                 let shutdown = limits.max_age.map_or(shutdown, |age| tap.bound(age));
                 guard(self.application.process_new(Box::new(tap), &shutdown)).await;
@@ -91,10 +89,10 @@ impl<A: ServerApp + Send + Sync + 'static> Door<A> {
         entrance: Arc<Entrance>,
         newcomer: Option<Open>,
         limits: Limits,
-    ) -> Result<(Tap, Option<CountedOfAddress>), Turned> {
+    ) -> Result<(Tap, Option<CountedOfAddress>), TurnedAway> {
         let peer = ends.source.map(|source| source.ip());
         if entrance.proxy_protocol && self.reception.rules().trusted.contains(peer) {
-            let header = read_proxy_header(&mut socket).await.map_err(|_| "proxy_protocol")?;
+            let header = read_proxy_header(&mut socket).await.map_err(|_| TurnedAway::ProxyProtocol)?;
             if !header.is_local {
                 ends.source = Some(header.source.unwrap_or(SocketAddr::new(UNKNOWN, 0)));
             }
@@ -103,15 +101,21 @@ impl<A: ServerApp + Send + Sync + 'static> Door<A> {
         let address = ends.source.map(|source| source.ip());
         // A trusted proxy comes for many.
         let address = address.filter(|address| !self.reception.rules().trusted.contains(Some(*address)));
-        let count =
-            |address| self.reception.caps.count_of(address, limits.per_address).ok_or("connections_per_address");
+        let count = |address| {
+            self.reception.caps.count_of(address, limits.per_address).ok_or(TurnedAway::ConnectionsPerAddress)
+        };
         let counted = address.map(count).transpose()?;
         let account = self.reception.ledger.open();
         let mut connection = Connection::new(ends.source, ends.destination, entrance.clone(), newcomer, account);
         let (transport, is_h2) = match &entrance.tls {
             None => (Transport::Plain(socket), false),
             Some(tls) => {
-                let stream = TlsAcceptor::from(tls.config.clone()).accept(socket).await.map_err(|_| "tls_handshake")?;
+                if plain::begins(&socket).await {
+                    plain::refuse(socket, &entrance, &self.reception.plain).await;
+                    return Err(TurnedAway::PlainHttp);
+                }
+                let accepting = TlsAcceptor::from(tls.config.clone()).accept(socket);
+                let stream = accepting.await.map_err(|_| TurnedAway::TlsHandshake)?;
                 let (_, session) = stream.get_ref();
                 connection.certificate = session.peer_certificates().and_then(|chain| certificate(chain.first()?));
                 let is_h2 = session.alpn_protocol() == Some(b"h2");
@@ -119,7 +123,7 @@ impl<A: ServerApp + Send + Sync + 'static> Door<A> {
             }
         };
         if entrance.cohort.is_outdated() {
-            return Err("listener_changed");
+            return Err(TurnedAway::ListenerChanged);
         }
         Ok((Tap::new(transport, self.reception.clone(), Arc::new(connection), limits, is_h2), counted))
     }

@@ -116,6 +116,11 @@ impl Entrance {
 }
 
 impl Encrypted {
+    /// The files of the certificates that are shown now, and until when each is valid, in seconds since 1970.
+    pub fn certificates(&self) -> impl Iterator<Item = (&str, i64)> {
+        self.asked.certificates.iter().map(|pair| &*pair.cert).zip(self.resolver.ends())
+    }
+
     fn rule(&self) -> impl PartialEq + use<> {
         let Tls { min_version, cipher_suites, client_auth, .. } = self.asked.clone();
         (min_version, cipher_suites, client_auth, self.authorities.clone())

@@ -11,6 +11,7 @@ use super::caps::Caps;
 use super::entrance::Entrance;
 use super::ledger::Ledger;
 use super::limits::Limits;
+use super::plain;
 use crate::observe::Observers;
 use gatekeeper_core::frames::Budgets;
 use gatekeeper_core::net::Networks;
@@ -23,6 +24,8 @@ pub struct Reception {
     pub caps: Arc<Caps>,
     /// The answers that clients have not taken yet.
     pub ledger: Arc<Ledger>,
+    /// What the log was told of clients without TLS.
+    pub plain: plain::Said,
     rules: ArcSwap<Rules>,
     /// What each listener asks of its connections.
     entrances: Vec<Arc<ArcSwap<Entrance>>>,
@@ -49,6 +52,7 @@ impl Reception {
             caps: Arc::default(),
             ledger: Ledger::new(rules.limits.buffered_answers),
             entrances: entrances.collect(),
+            plain: plain::Said::default(),
             rules: ArcSwap::from_pointee(rules),
             accepting: watch::Sender::new(false),
         }

@@ -45,7 +45,7 @@ use super::reception::Reception;
 use super::redate::{self, Redated};
 use super::refuse::{HEAD_TIMEOUT, refuse};
 use super::transport::Transport;
-use gatekeeper_core::frames::{Excess, FRAGMENTS, Frames, TooMuch};
+use gatekeeper_core::frames::{BLOCK_TIMEOUT, Excess, FRAGMENTS, Frames};
 use gatekeeper_core::refusal::Kind;
 use gatekeeper_core::wire::{self, Fault, Inspector, Phase, Step};
 
@@ -53,9 +53,6 @@ use gatekeeper_core::wire::{self, Fault, Inspector, Phase, Step};
 const WRITE_BUFFER: usize = 1460;
 /// How soon it is seen that a client is gone which has sent more than its request.
 const LOOK: Duration = Duration::from_millis(250);
-
-/// A header block of HTTP/2 did not arrive in time.
-const BLOCK_TIMEOUT: Excess = &TooMuch { code: "h2_head_timeout", text: "a header block took too long to arrive" };
 
 /// A tap on a client's byte stream.
 pub struct Tap {

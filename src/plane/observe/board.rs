@@ -1,6 +1,6 @@
 //! What is counted by route, by service and by a refusal's code: the counters, and the families they are shown as.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -10,6 +10,8 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{self, MetricFamily, MetricType};
 
 use super::tally::{Durations, Tally, describe, family, sample};
+use gatekeeper_core::refusal::Kind;
+use gatekeeper_core::wire::HeadFault;
 
 /// Pairs of method and status that are told apart per route.
 pub const OUTCOMES: usize = 24;
@@ -189,8 +191,17 @@ impl Board {
         let refusal = |(code, count): (Option<&str>, u64)| {
             sample(&[("code", code.unwrap_or(OTHER))], MetricType::COUNTER, count as f64)
         };
-        self.refusals.counts().map(refusal).collect()
+        let counted: Vec<_> = self.refusals.counts().collect();
+        let is_counted = |code: &str| counted.iter().any(|(counted, _)| *counted == Some(code));
+        let none = known_codes().into_iter().filter(|code| !is_counted(code)).map(|code| (Some(code), 0));
+        counted.iter().copied().chain(none).map(refusal).collect()
     }
+}
+
+/// The codes of refusals that are shown before there was one: those of single faults of a message come when they do.
+fn known_codes() -> BTreeSet<&'static str> {
+    let of_heads = HeadFault::ALL.iter().map(|fault| fault.code);
+    Kind::ALL.iter().map(|kind| kind.code).chain(of_heads).collect()
 }
 
 /// Those that were used, by name.

@@ -5,6 +5,8 @@
 //! combined format every byte outside printable ASCII, `"` and `\` becomes `\xNN`. Times are UTC.
 
 use std::hash::RandomState;
+use std::io::Write;
+use std::net::SocketAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
 use http::Version;
@@ -58,6 +60,10 @@ impl Format {
         text(out, "query", &self.query(record));
         text(out, "route", record.text(Text::Route));
         text(out, "target_service", record.text(Text::Service));
+        text(out, "upstream", record.text(Text::UpstreamSocket));
+        if let Some(upstream) = facts.upstream {
+            address(out, "upstream", upstream);
+        }
         text(out, "user_id", record.text(Text::User));
         text(out, "user_issuer", record.text(Text::Issuer));
         text(out, "client_ip", self.client(record).unwrap_or_default().as_bytes());
@@ -205,6 +211,12 @@ fn number(out: &mut Vec<u8>, name: &str, value: u64) {
     digits(out, value);
 }
 
+fn address(out: &mut Vec<u8>, name: &str, value: SocketAddr) {
+    key(out, name);
+    // Writing to a vector can't fail.
+    let _ = out.write_fmt(format_args!("\"{value}\""));
+}
+
 /// Milliseconds with three decimals.
 fn milliseconds(out: &mut Vec<u8>, name: &str, value: Duration) {
     let microseconds = value.as_micros() as u64;
@@ -267,7 +279,7 @@ mod tests {
             json(&event),
             json!({"time": "2023-11-14T22:13:20.042Z", "request_id": "0190a1b2-0000-7000-8000-000000000001",
                 "method": "GET", "path": "/api/v1/content/1", "query": "page=2&token=***", "route": "content",
-                "target_service": "content", "client_ip": "203.0.113.77", "status_code": 200, "response_time": 12.345,
+                "target_service": "content", "upstream": "10.0.0.5:8003", "client_ip": "203.0.113.77", "status_code": 200, "response_time": 12.345,
                 "upstream_time": 9.007, "attempts": 1, "bytes_in": 0, "bytes_out": 64, "protocol": "HTTP/1.1",
                 "host": "api.example", "user_agent": "curl/8", "referer": "https://a.example/?t=***",
                 "headers": {"x-a": "1"}})
@@ -280,6 +292,7 @@ mod tests {
         let mut event = event(&none);
         (event.query, event.route, event.service) = (None, None, None);
         event.user = Some(("u-1", "https://id"));
+        (event.facts.upstream, event.upstream_socket) = (None, Some("unix:/run/app.sock"));
         (event.error_message, event.would_refuse) = (Some("refused"), Some("rate_limited:login"));
         event.facts.upstream_time = None;
         event.facts.error_code = Some("upstream_closed");
@@ -291,6 +304,7 @@ mod tests {
         assert_eq!(written["error_code"], "upstream_closed");
         assert_eq!(written["error_message"], "refused");
         assert_eq!((&written["user_id"], &written["user_issuer"]), (&"u-1".into(), &"https://id".into()));
+        assert_eq!(written["upstream"], "unix:/run/app.sock");
         assert_eq!(written["would_refuse"], "rate_limited:login");
         assert_eq!(written["truncated"], true);
     }

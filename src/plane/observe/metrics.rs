@@ -10,6 +10,8 @@
 
 use std::sync::Arc;
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
@@ -20,8 +22,14 @@ use super::claims::Claims;
 use super::policies::Policies;
 use super::process::Process;
 pub(crate) use super::tally::{family, sample};
+use super::turned_away::TurnedAway;
 use gatekeeper_core::event::Event;
+use gatekeeper_core::frames;
 use gatekeeper_core::sink::Sink;
+
+/// The outcomes of reloads.
+const APPLIED: &str = "applied";
+const REFUSED: &str = "refused";
 
 /// Everything that is counted.
 pub struct Metrics {
@@ -38,6 +46,8 @@ pub struct Metrics {
     answers_given_up: IntCounter,
     plan_revision: IntGauge,
     reloads: IntCounterVec,
+    reload_successful: IntGauge,
+    reload_time: IntGauge,
     pub(super) policies: Policies,
     request_bytes: IntCounter,
     response_bytes: IntCounter,
@@ -84,7 +94,10 @@ impl Metrics {
             board: registered_shared(&registry, Board::new()?)?,
             in_flight: gauge("gatekeeper_requests_in_flight", "Requests being served.")?,
             connections: gauge("gatekeeper_connections", "Open client connections.")?,
-            newcomers: gauge("gatekeeper_connections_unasked", "Open client connections before their first request.")?,
+            newcomers: gauge(
+                "gatekeeper_connections_without_request",
+                "Open client connections before their first request.",
+            )?,
             connections_total: counter("gatekeeper_connections_total", "Client connections accepted.")?,
             turned_away: registered(
                 &registry,
@@ -125,13 +138,36 @@ impl Metrics {
                 &registry,
                 IntCounterVec::new(Opts::new("gatekeeper_reloads_total", "Attempts to reload."), &["outcome"])?,
             )?,
+            reload_successful: gauge(
+                "gatekeeper_config_last_reload_successful",
+                "1 if the last reload, or the start, was applied; 0 if it was refused.",
+            )?,
+            reload_time: gauge(
+                "gatekeeper_config_last_reload_timestamp_seconds",
+                "When the last reload, or the start, was applied or refused, since 1970.",
+            )?,
             policies: Policies::default(),
             registry: registry.clone(),
         };
         let build = Opts::new("gatekeeper_build_info", "The program.").const_label("version", version);
         registered(&registry, IntGauge::with_opts(build)?)?.set(1);
         registry.register(Box::new(Process::new()?))?;
+        metrics.begin();
         Ok(metrics)
+    }
+
+    /// Shows series from the start whose labels are known: a rate of what was never counted is 0 then, and not absent.
+    fn begin(&self) {
+        for reason in TurnedAway::ALL {
+            self.turned_away.with_label_values(&[reason.name()]);
+        }
+        for excess in frames::ALL {
+            self.cut.with_label_values(&[excess.code]);
+        }
+        for outcome in [APPLIED, REFUSED] {
+            self.reloads.with_label_values(&[outcome]);
+        }
+        self.note_reload(true);
     }
 
     /// What a candidate is to count in.
@@ -191,8 +227,8 @@ impl Metrics {
     }
 
     /// Counts a connection that came to nothing before its first request.
-    pub fn turned_away(&self, reason: &'static str) {
-        self.turned_away.with_label_values(&[reason]).inc();
+    pub fn turned_away(&self, reason: TurnedAway) {
+        self.turned_away.with_label_values(&[reason.name()]).inc();
     }
 
     /// Counts an HTTP/2 connection that is closed for what its client did.
@@ -229,7 +265,14 @@ impl Metrics {
 
     /// Counts an attempt to reload.
     pub fn reloaded(&self, applied: bool) {
-        self.reloads.with_label_values(&[if applied { "applied" } else { "refused" }]).inc();
+        self.reloads.with_label_values(&[if applied { APPLIED } else { REFUSED }]).inc();
+        self.note_reload(applied);
+    }
+
+    fn note_reload(&self, applied: bool) {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.reload_successful.set(applied.into());
+        self.reload_time.set(i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
     }
 
     /// Says which revision serves.
@@ -369,7 +412,7 @@ mod tests {
         metrics.claims().show();
         metrics.record(&event(&HeaderMap::new()), &old, None);
         let text = metrics.render(Vec::new()).unwrap();
-        assert!(!text.contains("content"), "{text}");
+        assert!(!text.contains("\"content\""), "{text}");
         assert!(text.contains("route=\"\""));
     }
 
@@ -447,10 +490,39 @@ mod tests {
         assert_eq!(series["gatekeeper_reloads_total{outcome=\"refused\"}"], 2.0);
         assert_eq!(series["gatekeeper_refusals_total{code=\"no_route\"}"], 2.0);
         assert_eq!(series["gatekeeper_refusals_total{code=\"bad_path\"}"], 1.0);
+        assert_eq!(series["gatekeeper_config_last_reload_successful"], 0.0);
         assert_eq!(series["gatekeeper_build_info{version=\"1.2.3\"}"], 1.0);
-        for name in ["resident_memory_bytes", "cpu_seconds_total", "open_fds", "start_time_seconds"] {
+        for name in ["resident_memory_bytes", "cpu_seconds_total", "open_fds", "max_fds", "start_time_seconds"] {
             assert!(series[&format!("process_{name}")] >= 0.0, "{name}");
         }
+    }
+
+    #[test]
+    fn what_may_happen_is_shown_before_it_does() {
+        let metrics = metrics();
+        let series = scrape(&metrics);
+        for name in [
+            "connections_turned_away_total{reason=\"tls_handshake\"}",
+            "connections_turned_away_total{reason=\"plain_http\"}",
+            "connections_cut_total{reason=\"h2_resets\"}",
+            "connections_cut_total{reason=\"h2_head_timeout\"}",
+            "reloads_total{outcome=\"applied\"}",
+            "reloads_total{outcome=\"refused\"}",
+            "refusals_total{code=\"no_route\"}",
+            "refusals_total{code=\"value_space\"}",
+        ] {
+            assert_eq!(series.get(&format!("gatekeeper_{name}")), Some(&0.0), "{name}");
+        }
+        assert_eq!(series["gatekeeper_config_last_reload_successful"], 1.0);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+        assert!((now - series["gatekeeper_config_last_reload_timestamp_seconds"]).abs() < 60.0);
+        let codes = series.keys().filter(|name| name.starts_with("gatekeeper_refusals_total"));
+        let before = codes.count();
+        metrics.refused("no_route");
+        metrics.refused("path_too_long");
+        let after = scrape(&metrics);
+        assert_eq!(after["gatekeeper_refusals_total{code=\"no_route\"}"], 1.0);
+        assert_eq!(after.keys().filter(|name| name.starts_with("gatekeeper_refusals_total")).count(), before + 1);
     }
 
     #[test]

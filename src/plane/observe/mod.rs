@@ -11,6 +11,7 @@ pub mod observers;
 pub mod policies;
 pub mod refusals;
 pub mod sinks;
+pub mod turned_away;
 
 mod board;
 mod format;
@@ -28,3 +29,4 @@ pub use observers::Observers;
 pub use policies::PolicyMetrics;
 pub use refusals::Refusals;
 pub use sinks::Sinks;
+pub use turned_away::TurnedAway;

@@ -14,10 +14,11 @@ const TICKS_PER_SECOND: f64 = 100.0;
 /// A metric of the process: its name, its help, its kind, and how it is read.
 type Source = (&'static str, &'static str, MetricType, fn() -> Option<f64>);
 
-const SOURCES: [Source; 4] = [
+const SOURCES: [Source; 5] = [
     ("process_resident_memory_bytes", "Resident memory.", MetricType::GAUGE, resident_memory),
     ("process_cpu_seconds_total", "CPU time spent, user and system.", MetricType::COUNTER, cpu_seconds),
     ("process_open_fds", "Open file descriptors.", MetricType::GAUGE, open_files),
+    ("process_max_fds", "The most file descriptors that may be open.", MetricType::GAUGE, most_files),
     ("process_start_time_seconds", "When the process started, since 1970.", MetricType::GAUGE, start_time),
 ];
 
@@ -54,6 +55,12 @@ fn cpu_seconds() -> Option<f64> {
 fn open_files() -> Option<f64> {
     // The directory being read is open as well.
     Some(fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1) as f64)
+}
+
+fn most_files() -> Option<f64> {
+    let limits = fs::read_to_string("/proc/self/limits").ok()?;
+    let soft = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?.split_whitespace().next()?;
+    if soft == "unlimited" { Some(f64::INFINITY) } else { soft.parse().ok() }
 }
 
 fn start_time() -> Option<f64> {

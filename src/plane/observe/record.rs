@@ -25,6 +25,7 @@ pub(super) enum Text {
     Host,
     Route,
     Service,
+    UpstreamSocket,
     User,
     Issuer,
     ErrorMessage,
@@ -81,6 +82,7 @@ fn texts<'a>(event: &Event<'a>) -> SmallVec<[&'a [u8]; TEXTS + 6]> {
         bytes_of(event.host),
         bytes_of(event.route),
         bytes_of(event.service),
+        bytes_of(event.upstream_socket),
         bytes_of(event.user.map(|(user, _)| user)),
         bytes_of(event.user.map(|(_, issuer)| issuer)),
         bytes_of(event.error_message),
@@ -142,6 +144,7 @@ pub(super) mod tests {
             service: Some("content"),
             upstream_time: Some(Duration::from_micros(9_007)),
             attempts: 1,
+            upstream: "10.0.0.5:8003".parse().ok(),
             ..Way::default()
         };
         let outcome = Outcome {

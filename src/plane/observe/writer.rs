@@ -124,10 +124,13 @@ impl Outage {
         }
     }
 
-    fn over(&mut self, what: &str) {
-        if mem::take(&mut self.0) {
+    /// Whether there was one, which is told.
+    fn over(&mut self, what: &str) -> bool {
+        let was = mem::take(&mut self.0);
+        if was {
             log::info!("the access log is {what} again");
         }
+        was
     }
 }
 
@@ -255,7 +258,9 @@ impl Writer {
                 }
                 *file = new;
                 self.reopen = false;
-                self.reopening.over("reopened");
+                if !self.reopening.over("reopened") {
+                    log::info!("the access log {} was reopened", path.display());
+                }
             }
             Err(error) => self.reopening.failed("reopened", &error),
         }

@@ -1,5 +1,6 @@
 //! A request on its way to a service: what it holds there, and how its attempts went.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,8 @@ pub struct Forward {
     pub key: Option<u64>,
     /// Attempts begun.
     pub attempts: u32,
+    /// Where the last of them went.
+    pub reached: Option<Reached>,
     /// When the attempt under way began, its wait included; the first one with the request.
     pub began: Instant,
     /// The room at the endpoint of the attempt under way.
@@ -47,6 +50,14 @@ pub struct Forward {
     pub blamed: bool,
 }
 
+/// Where an attempt went. It is kept beside the endpoint, which is given back before the log is told.
+pub enum Reached {
+    /// This address.
+    Address(SocketAddr),
+    /// The unix socket with this URL.
+    Socket(Arc<str>),
+}
+
 /// An attempt that is to follow a failed one. All that it needs is at hand: nothing but the wait is left, and where room
 /// is scarce, room.
 pub struct Next {
@@ -65,6 +76,7 @@ impl Forward {
             path: None,
             key: None,
             attempts: 0,
+            reached: None,
             began,
             attempt: None,
             next: None,

@@ -8,6 +8,7 @@ use pingora::Error;
 use pingora_proxy::Session;
 
 use super::ctx::{Arrived, Course, Ctx};
+use super::forward::Reached;
 use super::{reply, verdict};
 use crate::listen::deadline::{self, Watch};
 use crate::observe::refusals::Keeping;
@@ -88,6 +89,11 @@ fn arrival(ctx: &Ctx) -> Arrival<'_> {
 
 fn way(ctx: &Ctx) -> Way<'_> {
     let forward = ctx.forward();
+    let (upstream, upstream_socket) = match forward.and_then(|forward| forward.reached.as_ref()) {
+        Some(Reached::Address(address)) => (Some(*address), None),
+        Some(Reached::Socket(url)) => (None, Some(&**url)),
+        None => (None, None),
+    };
     Way {
         canonical_path: ctx.arrival().and_then(|arrival| arrival.canonical_path.as_deref()),
         route: ctx.route().map(|route| &*route.name),
@@ -96,6 +102,8 @@ fn way(ctx: &Ctx) -> Way<'_> {
         would_refuse: ctx.course.trials.told(),
         upstream_time: forward.and_then(|forward| forward.upstream_time),
         attempts: forward.map_or(0, |forward| forward.attempts),
+        upstream,
+        upstream_socket,
     }
 }
 

@@ -58,7 +58,14 @@ pub fn gauges<'a>(services: impl Iterator<Item = &'a Arc<Service>> + Clone, now:
         let metrics = services.clone().flat_map(|service| of_endpoints(service, value, now));
         family(name, help, MetricType::GAUGE, metrics.collect())
     });
-    let all = of_services.into_iter().chain(of_endpoints);
+    let certificates = services.filter_map(|service| {
+        let (certificate, end) = service.client_certificate()?;
+        Some(gauge(&[("service", &service.name), ("certificate", certificate)], end as f64))
+    });
+    let help = "When the certificate that a service's targets are shown ends, in seconds since 1970.";
+    let name = "gatekeeper_client_certificate_expiry_timestamp_seconds";
+    let certificates = family(name, help, MetricType::GAUGE, certificates.collect());
+    let all = of_services.into_iter().chain(of_endpoints).chain([certificates]);
     // The text format has no family without a metric.
     all.filter(|family| !family.get_metric().is_empty()).collect()
 }

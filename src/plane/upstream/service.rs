@@ -144,6 +144,11 @@ impl Service {
         &self.source.origin
     }
 
+    /// The file of the certificate that its targets are shown, and until when it is valid, in seconds since 1970.
+    pub fn client_certificate(&self) -> Option<(&str, i64)> {
+        self.speech.tls.valid_until()
+    }
+
     /// Its endpoints now.
     pub fn pool(&self) -> Guard<Arc<Pool>> {
         self.pool.load()

@@ -19,6 +19,8 @@ use gatekeeper_model::raw::UpstreamTls;
 pub(super) struct ClientTls {
     authorities: Option<Arc<[WrappedX509]>>,
     certificate: Option<Arc<CertKey>>,
+    /// The file of the certificate, and until when it is valid, in seconds since 1970.
+    valid_until: Option<(Box<str>, i64)>,
     server_name: Option<String>,
     unverified: bool,
     group_key: u64,
@@ -49,13 +51,20 @@ impl ClientTls {
             return Err(faults);
         }
         seen.push(u8::from(raw.verify.0));
+        let (certificate, end) = certificate.unzip();
         Ok(ClientTls {
             authorities: authorities.map(|ders| ders.into_iter().map(wrap).collect()),
             certificate,
+            valid_until: raw.client_certificate.as_deref().map(Box::from).zip(end),
             server_name: raw.server_name.clone(),
             unverified: !raw.verify.0,
             group_key: stable_hash(&seen),
         })
+    }
+
+    /// The file of our certificate, if we show one, and until when it is valid, in seconds since 1970.
+    pub fn valid_until(&self) -> Option<(&str, i64)> {
+        self.valid_until.as_ref().map(|(file, end)| (&**file, *end))
     }
 
     /// Distinguishes connections made with other settings.
@@ -94,7 +103,8 @@ fn read_certificates(path: &str, seen: &mut Vec<u8>) -> Result<Vec<CertificateDe
     Ok(certificates)
 }
 
-fn read_pair(certificate: &str, key: &str, seen: &mut Vec<u8>) -> Result<Arc<CertKey>, (&'static str, String)> {
+/// A certificate with its key, and until when it is valid.
+fn read_pair(certificate: &str, key: &str, seen: &mut Vec<u8>) -> Result<(Arc<CertKey>, i64), (&'static str, String)> {
     let chain = read_certificates(certificate, seen).map_err(|fault| ("client_certificate", fault))?;
     let pem = read(key).map_err(|fault| ("client_key", fault))?;
     let secret =
@@ -108,8 +118,10 @@ fn read_pair(certificate: &str, key: &str, seen: &mut Vec<u8>) -> Result<Arc<Cer
         });
     fits.map_err(|error| ("client_key", format!("{key} does not fit {certificate}: {error}")))?;
     seen.extend_from_slice(secret.secret_der());
+    let leaf = chain.first().and_then(|der| x509_parser::parse_x509_certificate(der).ok());
+    let end = leaf.map_or(0, |(_, leaf)| leaf.validity().not_after.timestamp());
     let chain = chain.into_iter().map(|der| der.to_vec()).collect();
-    Ok(Arc::new(CertKey::new(chain, secret.secret_der().to_vec())))
+    Ok((Arc::new(CertKey::new(chain, secret.secret_der().to_vec())), end))
 }
 
 fn read(path: &str) -> Result<Vec<u8>, String> {
