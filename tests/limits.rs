@@ -229,6 +229,9 @@ async fn a_limit_on_trial_refuses_nobody() {
     assert_eq!(gateway.metric(&decided("trial", "would_refuse")).await, 4.0);
     assert_eq!(gateway.metric(&decided("trial", "accepted")).await, 1.0);
     assert_eq!(gateway.metric(&decided("route", "refused")).await, 0.0);
+    for (route, count) in [("all", 2.0), ("route", 2.0)] {
+        assert_eq!(gateway.metric(&format!("gatekeeper_would_refuse_total{{route=\"{route}\"}}")).await, count);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

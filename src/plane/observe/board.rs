@@ -1,6 +1,7 @@
 //! What is counted by route, by service and by a refusal's code: the counters, and the families they are shown as.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -45,6 +46,13 @@ impl RouteMetrics {
         let counts = self.counts.get_or_init(|| self.named.used().clone());
         counts.outcomes.add(usize::from(method) * 5 + usize::from(status), (method, status));
         counts.durations.observe(duration);
+    }
+
+    /// Counts that a policy on trial would have refused a request that was counted as finished.
+    pub(super) fn would_refuse(&self) {
+        if let Some(counts) = self.counts.get() {
+            counts.would_refuse.fetch_add(1, Relaxed);
+        }
     }
 }
 
@@ -123,6 +131,7 @@ impl<T: Default> Named<T> {
 #[derive(Default)]
 pub(super) struct RouteCounts {
     outcomes: Tally<(u8, u16), OUTCOMES>,
+    would_refuse: AtomicU64,
     durations: Durations,
 }
 
@@ -150,6 +159,8 @@ const REQUESTS: (&str, &str, &[&str]) =
     ("gatekeeper_requests_total", "Requests by route, method and status.", &["route", "method", "status"]);
 const DURATIONS: (&str, &str, &[&str]) =
     ("gatekeeper_request_duration_seconds", "From a request's first byte to its response's last.", &["route"]);
+const WOULD_REFUSE: (&str, &str, &[&str]) =
+    ("gatekeeper_would_refuse_total", "Requests that a policy on trial would have refused.", &["route"]);
 const UPSTREAM: (&str, &str, &[&str]) =
     ("gatekeeper_upstream_duration_seconds", "Time spent waiting for a service.", &["service"]);
 const WAITS: (&str, &str, &[&str]) =
@@ -171,8 +182,8 @@ const REFUSALS: (&str, &str, &[&str]) = ("gatekeeper_refusals_total", "Answers o
 
 impl Board {
     pub(super) fn new() -> prometheus::Result<Board> {
-        let descriptions =
-            [REQUESTS, DURATIONS, UPSTREAM, WAITS, REFUSALS].map(|(name, help, labels)| describe(name, help, labels));
+        let descriptions = [REQUESTS, DURATIONS, WOULD_REFUSE, UPSTREAM, WAITS, REFUSALS]
+            .map(|(name, help, labels)| describe(name, help, labels));
         let happened = HAPPENED.map(|(_, name, help, labels)| describe(name, help, labels));
         Ok(Board {
             routes: ByName::default(),
@@ -220,6 +231,12 @@ fn requests(route: &str, counts: &RouteCounts) -> Vec<proto::Metric> {
     counts.outcomes.counts().map(outcome).collect()
 }
 
+/// How many requests of a route would have been refused, if there were some.
+fn would_refuse(route: &str, counts: &RouteCounts) -> Option<proto::Metric> {
+    let count = counts.would_refuse.load(Relaxed);
+    (count > 0).then(|| sample(&[("route", route)], MetricType::COUNTER, count as f64))
+}
+
 /// The counts of a kind of happenings.
 fn happened(service: &str, counts: &ServiceCounts, what: What, labels: &[&str]) -> Vec<proto::Metric> {
     let of_kind = counts.happened.counts().filter_map(|(key, count)| Some((key?, count)));
@@ -244,6 +261,7 @@ impl Collector for SharedBoard {
         let services = || services.iter().filter_map(|(name, named)| Some((&**name, named.counts.get()?)));
         let requests = routes().flat_map(|(name, counts)| requests(name, counts)).collect();
         let durations = routes().map(|(name, counts)| counts.durations.metric("route", name)).collect();
+        let trials = routes().filter_map(|(name, counts)| would_refuse(name, counts)).collect();
         let upstream = services().map(|(name, counts)| counts.times.metric("service", name)).collect();
         let waits = services().map(|(name, counts)| counts.waits.metric("service", name)).collect();
         let happened = HAPPENED.map(|(what, name, help, labels)| {
@@ -253,6 +271,7 @@ impl Collector for SharedBoard {
         let families = [
             (REQUESTS, MetricType::COUNTER, requests),
             (DURATIONS, MetricType::HISTOGRAM, durations),
+            (WOULD_REFUSE, MetricType::COUNTER, trials),
             (UPSTREAM, MetricType::HISTOGRAM, upstream),
             (WAITS, MetricType::HISTOGRAM, waits),
             (REFUSALS, MetricType::COUNTER, self.0.refusals()),

@@ -190,6 +190,9 @@ impl Metrics {
     fn record(&self, event: &Event<'_>, route: &RouteMetrics, service: Option<&ServiceMetrics>) {
         let facts = &event.facts;
         route.answered(event.method, facts.status, facts.duration);
+        if event.would_refuse.is_some() {
+            route.would_refuse();
+        }
         if let Some((service, time)) = service.zip(facts.upstream_time) {
             service.asked(time);
         }
