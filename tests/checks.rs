@@ -105,13 +105,13 @@ async fn an_http_answer_is_judged_by_its_status_and_body() {
         (well, answer(200, &near), ""),
         (well, answer(200, &across), "does not hold"),
         (well, answer(200, &far), "first 65536 bytes"),
-        (well, format!("{head}all is w"), "it closed the connection"),
+        (well, format!("{head}all is w"), "the connection was closed"),
         (well, format!("{head}all is well"), ""),
-        ("{}", String::new(), "it closed the connection"),
-        ("{}", "HTTP/1.1 200 OK\r\ncontent-le".into(), "it closed the connection"),
-        ("{}", "\u{0}\u{7}SSH-2.0-OpenSSH\r\n\r\n".into(), "can't be understood"),
-        ("{}", format!("HTTP/1.1 200 OK\r\nx: {}", "x".repeat(4_000_000)), "can't be understood"),
-        ("{}", format!("HTTP/1.1 200 OK\r\n{}\r\n", "x: y\r\n".repeat(10_000)), "can't be understood"),
+        ("{}", String::new(), "the connection was closed"),
+        ("{}", "HTTP/1.1 200 OK\r\ncontent-le".into(), "the connection was closed"),
+        ("{}", "\u{0}\u{7}SSH-2.0-OpenSSH\r\n\r\n".into(), "invalid response"),
+        ("{}", format!("HTTP/1.1 200 OK\r\nx: {}", "x".repeat(4_000_000)), "invalid response"),
+        ("{}", format!("HTTP/1.1 200 OK\r\n{}\r\n", "x: y\r\n".repeat(10_000)), "invalid response"),
     ];
     for (json, bytes, words) in cases {
         let origin = RawOrigin::answering_once(bytes.clone()).await;
@@ -140,10 +140,10 @@ async fn a_target_that_is_not_there_is_bad_at_once() {
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     for kind in ["http", "tcp", "grpc"] {
         let answer = ask(&format!(r#"{{"kind": "{kind}"}}"#), &http(address)).await;
-        assert_answer(kind, &answer, "it refused the connection");
+        assert_answer(kind, &answer, "connection refused");
     }
     let peer = HttpPeer::new_uds("/nowhere/at/all.sock", false, String::new()).unwrap();
-    assert_answer("unix", &ask("{}", &peer).await, "it can't be connected to");
+    assert_answer("unix", &ask("{}", &peer).await, "cannot connect");
 }
 
 /// An empty frame of HTTP/2 settings.
@@ -374,8 +374,8 @@ async fn a_grpc_answer_is_judged_to_its_end() {
         (200, &[GRPC], SERVING, Some(&[]), "without a gRPC status"),
         (200, &[GRPC], SERVING, None, "without a gRPC status"),
         (200, &[GRPC], &[], Some(&[("grpc-status", "12")]), "no health service"),
-        (200, &[GRPC], &[], Some(&[("grpc-status", "0")]), "can't be understood"),
-        (200, &[GRPC], b"garbage and more", Some(&[("grpc-status", "0")]), "can't be understood"),
+        (200, &[GRPC], &[], Some(&[("grpc-status", "0")]), "invalid response"),
+        (200, &[GRPC], b"garbage and more", Some(&[("grpc-status", "0")]), "invalid response"),
         (200, &[GRPC], &[0; 2000], Some(&[("grpc-status", "0")]), "too long"),
         (200, &[GRPC, ("grpc-status", "12")], &[], None, "no health service"),
         (200, &[GRPC, ("grpc-status", "0")], &[], None, "no message"),
@@ -423,9 +423,9 @@ async fn a_grpc_server_that_goes_wrong_is_bad() {
     let cases = [
         (endless, "too long"),
         (empty, "it did not answer within 1s"),
-        (reset, "it gave no whole answer"),
+        (reset, "incomplete response"),
         // Whether its bytes or the end of its connection are seen first is open.
-        (garbage.address, "no whole answer"),
+        (garbage.address, "incomplete response"),
     ];
     for (index, (address, words)) in cases.into_iter().enumerate() {
         let answer = ask(r#"{"kind": "grpc", "timeout": "1s"}"#, &http(address)).await;

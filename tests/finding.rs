@@ -84,7 +84,10 @@ async fn a_proxy_without_a_file_is_found_without_one() {
     assert!(Command::new("kill").arg(proxy.0.id().to_string()).status().unwrap().success());
     eventually("it stops", async || proxy.0.try_wait().unwrap()).await;
     let after = user.call(&["status"]);
-    assert!(after.0 == Some(3) && after.2.starts_with("gatekeeper: no gateway runs here"), "{after:?}");
+    assert!(
+        after.0 == Some(3) && after.2.starts_with("gatekeeper: no running gateway was found on this host"),
+        "{after:?}"
+    );
     assert_eq!(user.registered(), 0);
     let left = fs::read_dir(std::env::temp_dir()).unwrap().flatten();
     let own = format!("gatekeeper-{}", proxy.0.id());
@@ -101,13 +104,21 @@ fn what_proxy_runs_can_be_printed_and_checked() {
         assert_eq!(user.call(&[check]).0, Some(0), "{check}: {printed:?}");
     }
     assert_eq!(user.call(&["proxy"]).0, Some(2));
-    let wrong = user.call(&["proxy", "--to", "ftp://x", "--from", "127.0.0.1:0"]);
-    assert!(wrong.0 == Some(1) && wrong.2.contains("services.app.targets[0]"), "{wrong:?}");
+    for (to, from, told) in [
+        ("ftp://x", "127.0.0.1:0", "--to <URL>': write a URL, such as http://127.0.0.1:3000"),
+        ("http://127.0.0.1:1", ":8000", "--from <ADDRESS>': write an address and a port, such as 0.0.0.0:8000"),
+    ] {
+        let wrong = user.call(&["proxy", "--to", to, "--from", from]);
+        assert!(wrong.0 == Some(2) && wrong.2.contains(told), "{wrong:?}");
+    }
+    let short = user.call(&["proxy", "--print", "--to", "127.0.0.1:1", "--from", "8080"]).1;
+    assert!(short.contains("\"127.0.0.1:8080\"") && short.contains("\"http://127.0.0.1:1\""), "{short}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_file_disables_no_command() {
     let gateway = Gateway::start(&everything_to("http://127.0.0.1:1")).await;
+    eventually("its note is written", async || gateway.file("state/running.json").exists().then_some(())).await;
     fs::write(gateway.file("gatekeeper.yaml"), "routes: [}").unwrap();
     for (command, args) in [("status", &[][..]), ("services", &["list"]), ("limits", &["list"])] {
         let output = gateway.command(command, args);

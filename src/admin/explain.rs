@@ -21,11 +21,17 @@ pub fn answer(inquiry: Inquiry, plan: &Plan, serves: bool) -> Result<Explanation
     let request = parse_request(&inquiry.request, headers)
         .map_err(|fault| format!("{:?} is no request ({fault}); it has the form {FORMS}", inquiry.request))?;
     let entrance = plan.entrance(inquiry.listener.as_deref(), &request).map_err(|unknown| unknown.to_string())?;
-    let user = inquiry.user.map(|subject| Arc::new(pretended(subject, inquiry.claims, plan)));
+    let user = inquiry.user.map(|subject| {
+        let mut user = pretended(subject, inquiry.claims, plan);
+        let more = inquiry.roles.into_iter().map(String::into_boxed_str);
+        user.roles = user.roles.into_iter().chain(more).collect();
+        Arc::new(user)
+    });
     Ok(plan.explain(&request, &Inquired { entrance, client: inquiry.from, user: user.as_ref(), serves }))
 }
 
-fn pretended(subject: String, claims: Claims, plan: &Plan) -> Identity {
+fn pretended(subject: String, mut claims: Claims, plan: &Plan) -> Identity {
+    claims.entry("sub").or_insert_with(|| subject.as_str().into());
     let issuers = plan.edge.auth.as_ref().and_then(|auth| auth.issuers.as_ref());
     let usual = issuers.and_then(|issuers| issuers.first_name()).unwrap_or("jwt");
     let issuer = claims.get("iss").and_then(|iss| iss.as_str()).unwrap_or(usual).to_owned();

@@ -173,6 +173,23 @@ impl DerefMut for Refusal {
 
 impl From<Kind> for Refusal {
     fn from(kind: Kind) -> Self {
-        Refusal::new(kind, kind.title)
+        Refusal::new(kind, kind.sentence())
+    }
+}
+
+impl Kind {
+    /// What is said of a refusal of which nothing more is known.
+    fn sentence(self) -> &'static str {
+        match self {
+            Kind::REQUEST_TIMEOUT => "the client did not send its request in time",
+            Kind::CONNECTION_OUTDATED => "the settings of the listener have changed: use a new connection",
+            Kind::UPSTREAM_UNREACHABLE => "the service cannot be reached",
+            Kind::UPSTREAM_FAILED => "the service closed the connection or sent an invalid response",
+            Kind::UPSTREAM_TIMEOUT => "the service did not respond in time",
+            Kind::AUTH_UNAVAILABLE => "credentials cannot be checked at the moment",
+            Kind::LOOP_DETECTED => "the request passed this gateway more than five times",
+            Kind::INTERNAL => "the gateway failed to serve the request",
+            _ => self.title,
+        }
     }
 }

@@ -62,7 +62,7 @@ impl Gateway {
         let (live, config, faults) = started.map_err(StartFault::Config)?;
         log::set_max_level(level(config.log_level));
         faults.lints().iter().for_each(|lint| log::warn!("{lint}"));
-        let admin = inherited.bind(&config.admin.address).map_err(other)?;
+        let admin = inherited.bind(&config.admin.address).map_err(|fault| other(format!("admin.address: {fault}")))?;
         let bind = |listen: &Listen| inherited.bind(&listen.address);
         let sockets = config.listen.iter().map(bind).collect::<Result<Vec<_>, _>>().map_err(other)?;
         let systemd = Systemd::of_this_process().map_err(|error| other(format!("cannot notify systemd: {error}")))?;

@@ -25,6 +25,9 @@ pub struct Inquiry {
     /// The user it is taken to come from, without a credential.
     #[serde(default)]
     pub user: Option<String>,
+    /// The roles of that user, whatever the claim is called that has them.
+    #[serde(default)]
+    pub roles: Vec<String>,
     /// The claims of that user.
     #[serde(default)]
     pub claims: Map<String, Value>,

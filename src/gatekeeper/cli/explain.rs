@@ -30,6 +30,9 @@ pub struct Args {
     /// What is known of that user, as a JSON object: {"roles": ["admin"], "scope": "read"}
     #[arg(long, value_name = "JSON", requires = "user")]
     claims: Option<String>,
+    /// A role of that user; repeat it for several
+    #[arg(long = "role", value_name = "ROLE", requires = "user")]
+    roles: Vec<String>,
     /// Ask the running gateway, which knows what limits have counted
     #[arg(long)]
     running: bool,
@@ -56,6 +59,7 @@ fn inquiry(args: &Args) -> Result<Inquiry, Failure> {
         listener: args.listener.clone(),
         from: Some(args.from),
         user: args.user.clone(),
+        roles: args.roles.clone(),
         claims: claims.map_err(|error| Failure::Usage(format!("--claims: {error}")))?.unwrap_or_default(),
     })
 }

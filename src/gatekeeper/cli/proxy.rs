@@ -1,20 +1,38 @@
 //! `proxy`: a gateway before one service, without a configuration.
 
+use std::net::SocketAddr;
+
+use gatekeeper_plane::upstream::target::Url;
 use serde_json::json;
 
 use super::{Options, Outcome, folder};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The service that all requests go to; repeat it to spread them over several instances
-    #[arg(long, value_name = "URL", required = true)]
+    /// The service that all requests go to, such as http://127.0.0.1:3000; repeat it to spread them over several instances
+    #[arg(long, value_name = "URL", required = true, value_parser = service)]
     to: Vec<String>,
-    /// Where to listen, such as 0.0.0.0:8000 for every interface
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8000")]
+    /// Where to listen: 0.0.0.0:8000 for every interface, 8000 for this machine alone
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8000", value_parser = listener)]
     from: String,
     /// Print the configuration instead of running it
     #[arg(long)]
     print: bool,
+}
+
+/// A URL, or a host and a port that speaks HTTP.
+fn service(text: &str) -> Result<String, String> {
+    let is_whole = text.contains("://") || text.starts_with("unix:");
+    let url = if is_whole { text.to_owned() } else { format!("http://{text}") };
+    Url::parse(&url).map_err(|_| "write a URL, such as http://127.0.0.1:3000".to_owned())?;
+    Ok(url)
+}
+
+/// An address, or the port on loopback.
+fn listener(text: &str) -> Result<String, String> {
+    let address = if text.parse::<u16>().is_ok() { format!("127.0.0.1:{text}") } else { text.to_owned() };
+    let is_address = address.parse::<SocketAddr>().is_ok() || address.starts_with("unix:/");
+    is_address.then_some(address).ok_or_else(|| "write an address and a port, such as 0.0.0.0:8000".to_owned())
 }
 
 /// Runs the proxy until it is told to stop.

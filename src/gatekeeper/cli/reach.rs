@@ -28,11 +28,16 @@ fn client(options: &Options) -> Result<Client, Failure> {
     if let Some(url) = &options.url {
         return Ok(Client::new(url, token_for(options)?)?);
     }
-    let (address, state_dir) = match running_here(options)? {
-        Some(found) => (found.running.admin, found.state_dir),
-        None => as_configured(options)?,
-    };
-    Ok(Client::new(&address, read_token(&token_file(&state_dir))?)?)
+    if let Some(found) = running_here(options)? {
+        return Ok(Client::new(&found.running.admin, read_token(&token_file(&found.state_dir))?)?);
+    }
+    let (address, state_dir) = as_configured(options)?;
+    let token = token_file(&state_dir);
+    if !token.exists() {
+        let file = options.file();
+        return Err(Failure::Unreachable(format!("no gateway runs with {}", file.display())));
+    }
+    Ok(Client::new(&address, read_token(&token)?)?)
 }
 
 /// The token for a gateway elsewhere.
@@ -63,10 +68,17 @@ fn running_here(options: &Options) -> Result<Option<Found>, Failure> {
     if let Some(at) = all.iter().position(|found| is_meant(found, &options.file())) {
         return Ok(Some(all.swap_remove(at)));
     }
-    match (&options.file, all.len()) {
-        (None, 0 | 1) => Ok(all.pop()),
-        (None, _) => Err(Failure::Usage(several(&all))),
-        (Some(_), _) => Ok(None),
+    match all.len() {
+        // What a file of its own says is not meant for another gateway.
+        1.. if options.file.is_none() && options.file().exists() => {
+            let file = options.file();
+            Err(Failure::Unreachable(format!("no gateway runs with {}; running:{}", file.display(), listed(&all))))
+        }
+        0 | 1 if options.file.is_none() => Ok(all.pop()),
+        _ if options.file.is_none() => {
+            Err(Failure::Usage(format!("{} gateways run here, choose one:{}", all.len(), listed(&all))))
+        }
+        _ => Ok(None),
     }
 }
 
@@ -75,16 +87,17 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
     whole(one).is_some() && whole(one) == whole(other)
 }
 
-fn several(all: &[Found]) -> String {
-    let files = all.iter().map(|found| format!("\n  -c {}", found.running.config.display())).collect::<String>();
-    format!("{} gateways run here; say which one is meant:{files}", all.len())
+fn listed(all: &[Found]) -> String {
+    all.iter().map(|found| format!("\n  -c {}", found.running.config.display())).collect()
 }
 
 /// Where the gateway of the file would be: its administration address and state directory.
 fn as_configured(options: &Options) -> Result<(String, PathBuf), Failure> {
     let file = options.file();
     if options.file.is_none() && !file.exists() {
-        return Err(Failure::Unreachable("no gateway runs here: start one, or name its file (-c) or its --url".into()));
+        return Err(Failure::Unreachable(
+            "no running gateway was found on this host: start one, or name its file (-c) or its --url".into(),
+        ));
     }
     let (loaded, faults) = load(&file);
     let config = loaded.ok_or(Failure::Faults(faults))?.config;

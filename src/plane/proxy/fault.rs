@@ -8,9 +8,11 @@ use pingora::{Error, ErrorSource, ErrorType};
 use pingora_proxy::{FailToProxy, Session};
 
 use super::ctx::{Course, Ctx};
+use super::forward::Reached;
 use super::{reply, verdict};
 use crate::listen::deadline::{self, Late, Watch};
 use crate::listen::refuse::refusal;
+use crate::upstream::sentence::sentence;
 use gatekeeper_core::refusal::{Kind, Refusal};
 
 /// An error that carries a refusal of our own through the framework, to `answer`.
@@ -27,11 +29,11 @@ pub async fn answer(session: &mut Session, error: &Error, ctx: &mut Ctx) -> Fail
         (None, Some(fault), _) => refusal(fault),
         (None, None, Some(Late { kind, .. })) => match ctx.route().and_then(|route| route.terms.auth.as_ref()) {
             Some(auth) if kind == Kind::CREDENTIALS_INVALID => auth.expired(),
-            _ => Refusal::new(kind, kind.title),
+            _ => kind.into(),
         },
         (None, None, None) => classify(error),
     };
-    let cause = late.map_or_else(|| error.to_string().into(), |late| late.cause.into());
+    let cause = late.map_or_else(|| cause(error, ctx).into(), |late| late.cause.into());
     let client_gone = refusal.kind == Kind::CLIENT_GONE;
     // What is answered now is ours, and may be taken slowly: the service has no part in it.
     verdict::conclude(ctx, Some(refusal.kind), Instant::now());
@@ -44,6 +46,18 @@ pub async fn answer(session: &mut Session, error: &Error, ctx: &mut Ctx) -> Fail
         log::debug!("an answer could not be sent: {error}");
     }
     FailToProxy { error_code: if client_gone { 0 } else { status }, can_reuse_downstream: false }
+}
+
+/// What happened, for the log: of an upstream, its address first.
+fn cause(error: &Error, ctx: &Ctx) -> String {
+    if *error.esource() != ErrorSource::Upstream {
+        return error.to_string();
+    }
+    match ctx.forward().and_then(|forward| forward.reached.as_ref()) {
+        Some(Reached::Address(address)) => format!("{address}: {}", sentence(error)),
+        Some(Reached::Socket(url)) => format!("{url}: {}", sentence(error)),
+        None => sentence(error),
+    }
 }
 
 /// What an error means to the client.
@@ -68,5 +82,5 @@ fn classify(error: &Error) -> Refusal {
         (ErrorSource::Upstream, _) => Kind::UPSTREAM_FAILED,
         _ => Kind::INTERNAL,
     };
-    Refusal::new(kind, kind.title)
+    kind.into()
 }

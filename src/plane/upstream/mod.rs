@@ -12,6 +12,7 @@ pub mod line;
 pub mod memory;
 pub mod names;
 pub mod pool;
+pub mod sentence;
 pub mod service;
 pub mod settings;
 pub mod shares;

@@ -40,7 +40,19 @@ impl RouteAuth {
     }
 
     pub(super) fn missing(&self) -> Refusal {
-        self.challenged(Refusal::new(Kind::CREDENTIALS_MISSING, "send a bearer token or an API key"), None)
+        let takes = |method| self.takes(method);
+        let token = takes(Method::Jwt) || takes(Method::Introspection);
+        let text = match (token, takes(Method::ApiKey), takes(Method::Certificate)) {
+            (true, true, true) => "send a bearer token or an API key, or present a client certificate",
+            (true, true, false) => "send a bearer token or an API key",
+            (true, false, true) => "send a bearer token, or present a client certificate",
+            (true, false, false) => "send a bearer token",
+            (false, true, true) => "send an API key, or present a client certificate",
+            (false, true, false) => "send an API key",
+            (false, false, true) => "present a client certificate",
+            (false, false, false) => "the request carries no credentials",
+        };
+        self.challenged(Refusal::new(Kind::CREDENTIALS_MISSING, text), None)
     }
 
     /// The refusal of a request that outlived the credential by which it was let in.

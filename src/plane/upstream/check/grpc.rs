@@ -12,8 +12,9 @@ use pingora::protocols::http::client::HttpSession;
 use pingora::protocols::http::v2::client::Http2Session;
 use pingora::upstreams::peer::{ALPN, HttpPeer};
 
+use super::Dialler;
 use super::http::addressed;
-use super::{Dialler, sentence};
+use crate::upstream::sentence::sentence;
 use gatekeeper_model::quoted;
 
 const LONGEST_ANSWER: usize = 1024;
@@ -32,13 +33,13 @@ impl Question {
         let HttpSession::H2(mut session) = dialler.open(peer).await? else {
             return Err("it does not speak HTTP/2".into());
         };
-        session.write_request_header(addressed(&self.head, authority), false).map_err(sentence)?;
+        session.write_request_header(addressed(&self.head, authority), false).map_err(|error| sentence(&error))?;
         // This fails when the answer came first, and then that counts.
         drop(session.write_request_body(self.message.clone(), true).await);
-        session.read_response_header().await.map_err(sentence)?;
+        session.read_response_header().await.map_err(|error| sentence(&error))?;
         judge_head(&session)?;
         let message = read_message(&mut session).await?;
-        let trailers = session.read_trailers().await.map_err(sentence)?;
+        let trailers = session.read_trailers().await.map_err(|error| sentence(&error))?;
         judge_status(&trailers.unwrap_or_default())?;
         judge_message(&message)
     }
@@ -79,7 +80,7 @@ fn judge_status(fields: &HeaderMap) -> Result<(), String> {
 
 async fn read_message(session: &mut Http2Session) -> Result<Vec<u8>, String> {
     let mut message = Vec::new();
-    while let Some(part) = session.read_response_body().await.map_err(sentence)? {
+    while let Some(part) = session.read_response_body().await.map_err(|error| sentence(&error))? {
         if message.len() + part.len() > LONGEST_ANSWER {
             return Err("its answer is too long".into());
         }
@@ -95,7 +96,7 @@ fn judge_message(message: &[u8]) -> Result<(), String> {
         Some(2) => Err("it answered NOT_SERVING".into()),
         Some(3) => Err("it answered SERVICE_UNKNOWN".into()),
         Some(other) => Err(format!("it answered with the unknown state {other}")),
-        None => Err("its answer can't be understood".into()),
+        None => Err("invalid response".into()),
     }
 }
 

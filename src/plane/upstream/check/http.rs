@@ -11,7 +11,8 @@ use pingora::http::RequestHeader;
 use pingora::protocols::http::client::HttpSession;
 use pingora::upstreams::peer::HttpPeer;
 
-use super::{Dialler, sentence};
+use super::Dialler;
+use crate::upstream::sentence::sentence;
 
 /// How far a body is searched.
 pub(super) const SEARCHED: usize = 64 * 1024;
@@ -27,7 +28,7 @@ pub(super) struct Question {
 impl Question {
     pub async fn ask(&self, dialler: &Dialler, peer: &HttpPeer, authority: &HeaderValue) -> Result<(), String> {
         let mut session = dialler.open(peer.clone()).await?;
-        session.write_request_header(addressed(&self.head, authority)).await.map_err(sentence)?;
+        session.write_request_header(addressed(&self.head, authority)).await.map_err(|error| sentence(&error))?;
         // This fails when the answer came first, and then that counts.
         drop(session.finish_request_body().await);
         let status = final_status(&mut session).await?.as_u16();
@@ -50,7 +51,7 @@ pub(super) fn addressed(head: &Parts, authority: &HeaderValue) -> Box<RequestHea
 
 async fn final_status(session: &mut HttpSession) -> Result<StatusCode, String> {
     loop {
-        session.read_response_header().await.map_err(sentence)?;
+        session.read_response_header().await.map_err(|error| sentence(&error))?;
         let status = session.response_header().map_or(StatusCode::OK, |head| head.status);
         // HTTP/2's informational answers were skipped already; after a 101 no other answer comes.
         let goes_on = status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS;
@@ -63,7 +64,7 @@ async fn final_status(session: &mut HttpSession) -> Result<StatusCode, String> {
 async fn find(text: &Finder<'_>, session: &mut HttpSession) -> Result<(), String> {
     let mut body = Vec::new();
     while body.len() < SEARCHED
-        && let Some(part) = session.read_response_body().await.map_err(sentence)?
+        && let Some(part) = session.read_response_body().await.map_err(|error| sentence(&error))?
     {
         let unsearched = (body.len() + 1).saturating_sub(text.needle().len());
         body.extend(part.iter().take(SEARCHED - body.len()));

@@ -14,14 +14,13 @@ mod http;
 use std::time::{Duration, Instant};
 
 use ::http::HeaderValue;
-use pingora::Error;
-use pingora::ErrorType::{self, *};
 use pingora::connectors::ConnectorOptions;
 use pingora::connectors::http::v2::Connector;
 use pingora::protocols::http::client::HttpSession;
 use pingora::upstreams::peer::HttpPeer;
 
 use super::health::{Thresholds, next_delay};
+use super::sentence::sentence;
 
 /// A health check, compiled.
 #[derive(Debug)]
@@ -80,47 +79,18 @@ impl Dialler {
     }
 
     async fn connect(&self, peer: &HttpPeer) -> Result<(), String> {
-        self.0.transport().new_stream(peer).await.map(drop).map_err(sentence)
+        self.0.transport().new_stream(peer).await.map(drop).map_err(|error| sentence(&error))
     }
 
     async fn open(&self, mut peer: HttpPeer) -> Result<HttpSession, String> {
         // With room for a further stream the connector would keep the connection.
         peer.options.max_h2_streams = 1;
-        self.0.new_http_session(&peer).await.map_err(sentence)
+        self.0.new_http_session(&peer).await.map_err(|error| sentence(&error))
     }
 }
 
 impl Default for Dialler {
     fn default() -> Self {
         Dialler::new()
-    }
-}
-
-/// The longest cause that is worth a line of the log.
-const LONGEST_CAUSE: usize = 200;
-
-/// What the framework reports, in a sentence.
-fn sentence(error: Box<Error>) -> String {
-    let cause = cause(&error);
-    let cause = cause.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_CAUSE);
-    format!("{}: {}", statement(error.etype()), cause.collect::<String>())
-}
-
-/// The root's words; what stands above it may hold all that the target sent. Of TLS only the top tells the cause.
-fn cause(error: &Error) -> String {
-    let root = error.root_cause();
-    let telling = if *error.etype() == TLSHandshakeFailure { Some(error) } else { root.downcast_ref() };
-    let context = telling.and_then(|error| error.context.as_ref());
-    context.map_or_else(|| root.to_string(), |context| context.as_str().to_owned())
-}
-
-fn statement(fault: &ErrorType) -> &'static str {
-    match fault {
-        ConnectRefused => "it refused the connection",
-        ConnectTimedout | ConnectNoRoute | ConnectError | SocketError | BindError => "it can't be connected to",
-        TLSHandshakeFailure | TLSHandshakeTimedout | InvalidCert => "TLS failed",
-        ConnectionClosed => "it closed the connection",
-        InvalidHTTPHeader | InvalidH2 | HandshakeError => "its answer can't be understood",
-        _ => "it gave no whole answer",
     }
 }
