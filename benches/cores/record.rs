@@ -68,7 +68,7 @@ fn record(criterion: &mut Criterion) {
         bencher.iter_custom(|count| push_in_bursts(&log, &event(&uri, &headers), count));
     });
     let claims = metrics.claims();
-    let (route, service) = (claims.route("content"), claims.service("content"));
+    let (route, service) = (claims.route(&"content".into()), claims.service("content"));
     claims.show();
     criterion.bench_function("metrics: in flight and record", |bencher| {
         bencher.iter(|| {

@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group};
 use gatekeeper_core::route::path::canonicalise;
-use gatekeeper_core::route::{Conditions, HostPattern, ListenerId, Lookup, PathPattern, Table};
+use gatekeeper_core::route::{Conditions, Further, HostPattern, ListenerId, Lookup, PathPattern, Table};
 use http::{HeaderMap, Method};
 
 /// A third each: exact paths, captures, prefixes; every tenth route for one host only.
@@ -14,15 +14,13 @@ fn routes(count: usize) -> Vec<Conditions> {
         1 => format!("/api/v1/service{n}/{{id}}/items"),
         _ => format!("/api/v1/service{n}/*"),
     };
+    let host = |n: usize| n.is_multiple_of(10).then(|| HostPattern::parse("api.example.org").unwrap());
     let route = |n: usize| Conditions {
-        name: format!("route{n}"),
-        hosts: if n.is_multiple_of(10) { vec![HostPattern::parse("api.example.org").unwrap()] } else { Vec::new() },
+        name: format!("route{n}").into(),
         path: PathPattern::parse(&pattern(n)).unwrap(),
-        listeners: Vec::new(),
-        methods: if n.is_multiple_of(2) { vec![Method::GET] } else { Vec::new() },
-        headers: Vec::new(),
-        query: Vec::new(),
+        methods: n.is_multiple_of(2).then_some(Method::GET).into_iter().collect(),
         priority: 0,
+        further: Further::new(host(n).into_iter().collect(), Vec::new(), Vec::new(), Vec::new()),
     };
     (0..count).map(route).collect()
 }

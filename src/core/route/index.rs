@@ -16,7 +16,7 @@ use compact_str::CompactString;
 use smallvec::SmallVec;
 
 use super::host::HostPattern;
-use super::pattern::{PathPattern, Segment, is_nameless, next_segment};
+use super::pattern::{PathPattern, Segment, Segments, is_nameless, next_segment};
 
 /// Keys are usually short and lie in the map itself.
 type Map<V> = HashMap<CompactString, V, ahash::RandomState>;
@@ -57,7 +57,7 @@ pub(super) struct PathCursor<'a>(pub &'a str);
 #[derive(Clone, Copy)]
 pub(super) struct PatternCursor<'a> {
     whole: Option<&'a str>,
-    segments: &'a [Segment],
+    segments: Segments<'a>,
     is_open: bool,
 }
 
@@ -113,7 +113,7 @@ impl Index {
             None => &mut self.any,
         };
         if pattern.is_exact() {
-            paths.literal.entry(pattern.to_string().into()).or_default().push(claim);
+            paths.literal.entry(pattern.as_str().into()).or_default().push(claim);
         } else {
             paths.tree.insert(pattern.segments(), pattern.is_prefix(), claim);
         }
@@ -174,13 +174,11 @@ impl Paths {
 }
 
 impl Node {
-    fn insert(&mut self, segments: &[Segment], is_prefix: bool, claim: Claim) {
+    fn insert(&mut self, mut segments: Segments<'_>, is_prefix: bool, claim: Claim) {
         self.best = self.best.min(claim.rank);
-        match segments.split_first() {
-            Some((Segment::Literal(text), after)) => {
-                self.literal.of(text).insert(after, is_prefix, claim);
-            }
-            Some((Segment::One(_), after)) => self.one.get_or_insert_default().insert(after, is_prefix, claim),
+        match segments.next() {
+            Some(Segment::Literal(text)) => self.literal.of(text).insert(segments, is_prefix, claim),
+            Some(Segment::One(_)) => self.one.get_or_insert_default().insert(segments, is_prefix, claim),
             None if is_prefix => self.claims.push(claim),
             None => {
                 self.claims.insert(self.ends as usize, claim);
@@ -278,9 +276,8 @@ impl<'a> Cursor<'a> for PathCursor<'a> {
 }
 
 impl<'a> PatternCursor<'a> {
-    /// `text` is the pattern's.
-    pub(super) fn new(pattern: &'a PathPattern, text: &'a str) -> Self {
-        let whole = pattern.is_exact().then_some(text);
+    pub(super) fn new(pattern: &'a PathPattern) -> Self {
+        let whole = pattern.is_exact().then_some(pattern.as_str());
         PatternCursor { whole, segments: pattern.segments(), is_open: pattern.is_prefix() }
     }
 }
@@ -291,7 +288,8 @@ impl<'a> Cursor<'a> for PatternCursor<'a> {
     }
 
     fn step(self) -> Option<(Option<&'a str>, Self)> {
-        let (segment, segments) = self.segments.split_first()?;
+        let mut segments = self.segments;
+        let segment = segments.next()?;
         Some((segment.literal(), PatternCursor { segments, ..self }))
     }
 

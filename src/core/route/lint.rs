@@ -7,15 +7,13 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::hash::{Hash, Hasher};
 
-use http::Method;
-
-use super::condition::{HeaderCondition, QueryCondition};
+use super::conditions::Conditions;
 use super::host::HostPattern;
 use super::index::{Claim, Hosts, PatternCursor};
 use super::listener::ListenerId;
-use super::pattern::PathPattern;
-use super::table::{Conditions, Table};
+use super::table::Table;
 
 /// Two routes that are equal in all conditions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,15 +36,10 @@ pub struct Shadow {
 }
 
 /// All that decides whether a request takes a route, for one of its hosts on one of its listeners.
-#[derive(PartialEq, Eq, Hash)]
 struct Key<'a> {
     host: Option<&'a HostPattern>,
     listener: Option<ListenerId>,
-    path: &'a PathPattern,
-    methods: &'a [Method],
-    headers: &'a [HeaderCondition],
-    query: &'a [QueryCondition],
-    priority: i32,
+    route: &'a Conditions,
 }
 
 /// The clashes among routes in their normal form, each pair once, with the first host they share.
@@ -57,7 +50,7 @@ pub(super) fn clashes(routes: &[Conditions]) -> Vec<Clash> {
     for (second, route) in routes.iter().enumerate() {
         let pairs = route.each_host().flat_map(|host| route.each_listener().map(move |listener| (host, listener)));
         for (host, listener) in pairs {
-            match taken.entry(Key::new(route, host, listener)) {
+            match taken.entry(Key { host, listener, route }) {
                 Entry::Vacant(place) => {
                     place.insert(second);
                 }
@@ -72,10 +65,23 @@ pub(super) fn clashes(routes: &[Conditions]) -> Vec<Clash> {
     clashes
 }
 
-impl<'a> Key<'a> {
-    fn new(route: &'a Conditions, host: Option<&'a HostPattern>, listener: Option<ListenerId>) -> Self {
-        let Conditions { path, methods, headers, query, priority, .. } = route;
-        Key { host, listener, path, methods, headers, query, priority: *priority }
+impl PartialEq for Key<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        let (one, two) = (self.route, other.route);
+        (self.host, self.listener) == (other.host, other.listener)
+            && (&one.path, &one.methods, one.priority) == (&two.path, &two.methods, two.priority)
+            && one.further.headers() == two.further.headers()
+            && one.further.query() == two.further.query()
+    }
+}
+
+impl Eq for Key<'_> {}
+
+impl Hash for Key<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Conditions { path, methods, priority, further, .. } = self.route;
+        (self.host, self.listener, path, methods, priority).hash(state);
+        (further.headers(), further.query()).hash(state);
     }
 }
 
@@ -84,7 +90,7 @@ impl Table {
     pub fn shadowed(&self) -> Vec<Shadow> {
         let mut shadows: Vec<Option<Vec<usize>>> = vec![Some(Vec::new()); self.routes.len()];
         for (rank, entry) in self.ranked.iter().enumerate() {
-            if let Some(shadow) = shadows.get_mut(entry.route) {
+            if let Some(shadow) = shadows.get_mut(entry.route as usize) {
                 let cover = self.cover(rank);
                 *shadow = shadow.take().zip(cover).map(|(by, cover)| [by, vec![cover]].concat());
             }
@@ -101,8 +107,7 @@ impl Table {
     /// The first route before this rank that accepts all that the route of this rank accepts for its host.
     fn cover(&self, rank: usize) -> Option<usize> {
         let (route, host) = self.entry(rank as u32)?;
-        let text = route.path.to_string();
-        let path = PatternCursor::new(&route.path, &text);
+        let path = PatternCursor::new(&route.path);
         let covers = |before: &Claim| self.claimed(before).is_some_and(|before| before.covers(route));
         self.index.best(Hosts::of(host), path, rank as u32, covers).map(|claim| claim.route as usize)
     }
@@ -111,15 +116,13 @@ impl Table {
 impl Conditions {
     /// Whether its conditions beside host and path accept all that the other's accept.
     fn covers(&self, other: &Conditions) -> bool {
-        let is_open = self.methods.is_empty();
-        let methods =
-            is_open || !other.methods.is_empty() && other.methods.iter().all(|one| self.methods.contains(one));
-        let is_everywhere = self.listeners.is_empty();
+        let (own, others) = (&self.further, &other.further);
+        let is_everywhere = own.listeners().is_empty();
         let listeners = is_everywhere
-            || !other.listeners.is_empty() && other.listeners.iter().all(|one| self.listeners.contains(one));
-        methods
+            || !others.listeners().is_empty() && others.listeners().iter().all(|one| own.listeners().contains(one));
+        self.methods.cover(&other.methods)
             && listeners
-            && self.headers.iter().all(|condition| other.headers.contains(condition))
-            && self.query.iter().all(|condition| other.query.contains(condition))
+            && own.headers().iter().all(|condition| others.headers().contains(condition))
+            && own.query().iter().all(|condition| others.query().contains(condition))
     }
 }

@@ -15,6 +15,7 @@
 //! |---|---|
 //! | `path`, `host` | canonical forms, and what is refused |
 //! | `pattern`, `template` | path patterns with captures, and the texts that captures are put into |
+//! | `conditions` | all that a request must be like to take a route |
 //! | `condition`, `listener` | conditions on headers and query parameters, and on the listener a request came by |
 //! | `table` | the search, and `explain` |
 //! | `rank` | which of two routes goes first, and by which rule |
@@ -22,6 +23,7 @@
 //! | `lint` | routes that are equal, routes that cannot be reached |
 
 mod condition;
+mod conditions;
 mod host;
 mod index;
 mod lint;
@@ -37,11 +39,12 @@ mod template;
 mod tests;
 
 pub use condition::{HeaderCondition, QueryCondition};
+pub use conditions::{Conditions, Further, Methods};
 pub use host::{HostFault, HostPattern, canonical_host};
 pub use lint::{Clash, Shadow};
 pub use listener::ListenerId;
 pub use path::PathFault;
 pub use pattern::{Captures, PathPattern};
 pub use rank::Rule;
-pub use table::{Allow, Candidate, Conditions, Failed, Found, Lookup, Table};
+pub use table::{Allow, Candidate, Failed, Found, Lookup, Table};
 pub use template::Template;

@@ -9,6 +9,7 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use memchr::memchr;
 use smallvec::SmallVec;
@@ -18,19 +19,24 @@ use super::path::canonicalise_derived;
 /// Patterns have at most this many segments, which bounds the depth of every search.
 const MOST_SEGMENTS: usize = 64;
 
-/// A path pattern. Two are equal when they match the same paths: the names of captures don't count.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// A path pattern. Two are equal when they match the same paths: the names of captures don't count. A route and the table have
+/// the same pattern, so its clones share one text.
+#[derive(Clone, Debug)]
 pub struct PathPattern {
-    segments: Box<[Segment]>,
-    is_prefix: bool,
+    /// In canonical form. No literal segment is `*` or begins with `{`, so the text alone says what each segment is.
+    text: Arc<str>,
 }
 
 /// One segment of a pattern.
-#[derive(Clone, Debug)]
-pub(super) enum Segment {
-    Literal(Box<str>),
-    One(Option<Box<str>>),
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Segment<'p> {
+    Literal(&'p str),
+    One(Option<&'p str>),
 }
+
+/// The segments of a pattern, from one of them on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Segments<'p>(&'p str);
 
 /// What a pattern captured of a path.
 #[derive(Clone, Debug)]
@@ -46,16 +52,21 @@ impl PathPattern {
         if !text.starts_with('/') {
             return Err(format!("`{text}` does not begin with `/`"));
         }
-        let segments = body.split('/').skip(1).map(Segment::parse).collect::<Result<Box<[_]>, _>>()?;
-        if segments.len() > MOST_SEGMENTS {
-            return Err(format!("`{text}` has {} segments; at most {MOST_SEGMENTS} are allowed", segments.len()));
+        let mut canonical = String::with_capacity(text.len());
+        for segment in body.split('/').skip(1) {
+            canonical.push('/');
+            append_segment(segment, &mut canonical)?;
         }
-        let inner =
-            if is_prefix { &segments[..] } else { segments.split_last().map_or(&segments[..], |(_, inner)| inner) };
-        if inner.iter().any(|segment| segment.literal() == Some("")) {
+        let count = Segments(&canonical).count();
+        if count > MOST_SEGMENTS {
+            return Err(format!("`{text}` has {count} segments; at most {MOST_SEGMENTS} are allowed"));
+        }
+        let inner = if is_prefix { count } else { count.saturating_sub(1) };
+        if Segments(&canonical).take(inner).any(|segment| segment.literal() == Some("")) {
             return Err(format!("`{text}` holds `//`, which no pattern may"));
         }
-        let pattern = PathPattern { segments, is_prefix };
+        canonical.push_str(if is_prefix { "/*" } else { "" });
+        let pattern = PathPattern { text: canonical.into() };
         match pattern.repeated_name() {
             Some(name) => Err(format!("`{text}` captures `{name}` twice")),
             None => Ok(pattern),
@@ -71,56 +82,66 @@ impl PathPattern {
     pub fn captures<'a>(&'a self, path: &'a str) -> Option<Captures<'a>> {
         let mut named = SmallVec::new();
         let rest = self.walk(path, |name, value| named.push((name, value)))?;
-        Some(Captures { named, rest: self.is_prefix.then_some(rest) })
+        Some(Captures { named, rest: self.is_prefix().then_some(rest) })
     }
 
     /// Whether it has a capture of this name; `*` is what a trailing `/*` matches.
     pub fn offers(&self, name: &str) -> bool {
-        if name == "*" { self.is_prefix } else { self.names().any(|own| own == name) }
+        if name == "*" { self.is_prefix() } else { self.names().any(|own| own == name) }
     }
 
     /// The names of its captures, in their order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.segments.iter().filter_map(|segment| match segment {
-            Segment::One(name) => name.as_deref(),
+        self.segments().filter_map(|segment| match segment {
+            Segment::One(name) => name,
             Segment::Literal(_) => None,
         })
     }
 
     /// Whether it matches one path only.
     pub fn is_exact(&self) -> bool {
-        !self.is_prefix && self.segments.iter().all(|segment| segment.literal().is_some())
+        !self.is_prefix() && self.literals().all(|literal| literal.is_some())
+    }
+
+    /// The pattern as it is written.
+    pub fn as_str(&self) -> &str {
+        &self.text
     }
 
     pub(super) fn is_prefix(&self) -> bool {
-        self.is_prefix
+        self.text.ends_with("/*")
     }
 
-    pub(super) fn segments(&self) -> &[Segment] {
-        &self.segments
+    pub(super) fn segments(&self) -> Segments<'_> {
+        Segments(self.text.strip_suffix("/*").unwrap_or(&self.text))
+    }
+
+    /// The texts that its segments must equal; `None` for a wildcard.
+    fn literals(&self) -> impl Iterator<Item = Option<&str>> {
+        self.segments().map(Segment::literal)
     }
 
     /// Matches segment by segment, shows each capture, and returns what is left of the path: `` or `/…`.
     fn walk<'a>(&'a self, path: &'a str, mut capture: impl FnMut(&'a str, &'a str)) -> Option<&'a str> {
         let mut rest = path;
-        for segment in &self.segments {
+        for segment in self.segments() {
             let (value, after) = next_segment(rest)?;
             match segment {
-                Segment::Literal(literal) if **literal != *value => return None,
+                Segment::Literal(literal) if literal != value => return None,
                 Segment::One(_) if is_nameless(value) => return None,
                 Segment::One(Some(name)) => capture(name, value),
                 Segment::Literal(_) | Segment::One(None) => {}
             }
             rest = after;
         }
-        (self.is_prefix || rest.is_empty()).then_some(rest)
+        (self.is_prefix() || rest.is_empty()).then_some(rest)
     }
 
     fn repeated_name(&self) -> Option<&str> {
-        let mut seen = Vec::new();
+        let mut seen = SmallVec::<[&str; 4]>::new();
         self.names().find(|name| {
             let repeated = seen.contains(name);
-            seen.push(*name);
+            seen.push(name);
             repeated
         })
     }
@@ -128,55 +149,73 @@ impl PathPattern {
 
 impl fmt::Display for PathPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for segment in &self.segments {
-            match segment {
-                Segment::Literal(literal) => write!(f, "/{literal}")?,
-                Segment::One(None) => f.write_str("/*")?,
-                Segment::One(Some(name)) => write!(f, "/{{{name}}}")?,
-            }
-        }
-        f.write_str(if self.is_prefix { "/*" } else { "" })
+        f.write_str(&self.text)
     }
 }
 
-impl Segment {
+impl PartialEq for PathPattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.is_prefix() == other.is_prefix() && self.literals().eq(other.literals())
+    }
+}
+
+impl Eq for PathPattern {}
+
+impl Hash for PathPattern {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.is_prefix().hash(state);
+        self.literals().for_each(|literal| literal.hash(state));
+    }
+}
+
+/// Appends a segment of a pattern in its canonical form.
+fn append_segment(text: &str, canonical: &mut String) -> Result<(), String> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if text == "*" || text.bytes().all(is_plain) {
+        canonical.push_str(text);
+        return Ok(());
+    }
+    if let Some(name) = text.strip_prefix('{').and_then(|name| name.strip_suffix('}')) {
+        if !is_name(name) {
+            return Err(format!("`{{{name}}}`: a name is made of a-z, 0-9 and _ and begins with no digit"));
+        }
+        canonical.push_str(text);
+        return Ok(());
+    }
+    if text.contains(['*', '{', '}']) {
+        return Err(format!("`{text}`: `*` and `{{name}}` stand for a whole segment"));
+    }
+    let path = format!("/{text}");
+    let path = canonicalise_derived(&path, false).map_err(|fault| format!("`{text}`: {fault}"))?;
+    canonical.push_str(path.trim_start_matches('/'));
+    Ok(())
+}
+
+impl<'p> Segment<'p> {
+    fn of(text: &'p str) -> Self {
+        match text.strip_prefix('{').and_then(|name| name.strip_suffix('}')) {
+            Some(name) => Segment::One(Some(name)),
+            None if text == "*" => Segment::One(None),
+            None => Segment::Literal(text),
+        }
+    }
+
     /// The text it must equal; `None` for a wildcard.
-    pub(super) fn literal(&self) -> Option<&str> {
+    pub(super) fn literal(self) -> Option<&'p str> {
         match self {
             Segment::Literal(literal) => Some(literal),
             Segment::One(_) => None,
         }
     }
-
-    fn parse(text: &str) -> Result<Self, String> {
-        if text == "*" {
-            return Ok(Segment::One(None));
-        }
-        if let Some(name) = text.strip_prefix('{').and_then(|name| name.strip_suffix('}')) {
-            let named = is_name(name).then(|| Segment::One(Some(name.into())));
-            return named
-                .ok_or_else(|| format!("`{{{name}}}`: a name is made of a-z, 0-9 and _ and begins with no digit"));
-        }
-        if text.contains(['*', '{', '}']) {
-            return Err(format!("`{text}`: `*` and `{{name}}` stand for a whole segment"));
-        }
-        let path = format!("/{text}");
-        let path = canonicalise_derived(&path, false).map_err(|fault| format!("`{text}`: {fault}"))?;
-        Ok(Segment::Literal(path.trim_start_matches('/').into()))
-    }
 }
 
-impl PartialEq for Segment {
-    fn eq(&self, other: &Self) -> bool {
-        self.literal() == other.literal()
-    }
-}
+impl<'p> Iterator for Segments<'p> {
+    type Item = Segment<'p>;
 
-impl Eq for Segment {}
-
-impl Hash for Segment {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.literal().hash(state);
+    fn next(&mut self) -> Option<Segment<'p>> {
+        let (segment, after) = next_segment(self.0)?;
+        self.0 = after;
+        Some(Segment::of(segment))
     }
 }
 

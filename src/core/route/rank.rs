@@ -9,8 +9,8 @@
 use std::cmp::Reverse;
 use std::fmt;
 
+use super::conditions::Conditions;
 use super::host::HostPattern;
-use super::table::Conditions;
 
 /// The rules of precedence, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl fmt::Display for Rule {
 /// Where a route stands for one of its hosts: the smaller goes first.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Standing<'a> {
-    marks: [Reverse<i64>; 10],
+    marks: [Reverse<i32>; 10],
     name: &'a str,
 }
 
@@ -78,19 +78,19 @@ impl<'a> Standing<'a> {
             None => (false, 0),
         };
         let segments = route.path.segments();
-        let literals = segments.iter().filter(|segment| segment.literal().is_some_and(|text| !text.is_empty()));
-        let length = segments.len() + usize::from(!route.path.is_prefix());
+        let literals = segments.filter(|segment| segment.literal().is_some_and(|text| !text.is_empty()));
+        let length = segments.count() + usize::from(!route.path.is_prefix());
         let marks = [
-            i64::from(route.priority),
+            route.priority,
             is_exact_host.into(),
-            wildcard_length as i64,
+            wildcard_length as i32,
             route.path.is_exact().into(),
-            literals.count() as i64,
-            length as i64,
-            (!route.listeners.is_empty()).into(),
+            literals.count() as i32,
+            length as i32,
+            (!route.further.listeners().is_empty()).into(),
             (!route.methods.is_empty()).into(),
-            route.headers.len() as i64,
-            route.query.len() as i64,
+            route.further.headers().len() as i32,
+            route.further.query().len() as i32,
         ];
         Standing { marks: marks.map(Reverse), name: &route.name }
     }

@@ -13,34 +13,12 @@ use std::fmt;
 
 use http::{HeaderMap, Method};
 
-use super::condition::{HeaderCondition, QueryCondition};
+use super::conditions::Conditions;
 use super::host::HostPattern;
 use super::index::{Claim, Hosts, Index, PathCursor};
 use super::lint::{self, Clash};
 use super::listener::ListenerId;
-use super::pattern::PathPattern;
 use super::rank::{Rule, Standing};
-
-/// What a request must look like to take a route.
-#[derive(Clone, Debug)]
-pub struct Conditions {
-    /// The route's name, unique.
-    pub name: String,
-    /// Any host when empty.
-    pub hosts: Vec<HostPattern>,
-    /// The path.
-    pub path: PathPattern,
-    /// Any listener when empty.
-    pub listeners: Vec<ListenerId>,
-    /// Any method when empty; GET includes HEAD.
-    pub methods: Vec<Method>,
-    /// All must hold.
-    pub headers: Vec<HeaderCondition>,
-    /// All must hold.
-    pub query: Vec<QueryCondition>,
-    /// Higher wins before anything else is compared.
-    pub priority: i32,
-}
 
 /// What of a request decides its route.
 #[derive(Clone, Copy, Debug)]
@@ -101,23 +79,22 @@ pub enum Failed<'t> {
 /// The compiled routes.
 #[derive(Debug)]
 pub struct Table {
-    pub(super) routes: Vec<Conditions>,
+    pub(super) routes: Box<[Conditions]>,
     /// Each route for each of its hosts, in the total order: a rank is a place in this list.
-    pub(super) ranked: Vec<Ranked>,
+    pub(super) ranked: Box<[Ranked]>,
     pub(super) index: Index,
 }
 
 /// A route, and which of its hosts; `None` for any host.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ranked {
-    pub route: usize,
-    host: Option<usize>,
+    pub route: u32,
+    host: Option<u32>,
 }
 
 impl Table {
     /// Builds the table, unless routes are equal in all conditions.
-    pub fn build(mut routes: Vec<Conditions>) -> Result<Self, Vec<Clash>> {
-        routes.iter_mut().for_each(Conditions::normalise);
+    pub fn build(routes: Vec<Conditions>) -> Result<Self, Vec<Clash>> {
         let clashes = lint::clashes(&routes);
         if !clashes.is_empty() {
             return Err(clashes);
@@ -125,12 +102,12 @@ impl Table {
         let ranked = ranked(&routes);
         let mut index = Index::default();
         for (rank, entry) in ranked.iter().enumerate() {
-            if let Some(route) = routes.get(entry.route) {
-                let claim = Claim { rank: rank as u32, route: entry.route as u32, plain: route.is_plain() };
+            if let Some(route) = routes.get(entry.route as usize) {
+                let claim = Claim { rank: rank as u32, route: entry.route, plain: route.is_plain() };
                 index.insert(entry.host_of(route), &route.path, claim);
             }
         }
-        Ok(Table { routes, ranked, index })
+        Ok(Table { routes: routes.into(), ranked, index })
     }
 
     /// The route a request takes.
@@ -159,7 +136,7 @@ impl Table {
     /// A route's conditions, with the host it is ranked for.
     pub(super) fn entry(&self, rank: u32) -> Option<(&Conditions, Option<&HostPattern>)> {
         let entry = self.ranked.get(rank as usize)?;
-        let route = self.routes.get(entry.route)?;
+        let route = self.routes.get(entry.route as usize)?;
         Some((route, entry.host_of(route)))
     }
 
@@ -176,7 +153,7 @@ impl Table {
     fn accepts(&self, claim: &Claim, lookup: &Lookup<'_>) -> bool {
         // The method costs least, so it goes first here; the outcome is that of `failed`.
         self.claimed(claim)
-            .is_some_and(|route| route.allows(lookup.method) && route.failed_beside_method(lookup).is_none())
+            .is_some_and(|route| route.methods.allow(lookup.method) && route.failed_beside_method(lookup).is_none())
     }
 
     /// Nothing accepts the request: 405 if a candidate failed by its method alone.
@@ -184,7 +161,7 @@ impl Table {
         let candidates = self.candidates(lookup);
         let routes = candidates.iter().filter_map(|claim| self.claimed(claim));
         let refusing = routes.filter(|route| route.failed(lookup) == Some(Failed::Method));
-        let mut methods: Vec<Method> = refusing.flat_map(|route| route.methods.iter().cloned()).collect();
+        let mut methods: Vec<Method> = refusing.flat_map(|route| route.methods.iter()).collect();
         sort_methods(&mut methods);
         if methods.is_empty() { Found::NotFound } else { Found::MethodNotAllowed(Allow(methods.into())) }
     }
@@ -203,60 +180,9 @@ impl Table {
     }
 }
 
-impl Conditions {
-    /// The form in which equal conditions are equal: sorted, without repetitions, HEAD beside GET.
-    fn normalise(&mut self) {
-        if self.methods.contains(&Method::GET) {
-            self.methods.push(Method::HEAD);
-        }
-        sort_methods(&mut self.methods);
-        self.listeners.sort_unstable();
-        self.listeners.dedup();
-        sort_conditions(&mut self.headers);
-        sort_conditions(&mut self.query);
-        self.hosts.sort_by_cached_key(HostPattern::to_string);
-        self.hosts.dedup();
-    }
-
-    /// Its hosts; `None` stands for any host.
-    pub(super) fn each_host(&self) -> impl Iterator<Item = Option<&HostPattern>> {
-        let any = self.hosts.is_empty().then_some(None);
-        self.hosts.iter().map(Some).chain(any)
-    }
-
-    /// The listeners it is for; `None` stands for any.
-    pub(super) fn each_listener(&self) -> impl Iterator<Item = Option<ListenerId>> {
-        let any = self.listeners.is_empty().then_some(None);
-        self.listeners.iter().copied().map(Some).chain(any)
-    }
-
-    fn is_plain(&self) -> bool {
-        self.listeners.is_empty() && self.methods.is_empty() && self.headers.is_empty() && self.query.is_empty()
-    }
-
-    fn failed(&self, lookup: &Lookup<'_>) -> Option<Failed<'_>> {
-        self.failed_beside_method(lookup).or_else(|| (!self.allows(lookup.method)).then_some(Failed::Method))
-    }
-
-    fn failed_beside_method(&self, lookup: &Lookup<'_>) -> Option<Failed<'_>> {
-        if !self.listeners.is_empty() && !self.listeners.contains(&lookup.listener) {
-            return Some(Failed::Listener);
-        }
-        let header = self.headers.iter().find(|condition| !condition.holds(lookup.headers));
-        let query = || self.query.iter().find(|condition| !condition.holds(lookup.query));
-        header
-            .map(|condition| Failed::Header(condition.name().as_str()))
-            .or_else(|| query().map(|condition| Failed::Query(condition.name())))
-    }
-
-    fn allows(&self, method: &Method) -> bool {
-        self.methods.is_empty() || self.methods.contains(method)
-    }
-}
-
 impl Ranked {
     fn host_of<'a>(&self, route: &'a Conditions) -> Option<&'a HostPattern> {
-        self.host.and_then(|host| route.hosts.get(host))
+        self.host.and_then(|host| route.further.hosts().get(host as usize))
     }
 }
 
@@ -287,9 +213,9 @@ impl fmt::Display for Allow {
 }
 
 /// Each route for each of its hosts, in the total order.
-fn ranked(routes: &[Conditions]) -> Vec<Ranked> {
-    let entries = routes.iter().enumerate().flat_map(|(route, conditions)| {
-        conditions.each_host().enumerate().map(move |(place, host)| {
+fn ranked(routes: &[Conditions]) -> Box<[Ranked]> {
+    let entries = (0..).zip(routes).flat_map(|(route, conditions)| {
+        (0..).zip(conditions.each_host()).map(move |(place, host)| {
             (Standing::new(conditions, host), Ranked { route, host: host.is_some().then_some(place) })
         })
     });
@@ -301,10 +227,4 @@ fn ranked(routes: &[Conditions]) -> Vec<Ranked> {
 fn sort_methods(methods: &mut Vec<Method>) {
     methods.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
     methods.dedup();
-}
-
-/// The order does not matter, as long as it is always the same.
-fn sort_conditions<T: fmt::Debug + PartialEq>(conditions: &mut Vec<T>) {
-    conditions.sort_by_cached_key(|condition| format!("{condition:?}"));
-    conditions.dedup();
 }

@@ -44,15 +44,18 @@ impl Spec {
         };
         let header = |(name, value): &(&str, &str)| HeaderCondition::compile(name, &condition(value)).unwrap();
         let query = |(name, value): &(&str, &str)| QueryCondition::compile(name, &condition(value)).unwrap();
+        let further = Further::new(
+            self.hosts.iter().map(|host| HostPattern::parse(host).unwrap()).collect(),
+            self.listeners.iter().map(|listener| ListenerId::new("l", *listener)).collect(),
+            self.headers.iter().map(header).collect(),
+            self.query.iter().map(query).collect(),
+        );
         Conditions {
-            name: self.name.clone(),
-            hosts: self.hosts.iter().map(|host| HostPattern::parse(host).unwrap()).collect(),
+            name: self.name.as_str().into(),
             path: PathPattern::parse(self.path).unwrap(),
-            listeners: self.listeners.iter().map(|listener| ListenerId::new("l", *listener)).collect(),
-            methods: self.methods.iter().map(|method| method.parse().unwrap()).collect(),
-            headers: self.headers.iter().map(header).collect(),
-            query: self.query.iter().map(query).collect(),
+            methods: self.methods.iter().map(|method| method.parse::<Method>().unwrap()).collect(),
             priority: self.priority,
+            further,
         }
     }
 }
@@ -307,14 +310,9 @@ fn any_number_of_siblings_is_found() {
     // They are held otherwise where they are many.
     for count in 1..12 {
         let conditions = |n| Conditions {
-            name: format!("r{n}"),
-            hosts: Vec::new(),
+            name: format!("r{n}").into(),
             path: PathPattern::parse(&format!("/s{n}/{{id}}/x")).unwrap(),
-            listeners: Vec::new(),
-            methods: Vec::new(),
-            headers: Vec::new(),
-            query: Vec::new(),
-            priority: 0,
+            ..Spec::new("", "/").conditions()
         };
         let table = Table::build((0..count).map(conditions).collect()).unwrap();
         let (method, headers) = (Method::GET, HeaderMap::new());
@@ -564,7 +562,7 @@ fn a_hundred_thousand_routes_are_found() {
     };
     let route = |n| Conditions {
         path: PathPattern::parse(&path(n)).unwrap(),
-        name: format!("r{n}"),
+        name: format!("r{n}").into(),
         ..Spec::new("", "/").conditions()
     };
     let table = Table::build((0..100_000).map(route).collect()).unwrap();

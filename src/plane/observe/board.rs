@@ -22,38 +22,81 @@ const CODES: usize = 256;
 const OTHER: &str = "other";
 const METHODS: [&str; 10] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", OTHER];
 
-/// Counts the requests of a route.
-#[derive(Clone)]
-pub struct RouteMetrics {
-    /// From the first request on, so that the way to them is short.
-    counts: OnceLock<Arc<RouteCounts>>,
-    named: Arc<Named<RouteCounts>>,
-}
+/// Where the requests of a route are counted. Until the first one that takes no memory; from then on the way is short.
+#[derive(Clone, Default)]
+pub struct RouteMetrics(OnceLock<Arc<RouteCounts>>);
 
 impl RouteMetrics {
-    pub(super) fn of(named: Arc<Named<RouteCounts>>) -> Self {
-        RouteMetrics { counts: OnceLock::new(), named }
+    /// Goes on with these counts, if there are some.
+    pub(super) fn of(counts: Option<Arc<RouteCounts>>) -> Self {
+        RouteMetrics(counts.map(OnceLock::from).unwrap_or_default())
     }
 
-    pub(super) fn into_named(self) -> Arc<Named<RouteCounts>> {
-        self.named
-    }
-
-    /// Counts a finished request, and measures how long it took.
-    pub(super) fn answered(&self, method: Option<&Method>, status: Option<StatusCode>, duration: Duration) {
+    /// Counts a finished request of the route of this name, and measures how long it took.
+    pub(super) fn answered(
+        &self,
+        (routes, name): (&RouteBoard, &str),
+        method: Option<&Method>,
+        status: Option<StatusCode>,
+        duration: Duration,
+    ) {
         let method = method.map_or(OTHER_METHOD, method_index);
         let status = status.map_or(0, |status| status.as_u16());
-        let counts = self.counts.get_or_init(|| self.named.used().clone());
+        let counts = self.0.get_or_init(|| routes.begin(name));
         counts.outcomes.add(usize::from(method) * 5 + usize::from(status), (method, status));
         counts.durations.observe(duration);
     }
 
     /// Counts that a policy on trial would have refused a request that was counted as finished.
     pub(super) fn would_refuse(&self) {
-        if let Some(counts) = self.counts.get() {
+        if let Some(counts) = self.0.get() {
             counts.would_refuse.fetch_add(1, Relaxed);
         }
     }
+}
+
+/// The counts of all routes that had a request, by name.
+#[derive(Default)]
+pub(super) struct RouteBoard(Mutex<Routes>);
+
+#[derive(Default)]
+struct Routes {
+    counts: HashMap<Box<str>, Arc<RouteCounts>>,
+    /// The routes of the plan that serves, sorted. No other is shown.
+    shown: Box<[Arc<str>]>,
+}
+
+impl RouteBoard {
+    /// The counts of a route, if it had a request.
+    pub(super) fn get(&self, name: &str) -> Option<Arc<RouteCounts>> {
+        self.0.lock().counts.get(name).cloned()
+    }
+
+    /// The counts of a route that has its first request.
+    fn begin(&self, name: &str) -> Arc<RouteCounts> {
+        self.0.lock().counts.entry(name.into()).or_default().clone()
+    }
+
+    /// From now on these are shown, and what was counted of others is forgotten.
+    pub(super) fn show(&self, mut names: Vec<Arc<str>>) {
+        names.sort_unstable();
+        let mut routes = self.0.lock();
+        routes.shown = names.into();
+        let Routes { counts, shown } = &mut *routes;
+        counts.retain(|name, _| shows(shown, name));
+    }
+
+    /// Those that are shown and had a request.
+    fn used(&self) -> Vec<(Box<str>, Arc<RouteCounts>)> {
+        let Routes { counts, shown } = &*self.0.lock();
+        let shown = counts.iter().filter(|(name, _)| shows(shown, name));
+        shown.map(|(name, counts)| (name.clone(), counts.clone())).collect()
+    }
+}
+
+/// Requests without a route are always shown.
+fn shows(shown: &[Arc<str>], name: &str) -> bool {
+    name.is_empty() || shown.binary_search_by(|shown| (**shown).cmp(name)).is_ok()
 }
 
 /// Counts what happens to a service.
@@ -149,7 +192,7 @@ pub(super) type ByName<T> = Mutex<HashMap<Box<str>, Arc<Named<T>>>>;
 
 /// What is counted by route, service or code.
 pub(super) struct Board {
-    pub(super) routes: ByName<RouteCounts>,
+    pub(super) routes: RouteBoard,
     pub(super) services: ByName<ServiceCounts>,
     refusals: Tally<&'static str, CODES>,
     descriptions: Vec<Desc>,
@@ -186,7 +229,7 @@ impl Board {
             .map(|(name, help, labels)| describe(name, help, labels));
         let happened = HAPPENED.map(|(_, name, help, labels)| describe(name, help, labels));
         Ok(Board {
-            routes: ByName::default(),
+            routes: RouteBoard::default(),
             services: ByName::default(),
             refusals: Tally::default(),
             descriptions: descriptions.into_iter().chain(happened).collect::<Result<_, _>>()?,
@@ -256,8 +299,8 @@ impl Collector for SharedBoard {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let (routes, services) = (used(&self.0.routes), used(&self.0.services));
-        let routes = || routes.iter().filter_map(|(name, named)| Some((&**name, named.counts.get()?)));
+        let (routes, services) = (self.0.routes.used(), used(&self.0.services));
+        let routes = || routes.iter().map(|(name, counts)| (&**name, counts));
         let services = || services.iter().filter_map(|(name, named)| Some((&**name, named.counts.get()?)));
         let requests = routes().flat_map(|(name, counts)| requests(name, counts)).collect();
         let durations = routes().map(|(name, counts)| counts.durations.metric("route", name)).collect();

@@ -8,14 +8,14 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::board::{ByName, Named, RouteCounts, RouteMetrics, ServiceCounts, ServiceMetrics};
+use super::board::{ByName, Named, RouteMetrics, ServiceCounts, ServiceMetrics};
 use super::metrics::Metrics;
 use super::policies::{Name, PolicyMetrics};
 
 /// What a candidate counts in.
 pub struct Claims<'m> {
     metrics: &'m Metrics,
-    routes: Claimed<RouteCounts>,
+    routes: RefCell<Vec<Arc<str>>>,
     services: Claimed<ServiceCounts>,
     policies: RefCell<BTreeMap<Name, PolicyMetrics>>,
 }
@@ -24,12 +24,13 @@ type Claimed<T> = RefCell<HashMap<Box<str>, Arc<Named<T>>>>;
 
 impl<'m> Claims<'m> {
     pub(super) fn new(metrics: &'m Metrics) -> Self {
-        Claims { metrics, routes: Claimed::default(), services: Claimed::default(), policies: RefCell::default() }
+        Claims { metrics, routes: RefCell::default(), services: Claimed::default(), policies: RefCell::default() }
     }
 
     /// The counts of a route.
-    pub fn route(&self, name: &str) -> RouteMetrics {
-        RouteMetrics::of(claim(&self.routes, &self.metrics.board.routes, name))
+    pub fn route(&self, name: &Arc<str>) -> RouteMetrics {
+        self.routes.borrow_mut().push(name.clone());
+        RouteMetrics::of(self.metrics.board.routes.get(name))
     }
 
     /// The counts of a service.
@@ -48,9 +49,7 @@ impl<'m> Claims<'m> {
 
     /// The plan serves: its claims are what is shown.
     pub fn show(self) {
-        let unrouted = self.metrics.unrouted();
-        self.routes.borrow_mut().insert("".into(), unrouted.into_named());
-        *self.metrics.board.routes.lock() = self.routes.into_inner();
+        self.metrics.board.routes.show(self.routes.into_inner());
         *self.metrics.board.services.lock() = self.services.into_inner();
         self.metrics.policies.show(&*self.policies.borrow());
     }

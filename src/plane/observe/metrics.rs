@@ -1,8 +1,8 @@
 //! The metrics, in a registry of their own.
 //!
 //! A plan has a handle for each route and service (`claims`); recording a request through handles is about a
-//! dozen atomic additions: no lock, no look-up, no allocation after a route's first request. Handles are kept by name, so
-//! counting goes on across reloads, and one that never served takes a hundred bytes and is not shown.
+//! dozen atomic additions: no lock, no look-up, no allocation after a route's first request. Counts are kept by name, so
+//! counting goes on across reloads. A route that had no request has none, and is not shown.
 //!
 //! Requests without a route have the route `""`. Methods beyond the nine registered ones and unknown ones are `other`, a status of `0`
 //! means that the client went before there was one. A route that answers with more than [`OUTCOMES`] pairs of method and
@@ -177,8 +177,7 @@ impl Metrics {
 
     /// The counts of requests that matched no route.
     pub fn unrouted(&self) -> RouteMetrics {
-        let mut routes = self.board.routes.lock();
-        RouteMetrics::of(routes.entry("".into()).or_default().clone())
+        RouteMetrics::of(self.board.routes.get(""))
     }
 
     /// A sink that counts a request of this route and service.
@@ -189,7 +188,8 @@ impl Metrics {
     /// Counts a finished request.
     fn record(&self, event: &Event<'_>, route: &RouteMetrics, service: Option<&ServiceMetrics>) {
         let facts = &event.facts;
-        route.answered(event.method, facts.status, facts.duration);
+        let named = (&self.board.routes, event.route.unwrap_or_default());
+        route.answered(named, event.method, facts.status, facts.duration);
         if event.would_refuse.is_some() {
             route.would_refuse();
         }
@@ -316,19 +316,30 @@ mod tests {
         Metrics::new("1.2.3").unwrap()
     }
 
+    /// A route's name, and where its requests are counted.
+    type Counted = (&'static str, RouteMetrics);
+
+    fn unrouted(metrics: &Metrics) -> Counted {
+        ("", metrics.unrouted())
+    }
+
+    fn claim(claims: &Claims<'_>, route: &'static str) -> Counted {
+        (route, claims.route(&route.into()))
+    }
+
     /// The counts of a plan's routes when it has come to serve; it has a service, too.
-    fn serve<const N: usize>(metrics: &Metrics, routes: [&str; N]) -> [RouteMetrics; N] {
+    fn serve<const N: usize>(metrics: &Metrics, routes: [&'static str; N]) -> [Counted; N] {
         let claims = metrics.claims();
-        let counts = routes.map(|route| claims.route(route));
+        let counts = routes.map(|route| claim(&claims, route));
         claims.service("content");
         claims.show();
         counts
     }
 
-    fn record(metrics: &Metrics, route: &RouteMetrics, method: &Method, status: u16, milliseconds: u64) {
+    fn record(metrics: &Metrics, &(name, ref route): &Counted, method: &Method, status: u16, milliseconds: u64) {
         let none = HeaderMap::new();
         let mut event = event(&none);
-        event.method = Some(method);
+        (event.route, event.method) = (Some(name), Some(method));
         (event.facts.status, event.facts.duration) =
             (StatusCode::from_u16(status).ok(), Duration::from_millis(milliseconds));
         metrics.record(&event, route, Some(&metrics.claims().service("content")));
@@ -359,13 +370,13 @@ mod tests {
     fn tells_routes_methods_and_statuses_apart() {
         let metrics = metrics();
         let [content] = serve(&metrics, ["content"]);
-        let none = metrics.unrouted();
+        let none = unrouted(&metrics);
         record(&metrics, &content, &Method::GET, 200, 1);
         record(&metrics, &content, &Method::GET, 200, 1);
         record(&metrics, &content, &Method::POST, 502, 1);
         record(&metrics, &content, &Method::from_bytes(b"BREW").unwrap(), 0, 1);
         record(&metrics, &none, &Method::PATCH, 404, 1);
-        metrics.counting(&none, None).take(&headless());
+        metrics.counting(&none.1, None).take(&headless());
         let series = scrape(&metrics);
         let count = |labels: &str| series[&format!("gatekeeper_requests_total{{{labels}}}")];
         assert_eq!(count(r#"route="content",method="GET",status="200""#), 2.0);
@@ -407,16 +418,30 @@ mod tests {
         let metrics = metrics();
         let [old] = serve(&metrics, ["content"]);
         record(&metrics, &old, &Method::GET, 200, 1);
-        record(&metrics, &metrics.unrouted(), &Method::GET, 404, 1);
+        record(&metrics, &unrouted(&metrics), &Method::GET, 404, 1);
         let [new] = serve(&metrics, ["content"]);
         record(&metrics, &new, &Method::GET, 200, 1);
         let series = "gatekeeper_requests_total{route=\"content\",method=\"GET\",status=\"200\"}";
         assert_eq!(scrape(&metrics)[series], 2.0);
         metrics.claims().show();
-        metrics.record(&event(&HeaderMap::new()), &old, None);
+        record(&metrics, &old, &Method::GET, 200, 1);
         let text = metrics.render(Vec::new()).unwrap();
         assert!(!text.contains("\"content\""), "{text}");
         assert!(text.contains("route=\"\""));
+    }
+
+    #[test]
+    fn a_request_may_outlive_its_plan() {
+        let metrics = metrics();
+        let [stays, goes] = serve(&metrics, ["stays", "goes"]);
+        let [next] = serve(&metrics, ["stays"]);
+        // The first requests of these routes end only now.
+        for route in [&stays, &goes, &next] {
+            record(&metrics, route, &Method::GET, 200, 1);
+        }
+        let series = scrape(&metrics);
+        assert_eq!(series["gatekeeper_requests_total{route=\"stays\",method=\"GET\",status=\"200\"}"], 2.0);
+        assert!(!series.keys().any(|name| name.contains("goes")));
     }
 
     #[test]
@@ -426,7 +451,8 @@ mod tests {
         record(&metrics, &serving, &Method::GET, 200, 1);
         let before = scrape(&metrics).into_keys().collect::<Vec<_>>();
         let claims = metrics.claims();
-        let (same, other, policy) = (claims.route("content"), claims.route("other"), claims.policy("auth", "jwt"));
+        let (same, other) = (claim(&claims, "content"), claim(&claims, "other"));
+        let policy = claims.policy("auth", "jwt");
         record(&metrics, &same, &Method::GET, 200, 1);
         record(&metrics, &other, &Method::GET, 200, 1);
         claims.service("other");
@@ -441,10 +467,10 @@ mod tests {
     fn routes_without_traffic_are_not_shown() {
         let metrics = metrics();
         let claims = metrics.claims();
-        let routes: Vec<_> = (0..100_000).map(|n| claims.route(&format!("r{n}"))).collect();
+        let routes: Vec<_> = (0..100_000).map(|n| claims.route(&format!("r{n}").into())).collect();
         claims.show();
         assert!(!metrics.render(Vec::new()).unwrap().contains("route="));
-        record(&metrics, &routes[7], &Method::GET, 200, 1);
+        record(&metrics, &("r7", routes[7].clone()), &Method::GET, 200, 1);
         let requests =
             scrape(&metrics).into_keys().filter(|name| name.starts_with("gatekeeper_requests_total")).count();
         assert_eq!(requests, 1);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::alike::Alike;
 use super::names::{self, HeaderNames};
 use super::route::Route;
+use super::route_parts::Written;
 use super::{
     Edge, OwnPath, Plan, auth, bounds, cors, exposure, limits, lint, listeners, protected, route_parts, route_tests,
     shield,
@@ -21,7 +22,9 @@ use crate::upstream::names::Names;
 use crate::upstream::service::{Lineage, Service};
 use gatekeeper_core::limit::Local;
 use gatekeeper_core::net::{self, Networks};
-use gatekeeper_core::route::{Clash, Conditions, HeaderCondition, HostPattern, PathPattern, QueryCondition, Table};
+use gatekeeper_core::route::{
+    Clash, Conditions, Further, HeaderCondition, HostPattern, PathPattern, QueryCondition, Table,
+};
 use gatekeeper_model::raw::{self, Config};
 use gatekeeper_model::{Fault, Faults, Owners, Place};
 
@@ -78,7 +81,7 @@ pub(super) fn compile(config: &Config, context: &Context, faults: &mut Faults) -
     if !faults.is_empty() {
         return None;
     }
-    let plan = Plan { generation: 0, revision: 0, table, routes, services, edge: edge?, entrances };
+    let plan = Plan { generation: 0, revision: 0, table, routes: routes.into(), services, edge: edge?, entrances };
     lint::lint(config, &plan, faults);
     exposure::lint(config, &plan, faults);
     route_tests::run(config, &plan, faults);
@@ -275,24 +278,30 @@ fn compile_routes(
     services: &mut Services,
     faults: &mut Faults,
 ) -> (Vec<Arc<Route>>, Vec<Conditions>) {
-    let (mut compiled, mut terms) = ((Vec::new(), Vec::new()), Alike::default());
+    let count = config.routes.len();
+    let (mut routes, mut conditions, mut terms) =
+        (Vec::with_capacity(count), Vec::with_capacity(count), Alike::default());
     for (index, raw) in config.routes.iter().enumerate() {
         let place = Place::new("routes").index(index);
         if raw.name.is_empty() {
             faults.push(place.key("name"), "an empty name", "a name");
         }
-        let conditions = compile_conditions(config, raw, &place, faults);
-        let route = route_parts::compile(config, raw, context, edge, services, &place, faults);
-        if let (Some(conditions), Some(mut route), true) = (conditions, route, raw.is_active.0) {
+        let path = PathPattern::parse(&raw.path_pattern);
+        let path = path.map_err(|fault| faults.add(Fault::saying(place.key("path_pattern"), fault))).ok();
+        let written = Written { config, raw, name: raw.name.as_str().into(), path, place };
+        let taken = compile_conditions(&written, faults);
+        let route = route_parts::compile(&written, context, edge, services, faults);
+        if let (Some(taken), Some(mut route), true) = (taken, route, raw.is_active.0) {
             terms.share(&mut route.terms);
-            compiled.0.push(Arc::new(route));
-            compiled.1.push(conditions);
+            routes.push(Arc::new(route));
+            conditions.push(taken);
         }
     }
-    compiled
+    (routes, conditions)
 }
 
-fn compile_conditions(config: &Config, raw: &raw::Route, place: &Place, faults: &mut Faults) -> Option<Conditions> {
+fn compile_conditions(written: &Written, faults: &mut Faults) -> Option<Conditions> {
+    let Written { config, raw, name, path, place } = written;
     let before = faults.len();
     let mut collect = |at: Place, result: Result<(), String>| {
         result.unwrap_or_else(|fault| faults.add(Fault::saying(at, fault)));
@@ -312,12 +321,15 @@ fn compile_conditions(config: &Config, raw: &raw::Route, place: &Place, faults: 
         let compiled = QueryCondition::compile(name, condition);
         collect(place.key("query").key(name), compiled.map(|condition| query.push(condition)));
     }
-    let path = PathPattern::parse(&raw.path_pattern);
-    collect(place.key("path_pattern"), path.as_ref().map(|_| ()).map_err(Clone::clone));
     let listeners = listeners::of_route(config, &raw.listeners, &place.key("listeners"), faults);
-    let (true, Ok(path)) = (faults.len() == before, path) else { return None };
-    let (name, priority) = (raw.name.clone(), raw.priority);
-    Some(Conditions { name, hosts, path, listeners, methods, headers, query, priority })
+    let (true, Some(path)) = (faults.len() == before, path) else { return None };
+    Some(Conditions {
+        name: name.clone(),
+        path: path.clone(),
+        methods: methods.into_iter().collect(),
+        priority: raw.priority,
+        further: Further::new(hosts, listeners, headers, query),
+    })
 }
 
 pub(super) fn parse_method(text: &str) -> Result<http::Method, String> {

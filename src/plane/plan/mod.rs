@@ -63,7 +63,7 @@ pub struct Plan {
     /// Which route a request takes.
     pub table: Table,
     /// The routes, by the table's indices.
-    pub routes: Vec<Arc<route::Route>>,
+    pub routes: Box<[Arc<route::Route>]>,
     /// The services, by name.
     pub services: HashMap<Arc<str>, Arc<Service>>,
     /// What holds for every request.

@@ -129,7 +129,7 @@ pub enum PathSent {
     /// As it came, canonical.
     Kept,
     /// Without these leading segments.
-    Stripped(String),
+    Stripped(Box<str>),
     /// Another one.
     Rewritten(Template),
 }

@@ -21,28 +21,41 @@ use gatekeeper_core::route::{PathPattern, Template};
 use gatekeeper_model::raw::{self, Config, EncodedReserved, NonIdempotent, Policy};
 use gatekeeper_model::{Fault, Faults, Place, did_you_mean};
 
-/// Compiles a route; faults are reported below `place`.
+/// A route as it is written, and what is known of it already.
+pub struct Written<'a> {
+    /// The whole configuration.
+    pub config: &'a Config,
+    /// The route.
+    pub raw: &'a raw::Route,
+    /// Its name, for all who keep it.
+    pub name: Arc<str>,
+    /// What its path looks like; absent if that is faulty.
+    pub path: Option<PathPattern>,
+    /// Where it is written.
+    pub place: Place<'static>,
+}
+
+/// Compiles a route.
 pub fn compile<'a>(
-    config: &'a Config,
-    raw: &'a raw::Route,
+    written: &'a Written<'a>,
     context: &'a Context<'a>,
     edge: Option<&Arc<Edge>>,
     services: &mut Services,
-    place: &Place<'static>,
     faults: &mut Faults,
 ) -> Option<Route> {
-    let mut compiler = Compiler { config, raw, context, services, place, faults };
+    let Written { config, raw, name, path: pattern, place } = written;
+    let pattern = pattern.as_ref();
+    let mut compiler = Compiler { config, raw, pattern, context, services, place, faults };
     let action = compiler.action();
     let path = compiler.path();
     let host = compiler.host();
     let shield = shield::of_route(config, raw, &place.key("shields"), compiler.faults);
     let retry = retry(raw, place, compiler.faults);
-    let pattern = PathPattern::parse(&raw.path_pattern).ok();
     let cors = edge.and_then(|edge| compiler.cors(edge));
     let security = compiler.security(edge);
     let auth = auth::of_route(raw, edge.and_then(|edge| edge.auth.as_ref()), place, compiler.faults);
     let access = raw.access.as_ref().map(|raw| RouteAccess {
-        access: access::compile(raw, pattern.as_ref(), &place.key("access"), compiler.faults),
+        access: access::compile(raw, pattern, &place.key("access"), compiler.faults),
         shadow: compiler.raw.shadow.contains(&Policy::Access),
         metrics: context.claims.policy("access", ""),
     });
@@ -63,16 +76,16 @@ pub fn compile<'a>(
         compression: if compress { config.compression.level } else { 0 },
     };
     Some(Route {
-        name: raw.name.as_str().into(),
+        name: name.clone(),
         origin: context.owners.of(place),
         name_hash: Endpoint::hash(&raw.name),
-        metrics: context.claims.route(&raw.name),
+        metrics: context.claims.route(name),
         edge: edge?.clone(),
         terms: Arc::new(terms),
         action: action?,
         path: path?,
         access: access.map(Box::new),
-        pattern: pattern?,
+        pattern: pattern?.clone(),
     })
 }
 
@@ -130,6 +143,7 @@ fn retry(raw: &raw::Route, place: &Place, faults: &mut Faults) -> Option<Retry> 
 struct Compiler<'a, 'f> {
     config: &'a Config,
     raw: &'a raw::Route,
+    pattern: Option<&'a PathPattern>,
     context: &'a Context<'a>,
     services: &'f mut Services,
     place: &'f Place<'static>,
@@ -341,7 +355,7 @@ impl<'a> Compiler<'a, '_> {
                 return None;
             }
         };
-        let pattern = PathPattern::parse(&self.raw.path_pattern).ok()?;
+        let pattern = self.pattern?;
         let known = |name: &&str| pattern.offers(name) || beside.contains(name);
         let unknown: Vec<&str> = template.names().filter(|name| !known(name)).collect();
         for name in &unknown {
