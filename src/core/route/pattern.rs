@@ -193,10 +193,10 @@ fn append_segment(text: &str, canonical: &mut String) -> Result<(), String> {
 
 impl<'p> Segment<'p> {
     fn of(text: &'p str) -> Self {
-        match text.strip_prefix('{').and_then(|name| name.strip_suffix('}')) {
-            Some(name) => Segment::One(Some(name)),
-            None if text == "*" => Segment::One(None),
-            None => Segment::Literal(text),
+        match text.as_bytes() {
+            b"*" => Segment::One(None),
+            [b'{', ..] => Segment::One(Some(text.trim_matches(['{', '}']))),
+            _ => Segment::Literal(text),
         }
     }
 
@@ -231,7 +231,8 @@ impl<'a> Captures<'a> {
 
 /// Cuts the first segment off `/segment/rest`; what is left begins with `/` or is empty.
 pub(super) fn next_segment(path: &str) -> Option<(&str, &str)> {
-    let path = path.strip_prefix('/')?;
+    // Stripping a character would compare texts.
+    let path = if path.as_bytes().first() == Some(&b'/') { path.get(1..)? } else { return None };
     Some(path.split_at(memchr(b'/', path.as_bytes()).unwrap_or(path.len())))
 }
 

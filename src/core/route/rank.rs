@@ -77,16 +77,22 @@ impl<'a> Standing<'a> {
             Some(HostPattern::Under(suffix)) => (false, suffix.len()),
             None => (false, 0),
         };
-        let segments = route.path.segments();
-        let literals = segments.filter(|segment| segment.literal().is_some_and(|text| !text.is_empty()));
-        let length = segments.count() + usize::from(!route.path.is_prefix());
+        let (mut literals, mut wildcards, mut empty) = (0, 0, 0);
+        for segment in route.path.segments() {
+            match segment.literal() {
+                Some("") => empty += 1,
+                Some(_) => literals += 1,
+                None => wildcards += 1,
+            }
+        }
+        let ends = !route.path.is_prefix();
         let marks = [
             route.priority,
             is_exact_host.into(),
             wildcard_length as i32,
-            route.path.is_exact().into(),
-            literals.count() as i32,
-            length as i32,
+            (ends && wildcards == 0).into(),
+            literals,
+            literals + wildcards + empty + i32::from(ends),
             (!route.further.listeners().is_empty()).into(),
             (!route.methods.is_empty()).into(),
             route.further.headers().len() as i32,
