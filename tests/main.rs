@@ -37,6 +37,7 @@ mod limits;
 mod listeners;
 mod log;
 mod malformed;
+mod many_routes;
 mod oidc;
 mod one_walk;
 mod posts;

@@ -22,6 +22,18 @@ pub fn take_small_pages() {
     }
 }
 
+unsafe extern "C" {
+    /// Frees the pages of this thread that hold nothing any more, and those of threads that ended; forced, it gives all free
+    /// memory back to the kernel at once.
+    safe fn mi_collect(force: bool);
+}
+
+/// Gives the memory back that is free since something large was dropped. By itself mimalloc does that little by little, as
+/// memory is asked for, which may be never. Takes milliseconds.
+pub fn give_back() {
+    mi_collect(true);
+}
+
 /// Blocks of at least this size are aligned to it, smaller ones to the power of two that fits in them (mimalloc's
 /// `MI_MAX_ALIGN_SIZE`).
 const ALIGNED: usize = 16;

@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 
 use gatekeeper_admin::Control;
 use gatekeeper_model::fault::Faults;
@@ -22,6 +23,7 @@ use gatekeeper_plane::plan::live::Live;
 use gatekeeper_plane::server::{Server, Size};
 use tokio::sync::mpsc;
 
+use crate::allocator;
 use crate::life::drain::{Heard, Signals};
 use crate::life::inherited::Inherited;
 use crate::life::running::HERE;
@@ -58,8 +60,7 @@ impl Gateway {
         let other = |fault: String| StartFault::Other(fault);
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION")).map_err(|error| other(error.to_string()))?;
         let metrics = Arc::new(metrics);
-        let started = Candidate::read(file).and_then(|candidate| Live::start(candidate, metrics.clone()));
-        let (live, config, faults) = started.map_err(StartFault::Config)?;
+        let (live, config, faults) = start(file, &metrics).map_err(StartFault::Config)?;
         log::set_max_level(level(config.log_level));
         faults.lints().iter().for_each(|lint| log::warn!("{lint}"));
         let admin = inherited.bind(&config.admin.address).map_err(|fault| other(format!("admin.address: {fault}")))?;
@@ -83,7 +84,10 @@ impl Gateway {
         let admin_address = admin.address.clone();
         let size = Size { threads: config.threads, pool: config.upstream_pool.size };
         let life = Life { plane, file: file.into(), listeners, systemd, succession, admin_address, state_dir };
-        Ok(Gateway { life, token: state.admin_token, sockets, admin, heard, size, drain: config.drain })
+        let drain = config.drain.clone();
+        drop(config);
+        allocator::give_back();
+        Ok(Gateway { life, token: state.admin_token, sockets, admin, heard, size, drain })
     }
 
     /// Where clients connect, as it came to be.
@@ -109,6 +113,14 @@ impl Gateway {
         server.run(Signals::new(life.clone(), stages, self.drain).follow(self.heard));
         life.withdraw();
     }
+}
+
+/// The first plan. It is made by a thread that ends: what making it took is then nobody's, and whoever replaces the plan later can
+/// give its memory back, too.
+fn start(file: &Path, metrics: &Arc<Metrics>) -> Result<(Live, Config, Faults), Faults> {
+    let start = || Candidate::read(file).and_then(|candidate| Live::start(candidate, metrics.clone()));
+    let started = thread::scope(|scope| scope.spawn(start).join());
+    started.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// The state directory: as written, else systemd's, else beside the working directory.

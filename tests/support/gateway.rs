@@ -307,6 +307,11 @@ impl Gateway {
         self.status_field("VmRSS:")
     }
 
+    /// The memory it has now beside what it reads from its program's file, in bytes.
+    pub fn own_memory(&self) -> u64 {
+        self.status_field("RssAnon:")
+    }
+
     /// The most memory it ever had, in bytes.
     pub fn peak_memory(&self) -> u64 {
         self.status_field("VmHWM:")

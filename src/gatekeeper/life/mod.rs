@@ -25,6 +25,8 @@ use running::Running;
 use succession::Succession;
 use systemd::Systemd;
 
+use crate::allocator;
+
 /// A process that serves.
 pub struct Life {
     /// What it serves.
@@ -88,6 +90,7 @@ impl Process for Life {
             }
         }
         self.systemd.ready(&self.serving());
+        allocator::give_back();
         result
     }
 
