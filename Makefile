@@ -1,18 +1,19 @@
-# make run      build in release and start the demo: nine services and a gateway before them
-# make test     all tests
-# make fuzz     a long run of the fuzz tests: SECONDS=600 for each target; what it finds becomes a seed
-# make check    format, lints
-# make install  what `make build` made, its units and documents   (PREFIX=/usr/local DESTDIR= BINARY=target/release/gatekeeper)
-# make bench    the load harness: gatekeeper against bare Pingora, nginx, HAProxy and Envoy   (CASE=name for one case of it)
-# make bench-quick   its gist, in two minutes once all is built: the full case, the limiter, the router
+# make build    build the release binary
+# make run      build it and start the demo: nine services and a gateway in front of them
+# make test     run all tests
+# make fuzz     run the fuzz tests for longer: SECONDS=600 for each target; failing inputs are kept as seeds
+# make check    check the format and the lints
+# make install  install the binary, its units and its documents   (PREFIX=/usr/local DESTDIR= BINARY=target/release/gatekeeper)
+# make bench    run the load harness: gatekeeper, bare Pingora, nginx, HAProxy and Envoy   (CASE=name runs one case)
+# make bench-quick   run a short benchmark: the full case, the limiter and the router; two minutes once everything is built
 
 CARGO ?= cargo
-# What building needs, and what tests and benchmarks need beside it: `program:Debian package`.
+# The tools that building needs, and the additional tools of tests and benchmarks: `program:Debian package`.
 BUILD_TOOLS := cmake:cmake cc:build-essential
 TEST_TOOLS := h2load:nghttp2-client systemd-analyze:systemd openssl:openssl node:nodejs npm:npm chromium:chromium
 BENCH_TOOLS := wrk:wrk h2load:nghttp2-client openssl:openssl nginx:nginx haproxy:haproxy python3:python3 pip3:python3-pip
 
-# Tests that measure time: alone, one after the other.
+# Tests that measure time. They run after the others, one at a time.
 TIMED := balancing:: connections:: deadlines:: h2_abuse:: life:: limits:: oidc:: posts:: proxy_protocol:: retries:: shields:: stalled:: taking:: untaken:: upheaval::
 
 PREFIX ?= /usr/local
@@ -35,7 +36,7 @@ test:
 	$(CARGO) test --locked --test main -- $(TIMED:%=--skip %)
 	$(CARGO) test --locked --test main -- --test-threads=1 $(TIMED)
 
-# What the tests' peers for node are made of.
+# The packages of the test peers that run on Node.js.
 tests/peers/node_modules: tests/peers/package-lock.json
 	npm ci --prefix tests/peers --no-audit --no-fund --loglevel=error
 	touch $@
@@ -63,10 +64,12 @@ bench-build:
 INSTALL := install -D -m 644
 SHARE = $(DESTDIR)$(PREFIX)/share
 DOCUMENTS = $(SHARE)/doc/gatekeeper
+# The documents keep their places relative to each other, so that their links work.
+PAGES := README.md SECURITY.md ARCHITECTURE.md LICENSE docs conf benches/load/report
 UNITS := gatekeeper.service gatekeeper.socket gatekeeper-admin.socket
 
 install:
-	@[ -x "$(BINARY)" ] || { echo "$(BINARY) is missing: make build" >&2; exit 1; }
+	@[ -x "$(BINARY)" ] || { echo "$(BINARY) is missing: run make build" >&2; exit 1; }
 	install -D -s -m 755 "$(BINARY)" "$(DESTDIR)$(PREFIX)/bin/gatekeeper"
 	for unit in $(UNITS); do \
 		install -d "$(DESTDIR)$(PREFIX)/lib/systemd/system" && \
@@ -75,24 +78,21 @@ install:
 	done
 	$(INSTALL) systemd/gatekeeper.sysusers "$(DESTDIR)$(PREFIX)/lib/sysusers.d/gatekeeper.conf"
 	$(INSTALL) systemd/gatekeeper.tmpfiles "$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/gatekeeper.conf"
-	for document in README.md SECURITY.md LICENSE docs/*.md; do $(INSTALL) $$document "$(DOCUMENTS)/$$document" || exit 1; done
+	for document in $$(find $(PAGES) -type f); do $(INSTALL) $$document "$(DOCUMENTS)/$$document" || exit 1; done
 	$(INSTALL) systemd/gatekeeper.sysctl "$(DOCUMENTS)/60-gatekeeper.conf"
-	cd conf && find examples -name '*.yaml' -exec install -D -m 644 {} "$(DOCUMENTS)/{}" \;
-	$(INSTALL) conf/gatekeeper.schema.json "$(DOCUMENTS)/gatekeeper.schema.json"
 	install -d "$(SHARE)/bash-completion/completions" "$(SHARE)/zsh/site-functions" "$(SHARE)/fish/vendor_completions.d" "$(SHARE)/man/man1"
 	"$(BINARY)" completions bash > "$(SHARE)/bash-completion/completions/gatekeeper"
 	"$(BINARY)" completions zsh > "$(SHARE)/zsh/site-functions/_gatekeeper"
 	"$(BINARY)" completions fish > "$(SHARE)/fish/vendor_completions.d/gatekeeper.fish"
 	"$(BINARY)" man --to "$(SHARE)/man/man1"
-	$(INSTALL) conf/alerts.yaml "$(DOCUMENTS)/alerts.yaml"
 	$(INSTALL) conf/gatekeeper.schema.json "$(DESTDIR)/etc/gatekeeper/gatekeeper.schema.json"
 	@[ -e "$(DESTDIR)/etc/gatekeeper/gatekeeper.yaml" ] || $(INSTALL) conf/gatekeeper.yaml "$(DESTDIR)/etc/gatekeeper/gatekeeper.yaml"
 	@[ -e "$(DESTDIR)/etc/logrotate.d/gatekeeper" ] || $(INSTALL) systemd/gatekeeper.logrotate "$(DESTDIR)/etc/logrotate.d/gatekeeper"
-	@echo "1. Edit /etc/gatekeeper/gatekeeper.yaml; as it is, every request to 127.0.0.1:8000 is answered with a welcome page."
+	@echo "1. Edit /etc/gatekeeper/gatekeeper.yaml. The installed file answers every request to 127.0.0.1:8000 with a welcome page."
 	@echo "2. systemd-sysusers && systemd-tmpfiles --create gatekeeper.conf && systemctl daemon-reload"
 	@echo "3. systemctl enable --now gatekeeper"
 
-# The configuration and the state stay.
+# The configuration and the state are not removed.
 uninstall:
 	rm -f "$(DESTDIR)$(PREFIX)/bin/gatekeeper" $(UNITS:%="$(DESTDIR)$(PREFIX)/lib/systemd/system/%")
 	rm -f "$(DESTDIR)$(PREFIX)/lib/sysusers.d/gatekeeper.conf" "$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/gatekeeper.conf"
@@ -100,13 +100,13 @@ uninstall:
 	rm -f "$(SHARE)/fish/vendor_completions.d/gatekeeper.fish" "$(SHARE)/man/man1"/gatekeeper*.1 "$(DESTDIR)/etc/logrotate.d/gatekeeper"
 	rm -rf "$(DOCUMENTS)"
 
-# Debian keeps servers where a user's PATH does not look.
+# On Debian, servers are in folders that are not in the PATH of a user.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
-# Servers that come with their packages, but are to be started by the harness alone.
+# Packages that start a server when they are installed. Only the harness should start these servers.
 SERVERS := nginx haproxy
 
-# Installs what is missing of $(TOOLS) from Debian's packages; without root or sudo, says what to type. Servers among them are
+# Installs the missing tools of $(TOOLS) from Debian packages. Without root or sudo, it prints the command to run. Servers are
 # neither started (policy-rc.d) nor enabled.
 tools:
 	@command -v $(CARGO) >/dev/null || { echo "cargo is missing: install Rust (rustup, stable) first" >&2; exit 1; }

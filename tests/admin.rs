@@ -210,7 +210,7 @@ async fn bodies_are_json() {
     }
     for (body, status, told) in [
         (r#"{"request": "GET /x"} {}"#, 400, "trailing characters"),
-        (r#"{"request": "GET /x", "claims": "#, 400, "the body is no JSON"),
+        (r#"{"request": "GET /x", "claims": "#, 400, "the body is not valid JSON"),
         (&format!(r#"{{"claims": {}"#, "[".repeat(60_000)), 400, "recursion limit"),
         (r#"{"request": "GET /x", "request": "GET /y"}"#, 422, "request: this key is written twice"),
         (r#"{"request": "GET /x", "usr": "a"}"#, 422, "did you mean \"user\"?"),

@@ -191,7 +191,7 @@ async fn a_key_of_small_order_is_refused() {
         let forged = format!("{header}.{claims}.{}", URL_SAFE_NO_PAD.encode(&signature));
         assert_eq!(gateway.ask(from("192.0.2.1", &forged)).await.status, 401);
     }
-    assert!(gateway.said().contains("\"weak\" is not taken: it is a point of small order"), "{}", gateway.said());
+    assert!(gateway.said().contains("\"weak\" is ignored: it is a point of small order"), "{}", gateway.said());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -99,11 +99,11 @@ async fn an_http_answer_is_judged_by_its_status_and_body() {
         (r#"{"method": "HEAD"}"#, "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n".into(), ""),
         ("{}", head.into(), ""),
         (well, answer(200, "all is well."), ""),
-        (well, answer(200, "all is lost"), "does not hold the text in its first 11 bytes"),
+        (well, answer(200, "all is lost"), "the first 11 bytes of the body do not contain"),
         (well, answer(500, "all is well"), "status 500"),
         (well, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nwe\r\n2\r\nll\r\n0\r\n\r\n".into(), ""),
         (well, answer(200, &near), ""),
-        (well, answer(200, &across), "does not hold"),
+        (well, answer(200, &across), "do not contain"),
         (well, answer(200, &far), "first 65536 bytes"),
         (well, format!("{head}all is w"), "the connection was closed"),
         (well, format!("{head}all is well"), ""),
@@ -186,7 +186,7 @@ async fn a_check_ends_with_its_timeout() {
     ];
     for (peer, json) in cases {
         let answer = ask(&format!(r#"{{"timeout": "200ms", {json}}}"#), &peer).await;
-        assert_answer(&format!("{json} {peer:?}"), &answer, "it did not answer within 200ms");
+        assert_answer(&format!("{json} {peer:?}"), &answer, "no answer within 200ms");
     }
     assert_eq!(ask(r#"{"timeout": "200ms"}"#, &http(body.address)).await, Ok(()), "a body that nobody needs");
 }
@@ -324,13 +324,13 @@ async fn a_grpc_server_says_which_service_serves() {
     for (service, words) in [
         ("", ""),
         ("serving", ""),
-        ("unknown", "it answered UNKNOWN"),
-        ("not serving", "it answered NOT_SERVING"),
-        ("service unknown", "it answered SERVICE_UNKNOWN"),
+        ("unknown", "the target answered UNKNOWN"),
+        ("not serving", "the target answered NOT_SERVING"),
+        ("service unknown", "the target answered SERVICE_UNKNOWN"),
         ("strange", "the unknown state 300"),
-        ("unimplemented", "it has no health service"),
+        ("unimplemented", "the target has no health service"),
         ("internal", "gRPC status \"13\", \"out%0Aof%20order\""),
-        ("other", "it does not know the service"),
+        ("other", "the target does not know the service"),
     ] {
         let answer = ask(&format!(r#"{{"kind": "grpc", "grpc_service": "{service}"}}"#), &http(address)).await;
         assert_answer(service, &answer, words);
@@ -422,7 +422,7 @@ async fn a_grpc_server_that_goes_wrong_is_bad() {
     let http1 = Origin::start().await;
     let cases = [
         (endless, "too long"),
-        (empty, "it did not answer within 1s"),
+        (empty, "no answer within 1s"),
         (reset, "incomplete response"),
         // Whether its bytes or the end of its connection are seen first is open.
         (garbage.address, "incomplete response"),

@@ -134,7 +134,7 @@ const PLACES: [&str; 7] = [
 #[test]
 fn check_tells_of_a_good_file_and_of_every_fault_of_a_bad_one() {
     let good = Place::new(GOOD);
-    let told = "gatekeeper.yaml: good. 5 routes, 2 services, 1 tests passed, 0 warnings\n";
+    let told = "gatekeeper.yaml is valid: 5 routes, 2 services, 1 tests passed, 0 warnings\n";
     for args in [&["check"][..], &["-t"], &["check", "-c", "gatekeeper.yaml"], &["-c", "gatekeeper.yaml", "-t"]] {
         assert_eq!(good.call(args).good(), told);
     }
@@ -273,16 +273,16 @@ fn explain_tells_the_whole_way() {
     let told = place.call(&["explain", "GET", "http://A.Example.org:80/x/..//content/%7euser?q=1"]).good();
     let wanted = "path        /content/~user
 host        a.example.org
-candidates  beta                     refused by its header x-beta
-            content                  taken
+candidates  beta                     no match: header x-beta
+            content                  chosen
 auth        public
 service     content (http://127.0.0.1:3001, http://127.0.0.1:3002)
 sends       /~user?q=1 with Host: a.example.org
 ";
     assert_eq!(told, wanted);
     let told = place.call(&["explain", "POST", "/content/news/1", "-H", "X-Beta: 1"]).good();
-    assert!(told.contains("news                     taken: more literal segments\n"), "{told}");
-    assert!(told.contains("beta                     would take it too\n"), "{told}");
+    assert!(told.contains("news                     chosen: more literal segments\n"), "{told}");
+    assert!(told.contains("beta                     also matches\n"), "{told}");
     let told = place.call(&["explain", "GET", "/content/news/1", "-H", "X-Beta: 1", "--json"]).json();
     assert_eq!(told["candidates"][0], serde_json::json!({"route": "news", "failed": "method", "won_by": null}));
     assert_eq!(told["candidates"][1]["won_by"], "more header conditions");
@@ -307,11 +307,11 @@ sends       /~user?q=1 with Host: a.example.org
 fn explain_refuses_what_is_no_request() {
     let place = Place::new(GOOD);
     let refused = place.call(&["explain", "GET", "/a b"]).sentence(1);
-    assert!(refused.starts_with("gatekeeper: \"GET /a b\" is no request (not a URL)"), "{refused}");
+    assert!(refused.starts_with("gatekeeper: \"GET /a b\" is not a request (not a URL)"), "{refused}");
     let refused = place.call(&["explain", "G(T", "/a"]).sentence(1);
-    assert!(refused.contains("it has the form METHOD /path or METHOD http://host/path"), "{refused}");
+    assert!(refused.contains("the form is METHOD /path or METHOD http://host/path"), "{refused}");
     let refused = place.call(&["explain", "GET", "/", "-H", "nonsense"]).sentence(1);
-    assert!(refused.contains("\"nonsense\" is no header; it has the form NAME: VALUE"), "{refused}");
+    assert!(refused.contains("\"nonsense\" is not a header of the form NAME: VALUE"), "{refused}");
     assert_eq!(place.call(&["explain", "GET"]).code, Some(2));
     assert_eq!(place.call(&["explain", "GET", "/", "--from", "nobody"]).code, Some(2));
 }
@@ -367,7 +367,7 @@ fn the_schema_is_one_and_the_default_file_keeps_to_it() {
     }
     assert_eq!(fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/gatekeeper.yaml")).unwrap(), init);
     place.write("gatekeeper.yaml", &init);
-    assert!(place.call(&["check"]).good().contains(": good. "));
+    assert!(place.call(&["check"]).good().contains(" is valid: "));
 }
 
 #[test]

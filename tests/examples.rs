@@ -396,7 +396,7 @@ async fn authorisation(example: Example) {
     let explained = gateway.command("explain", &["GET", "/users/alice", "--as", "bob"]);
     let explained = String::from_utf8(explained.stdout).unwrap();
     assert!(
-        explained.contains("auth        bob (jwt), as told") && explained.contains("answers     403 access_denied"),
+        explained.contains("auth        bob (jwt), assumed") && explained.contains("answers     403 access_denied"),
         "{explained}"
     );
 }

@@ -109,10 +109,10 @@ async fn faults() -> Vec<Fault> {
             _keeps: vec![Box::new(refusing)],
             ..Fault::new("refused", refused, 502, "upstream_unreachable").log(": connection refused")
         },
-        Fault::of("silent", silent, 504, timeout).await.log("did not begin to answer"),
+        Fault::of("silent", silent, 504, timeout).await.log("did not begin to respond"),
         // What was never whole speaks against nobody.
-        Fault { body: 16 << 20, ..deaf.log("did not take the request").harmless() },
-        Fault::of("stalling", stalling, 200, timeout).await.truncated().log("fell silent"),
+        Fault { body: 16 << 20, ..deaf.log("did not read the request").harmless() },
+        Fault::of("stalling", stalling, 200, timeout).await.truncated().log("paused for too long"),
         Fault::of("endless", endless, 502, failed).await,
         Fault::of("closing", |mut peer: Raw| async move { drop(peer.request().await) }, 502, failed).await,
         Fault::of("hanging-up", |_: Raw| async {}, 502, failed).await,

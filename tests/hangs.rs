@@ -65,7 +65,7 @@ async fn an_access_log_that_nobody_reads_keeps_nobody_waiting() {
     gateway.write(&log);
     assert_eq!(Running(gateway.spawn_command("reload", &[])).ends("reload ends").await.code(), Some(1));
     let told = gateway.reload(&log).unwrap_err();
-    assert!(told.contains("nobody reads this FIFO"), "{told}");
+    assert!(told.contains("no process reads this FIFO"), "{told}");
     let mut reading = reader(&pipe);
     gateway.reload(&log).unwrap();
     assert_eq!(gateway.get("/read").await.status, 200);
@@ -101,7 +101,7 @@ async fn a_gateway_does_not_start_with_a_log_that_nobody_reads() {
     // Whoever waits for a reader is let go.
     drop(reader(&pipe));
     let said = said.expect("it must not wait for a reader").unwrap();
-    assert!(said.contains("cannot write the access log to") && said.contains("nobody reads this FIFO"), "{said}");
+    assert!(said.contains("cannot write the access log to") && said.contains("no process reads this FIFO"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

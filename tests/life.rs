@@ -170,14 +170,14 @@ async fn sockets_nobody_named_are_closed_and_wrong_ones_are_refused() {
     let mut handed = held.handed();
     handed.push(other.into());
     let gateway = Gateway::start_on(&held.config(&origin), handed).await;
-    let warning = format!("a socket on {address} was handed over, but the configuration does not name it: closed");
+    let warning = format!("closing the inherited socket on {address}: it is not in the configuration");
     assert!(gateway.said().contains(&warning), "{}", gateway.said());
 
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
     let (connected, _other_end) = UnixStream::pair().unwrap();
-    for (wrong, reason) in [(OwnedFd::from(udp), "can't be used"), (connected.into(), "can't be used")] {
+    for (wrong, reason) in [(OwnedFd::from(udp), "cannot be used"), (connected.into(), "cannot be used")] {
         let said = Gateway::refuses(&held.config(&origin), vec![wrong]);
-        let begin = "gatekeeper: socket 0 (from 0) of those handed over (LISTEN_FDS) ";
+        let begin = "gatekeeper: inherited socket 0 of LISTEN_FDS (counted from 0) ";
         assert!(said.contains(begin) && said.contains(reason), "{said}");
     }
 }

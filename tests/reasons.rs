@@ -169,7 +169,7 @@ async fn pages_are_told_by_their_origin_and_preflights_as_preflights() {
         explain(&["OPTIONS", "/x", "-H", &origin, "-H", &asked, "-H", &headers])
     };
     let told = preflight("https://a.shop.test", "PUT", "x-own");
-    assert!(told.contains("write                    taken"), "the route of the announced request: {told}");
+    assert!(told.contains("write                    chosen"), "the route of the announced request: {told}");
     assert!(told.contains("204: a preflight, answered by the gateway: the browser sends the request\n"), "{told}");
     for (told, why) in [
         (preflight("https://a.shop.test", "DELETE", "x-own"), "the method DELETE is not allowed"),

@@ -179,8 +179,8 @@ async fn what_is_asked_wrongly_is_refused() {
     let good = r#""service_name": "live", "service_url": "http://127.0.0.1:1""#;
     let post = |path, body| (Method::POST, path, body, "application/json");
     let table = [
-        (post("/services", "{".into()), 400, "no JSON"),
-        (post("/services", "a: b".into()), 400, "no JSON"),
+        (post("/services", "{".into()), 400, "not valid JSON"),
+        (post("/services", "a: b".into()), 400, "not valid JSON"),
         (post("/services", String::new()), 422, "service_name"),
         (post("/services", "[]".into()), 422, "found an empty list"),
         (post("/services", r#"{"service_name": "live"}"#.into()), 422, "service_url"),
@@ -216,7 +216,7 @@ async fn what_is_asked_wrongly_is_refused() {
         ((Method::GET, "/services/nobody", String::new(), ""), 404, "known: live, pair, plain"),
         ((Method::GET, "/services?limit=0", String::new(), ""), 422, "1 to 1000"),
         ((Method::GET, "/services?limit=x", String::new(), ""), 400, "limit"),
-        ((Method::PUT, "/services/pair", String::new(), ""), 405, "no such method"),
+        ((Method::PUT, "/services/pair", String::new(), ""), 405, "does not support this method"),
     ];
     for ((method, path, body, kind), status, words) in table {
         let answer = scene.ask_with(method.clone(), path, kind, &body).await;
@@ -559,7 +559,7 @@ async fn an_upgrade_hands_over_who_registered_and_what_was_drained() {
     assert_eq!(scene.post("/services/plain/drain", json!({})).await, 200);
     let reload = scene.gateway.command("reload", &[]);
     assert_eq!(reload.status.code(), Some(1), "it would be undone by what the new process has read");
-    assert!(String::from_utf8_lossy(&reload.stderr).contains("an upgrade is under way"));
+    assert!(String::from_utf8_lossy(&reload.stderr).contains("an upgrade is in progress"));
     let ended = eventually("it ends", async || upgrade.try_wait().unwrap()).await;
     assert!(ended.success(), "{}", scene.gateway.said());
     let upgraded = eventually("administration is the new process's", async || {

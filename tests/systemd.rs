@@ -88,6 +88,19 @@ fn the_units_say_what_the_gateway_understands() {
     assert!(timeout >= grace + 10, "systemd waits {timeout} s, the gateway {grace} s");
 }
 
+/// Every link between installed documents has its target.
+fn links_lead_somewhere(documents: &Path) {
+    let pages = fs::read_dir(documents.join("docs")).unwrap().map(|page| page.unwrap().path());
+    let top = ["README.md", "SECURITY.md", "ARCHITECTURE.md"].map(|name| documents.join(name));
+    for page in pages.chain(top) {
+        let text = fs::read_to_string(&page).unwrap();
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')?.0.split('#').next());
+        for link in links.filter(|link| !link.starts_with("http")) {
+            assert!(page.parent().unwrap().join(link).exists(), "{}: {link}", page.display());
+        }
+    }
+}
+
 #[test]
 fn an_installation_is_whole_and_keeps_a_configuration() {
     let root = tempfile::tempdir().unwrap();
@@ -109,9 +122,10 @@ fn an_installation_is_whole_and_keeps_a_configuration() {
     for page in pages {
         assert!(installed(&page).exists(), "{page}");
     }
-    for file in ["etc/logrotate.d/gatekeeper", "usr/share/doc/gatekeeper/examples/https.yaml"] {
+    for file in ["etc/logrotate.d/gatekeeper", "usr/share/doc/gatekeeper/conf/examples/https.yaml"] {
         assert!(installed(file).exists(), "{file}");
     }
+    links_lead_somewhere(&installed("usr/share/doc/gatekeeper"));
     let whole = fs::metadata(BINARY).unwrap().len();
     assert!(fs::metadata(installed("usr/bin/gatekeeper")).unwrap().len() < whole / 2, "the binary is stripped");
     let file = installed("etc/gatekeeper/gatekeeper.yaml");

@@ -50,7 +50,7 @@ async fn a_new_program_that_fails_changes_nothing() {
     let good = config(&origin);
     let refused = |gateway: &mut Gateway, args: &[&str], reason: &str| {
         let told = gateway.upgrade(args).unwrap_err();
-        assert!(told.starts_with("gatekeeper: the running gateway serves on; the new one: "), "{told}");
+        assert!(told.starts_with("gatekeeper: the upgrade failed, and the running process keeps serving: "), "{told}");
         assert!(told.contains(reason), "{told}");
         told
     };
@@ -64,20 +64,20 @@ async fn a_new_program_that_fails_changes_nothing() {
 
     gateway.install("#!/bin/sh\necho its last words >&2\nexit 7\n", 0o755);
     assert!(
-        refused(&mut gateway, &[], "it said:\nits last words")
-            .contains("it ended before it was ready (exit status: 7)")
+        refused(&mut gateway, &[], "its output:\nits last words")
+            .contains("the new process ended before it was ready (exit status: 7)")
     );
     gateway.install("#!/bin/sh\nkill -9 $$\n", 0o755);
     refused(&mut gateway, &[], "(signal: 9 (SIGKILL))");
     let pid_file = gateway.file("pid");
     gateway.install(&format!("#!/bin/sh\necho $$ > {}\nexec sleep 60\n", pid_file.display()), 0o755);
-    refused(&mut gateway, &["--timeout", "700ms"], "it was not ready within 700ms");
+    refused(&mut gateway, &["--timeout", "700ms"], "the new process was not ready within 700ms");
     let hung = fs::read_to_string(pid_file).unwrap().trim().parse().unwrap();
     assert!(!runs(hung), "it was killed");
     gateway.install("not a program", 0o644);
-    refused(&mut gateway, &[], "it can't be started: Permission denied");
+    refused(&mut gateway, &[], "the new process cannot be started: Permission denied");
     fs::remove_file(gateway.file("gatekeeper")).unwrap();
-    refused(&mut gateway, &[], "it can't be started: No such file");
+    refused(&mut gateway, &[], "the new process cannot be started: No such file");
 
     load.goes_on(50).await;
     let status = gateway.status().await;
@@ -96,7 +96,7 @@ async fn there_is_one_upgrade_at_a_time_and_a_stop_ends_it() {
     gateway.install(&format!("#!/bin/sh\necho $$ > {}\nexec sleep 60\n", pid_file.display()), 0o755);
     let mut first = gateway.spawn_command("upgrade", &[]);
     let hung = eventually("it starts", async || fs::read_to_string(&pid_file).ok()?.trim().parse().ok()).await;
-    assert!(gateway.upgrade(&[]).unwrap_err().ends_with("an upgrade is under way\n"));
+    assert!(gateway.upgrade(&[]).unwrap_err().ends_with("an upgrade is in progress\n"));
     gateway.signal("TERM");
     assert!(gateway.ended().await.success());
     assert!(!runs(hung), "a successor must not outlive the decision to stop");
@@ -121,7 +121,7 @@ async fn the_successor_has_the_addresses_of_its_own_configuration() {
     gateway.write(&config(&origin));
     let before = gateway.said().len();
     gateway.upgrade(&[]).unwrap();
-    let warning = "closing an inherited socket on ";
+    let warning = "closing the inherited socket on ";
     assert!(gateway.said()[before..].contains(warning), "{}", gateway.said());
     eventually("what the successor says arrives where the first one's words do", async || {
         gateway.said().contains("stopped: all requests have finished").then_some(())

@@ -19,7 +19,7 @@ use gatekeeper_plane::policy::auth::identity::{Claims, Identity, texts};
 pub fn answer(inquiry: Inquiry, plan: &Plan, serves: bool) -> Result<Explanation, String> {
     let headers = inquiry.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let request = parse_request(&inquiry.request, headers)
-        .map_err(|fault| format!("{:?} is no request ({fault}); it has the form {FORMS}", inquiry.request))?;
+        .map_err(|fault| format!("{:?} is not a request ({fault}); the form is {FORMS}", inquiry.request))?;
     let entrance = plan.entrance(inquiry.listener.as_deref(), &request).map_err(|unknown| unknown.to_string())?;
     let user = inquiry.user.map(|subject| {
         let mut user = pretended(subject, inquiry.claims, plan);

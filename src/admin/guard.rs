@@ -41,7 +41,7 @@ pub async fn receive(
 ) -> Response {
     let _answering = connection.answering();
     if connection.peer.is_some() && !is_named(&control, &request) {
-        let text = "no request for this host is answered here: use an IP address or localhost, or list the name in admin.hosts";
+        let text = "the administration listener does not accept this Host: use an IP address or localhost, or list the name in admin.hosts";
         return Problem::new(StatusCode::MISDIRECTED_REQUEST, "unknown_host", text).into_response();
     }
     next.run(request).await
@@ -78,7 +78,7 @@ pub async fn require_token(
             ([(WWW_AUTHENTICATE, "Bearer realm=\"gatekeeper administration\"")], problem).into_response()
         }
         Err(refusal) => {
-            let text = "too many wrong administration tokens came from this address";
+            let text = "too many wrong administration tokens from this address";
             let mut response =
                 Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_wrong_tokens", text).into_response();
             response.headers_mut().extend(refusal.headers.clone());

@@ -60,7 +60,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut faults = Faults::default();
     let understood = understand(bytes, &mut faults).map_err(|error| {
-        Problem::new(StatusCode::BAD_REQUEST, "bad_request", format!("the body is no JSON: {error}"))
+        Problem::new(StatusCode::BAD_REQUEST, "bad_request", format!("the body is not valid JSON: {error}"))
     })?;
     understood.ok_or_else(|| Problem::invalid(&faults))
 }

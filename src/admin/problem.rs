@@ -31,7 +31,7 @@ impl Problem {
 
     /// A change that would be lost.
     pub fn handing_over() -> Self {
-        let text = "another process takes over at this moment: ask it again";
+        let text = "an upgrade is in progress: repeat the request after it";
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "handing_over", text)
     }
 

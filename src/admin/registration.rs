@@ -48,10 +48,12 @@ fn may_register(service: &Service, url: &str) -> Result<(), Problem> {
     let conflict = |text: String| Err(Problem::new(StatusCode::CONFLICT, "registration_refused", text));
     if !service.takes_registrations() {
         let name = quoted(&service.name);
-        return conflict(format!("the service {name} takes no registrations; it would with `registered: true`"));
+        return conflict(format!(
+            "the service {name} does not accept registrations: set `registered: true` in its configuration"
+        ));
     }
     if service.targets.iter().any(|target| *target.url == *url) {
-        return conflict(format!("{} is a target of the configuration already", quoted(url)));
+        return conflict(format!("{} is already a target in the configuration", quoted(url)));
     }
     Ok(())
 }

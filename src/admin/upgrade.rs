@@ -21,11 +21,13 @@ pub async fn upgrade(State(control): State<Arc<Control>>, actor: Actor, Query(as
     let failed = |text| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "upgrade_failed", text).into_response();
     match upgrade.await {
         Ok(Ok(pid)) => Json(Upgraded { pid }).into_response(),
-        Ok(Err(NoUpgrade::Busy)) => conflict("an upgrade is under way"),
+        Ok(Err(NoUpgrade::Busy)) => conflict("an upgrade is in progress"),
         Ok(Err(NoUpgrade::Impossible)) => {
             conflict("this gateway cannot be upgraded: it is a demo or `proxy`, or it is stopping")
         }
-        Ok(Err(NoUpgrade::Failed(reason))) => failed(format!("the running gateway serves on; the new one: {reason}")),
+        Ok(Err(NoUpgrade::Failed(reason))) => {
+            failed(format!("the upgrade failed, and the running process keeps serving: {reason}"))
+        }
         Err(error) => failed(error.to_string()),
     }
 }

@@ -12,7 +12,7 @@ use gatekeeper_client::Refused;
 
 /// Why a request was refused.
 pub async fn show(State(control): State<Arc<Control>>, Path(id): Path<String>) -> Result<Json<Refused>, Problem> {
-    let missing = "no refusal of a request with this id is remembered: it was served, or it is too long ago";
+    let missing = "no refusal with this request id is remembered: the request was served, or the refusal is too old";
     control
         .plane
         .observers

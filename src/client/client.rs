@@ -19,7 +19,7 @@ use crate::failure::Failure;
 
 /// A reload may look up names, and compile a hundred thousand routes.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What an upgrade may take beside the new process's start.
+/// The time that an upgrade may take in addition to the start of the new process.
 const UPGRADE_MARGIN: Duration = Duration::from_secs(10);
 
 /// A client of a gateway's administration API.
@@ -33,18 +33,18 @@ pub struct Client {
 pub struct Services {
     /// How many services there are.
     pub total: usize,
-    /// Those of the page.
+    /// The services of this page.
     pub page: Vec<ServiceHealth>,
 }
 
 impl Client {
-    /// A client of the gateway whose administration listens at this address: `127.0.0.1:8001`, a URL with `http` or `https`, or
+    /// A client of the gateway with this administration address: `127.0.0.1:8001`, a URL with `http` or `https`, or
     /// `unix:` and a path. It waits a minute for an answer.
     pub fn new(address: &str, token: Secret) -> Result<Self, Failure> {
         Ok(Client { connection: Connection::new(address, token, PATIENCE)? })
     }
 
-    /// The same client, but it waits so long for an answer.
+    /// The same client with another timeout for answers.
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.connection.patience = patience;
         self
@@ -69,14 +69,14 @@ impl Client {
         self.connection.ask(request).await
     }
 
-    /// Puts the program that is installed now in the place of the running one, which may take so long until it serves.
+    /// Replaces the running process with the installed program. The timeout is for the start of the new process.
     pub async fn upgrade(&self, timeout: Period) -> Result<Upgraded, Failure> {
         let request = self.connection.request(Method::POST, &["upgrade"])?;
         let request = request.query(&Upgrading { timeout }).timeout(timeout.0 + UPGRADE_MARGIN);
         self.connection.ask(request).await
     }
 
-    /// Why a request would go where it would go, and what rate limits have counted for it.
+    /// Explains how a request would be routed and judged, with the current counts of rate limits.
     pub async fn explain(&self, inquiry: &Inquiry) -> Result<Explanation, Failure> {
         let request = self.connection.request(Method::POST, &["explain"])?;
         self.connection.ask(request.json(inquiry)).await
@@ -86,7 +86,7 @@ impl Client {
     pub async fn why(&self, request_id: &str) -> Result<Refused, Failure> {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
         if request_id.is_empty() || !request_id.bytes().all(is_plain) {
-            return Err(Failure::Invalid(format!("{request_id:?} is no request id")));
+            return Err(Failure::Invalid(format!("{request_id:?} is not a request id")));
         }
         let request = self.connection.request(Method::GET, &["why", request_id])?;
         self.connection.ask(request).await
@@ -141,7 +141,7 @@ impl Client {
         self.act(name, target, "drain").await
     }
 
-    /// Sends requests again.
+    /// Ends a drain.
     pub async fn undrain(&self, name: &str, target: Option<&str>) -> Result<ServiceHealth, Failure> {
         self.act(name, target, "undrain").await
     }
@@ -152,20 +152,20 @@ impl Client {
         self.connection.ask(request.query(&part)).await
     }
 
-    /// Adds an instance of a service, or renews it with what is said now.
+    /// Registers an instance of a service, or renews its registration with new values.
     pub async fn register(&self, registration: &Registration) -> Result<Registration, Failure> {
         let request = self.connection.request(Method::POST, &["services"])?;
         self.connection.ask(request.json(registration)).await
     }
 
-    /// Says that an instance is there still.
+    /// Renews the registration of an instance.
     pub async fn heartbeat(&self, name: &str, service_url: &str) -> Result<(), Failure> {
         let request = self.connection.request(Method::POST, &["services", name, "heartbeat"])?;
         let instance = Instance { service_url: service_url.to_owned() };
         self.connection.order(request.json(&instance)).await
     }
 
-    /// Takes an instance back.
+    /// Deregisters an instance.
     pub async fn deregister(&self, name: &str, service_url: &str) -> Result<(), Failure> {
         let request = self.connection.request(Method::DELETE, &["services", name])?;
         let instance = Instance { service_url: service_url.to_owned() };

@@ -5,7 +5,7 @@ use crate::Problem;
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// Nobody answers at this address, or not in time.
+    /// No server answers at this address, or not in time.
     #[error("no gateway answers at {address}: {cause}")]
     Unreachable {
         /// The gateway's address.
@@ -14,21 +14,21 @@ pub enum Failure {
         cause: String,
     },
     /// Something answers at this address, but not the administration API.
-    #[error("what answers at {address} is not a gatekeeper")]
+    #[error("the server at {address} is not a gatekeeper")]
     NotAGatekeeper {
         /// The gateway's address.
         address: String,
     },
-    /// The gateway refused, and says why.
+    /// The gateway refused the call. The problem says why.
     #[error("{0}")]
     Refused(Box<Problem>),
-    /// The answer is JSON, but not what the API promises: the gateway may be of another version.
-    #[error("the gateway's answer: {0}")]
+    /// The answer is JSON, but not what the API specifies: the gateway may have another version.
+    #[error("cannot understand the gateway's answer: {0}")]
     Unexpected(serde_json::Error),
-    /// The call can't be made with these arguments.
+    /// The arguments of the call are invalid.
     #[error("{0}")]
     Invalid(String),
-    /// No client can be set up.
+    /// The client cannot be created.
     #[error("{0}")]
     Unusable(String),
 }

@@ -12,7 +12,7 @@
 //! let gateway = Client::new("127.0.0.1:8001", Secret::from(token.trim()))?;
 //!
 //! let status = gateway.status().await?;
-//! println!("{} routes are served since {} s", status.routes, status.uptime_seconds);
+//! println!("{} routes, up for {} s", status.routes, status.uptime_seconds);
 //!
 //! match gateway.drain("content", None).await {
 //!     Ok(service) => println!("{} requests are still in flight", service.in_flight),
@@ -23,8 +23,8 @@
 //! # }
 //! ```
 //!
-//! The administration listener speaks HTTP/1.1 without TLS; a URL with `https` is for one that another proxy protects. The client uses no proxy of the environment. A
-//! clone shares its connections.
+//! The administration listener speaks HTTP/1.1 without TLS; a URL with `https` is for a listener behind a TLS proxy. The client
+//! ignores the proxy settings of the environment. A clone shares its connections.
 
 mod api;
 mod call;
@@ -49,7 +49,7 @@ pub use gatekeeper_core::reports::{Answered, Considered, Explanation, Judged, Li
 pub use gatekeeper_model::secret::Secret;
 pub use gatekeeper_model::value::Period;
 
-/// The path that all resources of the API begin with.
+/// The common prefix of all paths of the API.
 pub const BASE: &str = "/api/v1/gateway";
-/// The header that tells how long a list is of which one page is sent.
+/// The header with the total length of a list that is sent in pages.
 pub const TOTAL_COUNT: &str = "x-total-count";

@@ -128,16 +128,16 @@ async fn what_is_no_gatekeeper_is_told_from_one_of_another_version() {
     {
         let server = Server::saying(status, body).await;
         let failure = server.client().status().await.unwrap_err();
-        assert_eq!(failure.to_string(), format!("what answers at {} is not a gatekeeper", server.address));
+        assert_eq!(failure.to_string(), format!("the server at {} is not a gatekeeper", server.address));
         assert!(matches!(failure, Failure::NotAGatekeeper { .. }));
     }
     let server = Server::saying("200 OK", "{}").await;
     assert!(matches!(server.client().heartbeat("a", "http://a:1").await, Err(Failure::NotAGatekeeper { .. })));
     let server = Server::saying("200 OK", "{}").await;
     let failure = server.client().status().await.unwrap_err();
-    assert!(failure.to_string().starts_with("the gateway's answer: missing field"), "{failure}");
+    assert!(failure.to_string().starts_with("cannot understand the gateway's answer: missing field"), "{failure}");
     let server = Server::saying("400 Bad Request", "{}").await;
-    assert_eq!(server.client().status().await.unwrap_err().to_string(), "the gateway refused");
+    assert_eq!(server.client().status().await.unwrap_err().to_string(), "the gateway refused the request");
 }
 
 #[tokio::test]
@@ -173,7 +173,7 @@ async fn what_no_url_can_name_is_not_asked() {
         let failure = client.service(name).await.unwrap_err();
         assert!(matches!(failure, Failure::Invalid(_)), "{failure}");
     }
-    assert_eq!(client.why("a b").await.unwrap_err().to_string(), "\"a b\" is no request id");
+    assert_eq!(client.why("a b").await.unwrap_err().to_string(), "\"a b\" is not a request id");
     for wrong in
         ["no address", "ftp://127.0.0.1:1", "http://user:password@127.0.0.1:1", "http://", "http://127.0.0.1:1/x"]
     {

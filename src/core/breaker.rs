@@ -200,9 +200,11 @@ impl fmt::Display for Transition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Transition::Opened { wait } => write!(f, "opened: requests are refused for {wait:?}"),
-            Transition::HalfOpened => f.write_str("half-open: a request finds out whether the service is back"),
+            Transition::HalfOpened => {
+                f.write_str("half-open: single requests find out whether the service works again")
+            }
             Transition::Closed => f.write_str("closed: requests pass again"),
-            Transition::Reset => f.write_str("reset by hand: requests pass again"),
+            Transition::Reset => f.write_str("reset by an administrator: requests pass again"),
         }
     }
 }

@@ -66,7 +66,7 @@ pub struct Event<'a> {
     pub user: Option<(&'a str, &'a str)>,
     /// The cause of an error, for the log only.
     pub error_message: Option<&'a str>,
-    /// What policies on trial would have refused it for.
+    /// What policies in shadow mode would have refused it for.
     pub would_refuse: Option<&'a str>,
     /// The request's headers.
     pub headers: Option<&'a HeaderMap>,
@@ -111,7 +111,7 @@ pub struct Way<'a> {
     pub service: Option<&'a str>,
     /// The user, and who says so.
     pub user: Option<(&'a str, &'a str)>,
-    /// What policies on trial would have refused it for.
+    /// What policies in shadow mode would have refused it for.
     pub would_refuse: Option<&'a str>,
     /// From its head to the head of the service's response, if there was one: the body is not in it.
     pub upstream_time: Option<Duration>,

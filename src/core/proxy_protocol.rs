@@ -98,15 +98,15 @@ fn text_ends(line: &[u8]) -> Result<Option<Ends>, &'static str> {
         Some(b"TCP4") => |word| word.parse().ok().map(IpAddr::V4),
         Some(b"TCP6") => |word| word.parse().ok().map(IpAddr::V6),
         Some(b"UNKNOWN") => return Ok(None),
-        _ => return Err("the protocol is none of TCP4, TCP6 and UNKNOWN"),
+        _ => return Err("the protocol is not TCP4, TCP6 or UNKNOWN"),
     };
     let mut word = || words.next().and_then(|word| str::from_utf8(word).ok());
-    let mut next_address = || word().and_then(address).ok_or("an address is not one of its family");
+    let mut next_address = || word().and_then(address).ok_or("an address does not belong to its family");
     let (source, destination) = (next_address()?, next_address()?);
     let mut next_port = || word().and_then(port).ok_or("a port is not a number from 0 to 65535");
     let (source_port, destination_port) = (next_port()?, next_port()?);
     match words.next() {
-        Some(_) => Err("there is more than two addresses and two ports"),
+        Some(_) => Err("the line has more than two addresses and two ports"),
         None => Ok(Some((end(source, source_port), end(destination, destination_port)))),
     }
 }
@@ -137,7 +137,7 @@ fn parse_binary(bytes: &[u8]) -> Outcome {
         TCP4 | UDP4 => 2 * (4 + 2),
         TCP6 | UDP6 => 2 * (16 + 2),
         UNIX_STREAM | UNIX_DATAGRAM => 2 * 108,
-        _ => return Err("the family and transport are no valid pair"),
+        _ => return Err("the family and transport are not a valid pair"),
     };
     let length = FIXED + usize::from(u16::from_be_bytes([high, low]));
     if length > LONGEST {

@@ -18,7 +18,7 @@ pub struct Allocator;
 /// 2 MiB, which mimalloc asks for, all of each takes memory, a websocket three times as much as it needs.
 pub fn take_small_pages() {
     if let Err(error) = nix::sys::prctl::set_thp_disable(true) {
-        log::debug!("memory comes in large pages: {error}");
+        log::debug!("cannot disable large memory pages: {error}");
     }
 }
 

@@ -13,7 +13,7 @@ pub struct Reloaded {
     pub needs_restart: Vec<String>,
 }
 
-/// Another process took the gateway's place.
+/// A new process replaced the gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Upgraded {
     /// The process that serves now.

@@ -1,4 +1,4 @@
-//! A request that the gateway is asked to explain.
+//! A request for the gateway to explain.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// A request to be explained.
+/// A request to explain.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Inquiry {
@@ -15,14 +15,14 @@ pub struct Inquiry {
     /// Its headers.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-    /// The listener it comes by, by name or address. If absent: the first one that speaks the scheme of the request's
+    /// The listener that the request comes by, by name or address. If absent: the first one that speaks the scheme of the request's
     /// URL; for a path without a URL, the first one that does more than redirect to https.
     #[serde(default)]
     pub listener: Option<String>,
     /// The client's address.
     #[serde(default)]
     pub from: Option<IpAddr>,
-    /// The user it is taken to come from, without a credential.
+    /// The user. The request counts as authenticated as this user, without a credential.
     #[serde(default)]
     pub user: Option<String>,
     /// The roles of that user, whatever the claim is called that has them.

@@ -3,7 +3,7 @@
 use gatekeeper_core::{breaker, health};
 use serde::{Deserialize, Serialize};
 
-/// How a service stands.
+/// The health of a service.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct ServiceHealth {
     /// Its name.
@@ -11,27 +11,27 @@ pub struct ServiceHealth {
     /// Its first target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_url: Option<String>,
-    /// What it is.
+    /// Its status.
     pub status: health::State,
     /// When one of its targets was last checked.
     pub last_check_at: Option<String>,
     /// The mean of its targets' latest response times, in milliseconds.
     pub response_time: Option<f64>,
-    /// Bad checks.
+    /// The number of failed health checks.
     pub error_count: u64,
-    /// Good checks.
+    /// The number of good health checks.
     pub success_count: u64,
-    /// Its requests are refused.
+    /// Whether the circuit breaker is open, so that requests are refused.
     pub circuit_open: bool,
-    /// Where its breaker stands, if it has one.
+    /// The state of its circuit breaker, if it has one.
     pub circuit_state: Option<breaker::State>,
-    /// It gets no new requests, by hand.
+    /// Whether it is drained, so that it gets no new requests.
     pub draining: bool,
     /// Requests in flight to its targets.
     pub in_flight: u64,
-    /// Requests that wait for room.
+    /// Requests in the queue.
     pub waiting: u64,
-    /// Instances of it may register.
+    /// Whether instances may register.
     pub registered: bool,
     /// Where it was declared.
     pub source: String,
@@ -40,22 +40,22 @@ pub struct ServiceHealth {
     pub targets: Option<Vec<TargetHealth>>,
 }
 
-/// How one address of a target stands.
+/// The health of one address of a target.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct TargetHealth {
     /// The target's URL.
     pub url: String,
-    /// The address; none if its name has none, or its weight is 0.
+    /// The address. Absent if the host name has no address, or the weight is 0.
     pub address: Option<String>,
-    /// Its share beside the others'.
+    /// Its weight.
     pub weight: u32,
-    /// What its checks found.
+    /// Its status by its health checks.
     pub status: health::State,
-    /// It gets requests.
+    /// Whether it gets requests.
     pub available: bool,
-    /// It gets no new requests, by hand.
+    /// Whether it is drained, so that it gets no new requests.
     pub drained: bool,
-    /// For how many seconds more it gets none because it failed.
+    /// How many seconds its ejection still lasts.
     pub ejected_for: Option<f64>,
     /// Why it gets no requests, in words; none if it gets some.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -64,33 +64,33 @@ pub struct TargetHealth {
     pub in_flight: u32,
     /// When it was last checked.
     pub last_check_at: Option<String>,
-    /// How long its latest good answer took, in milliseconds.
+    /// The duration of its latest good health check, in milliseconds.
     pub response_time: Option<f64>,
-    /// Bad checks.
+    /// The number of failed health checks.
     pub error_count: u64,
-    /// Good checks.
+    /// The number of good health checks.
     pub success_count: u64,
-    /// It registered itself.
+    /// Whether it registered itself at run time.
     pub registered: bool,
-    /// After how many seconds it goes unless it is renewed.
+    /// The lifetime of its registration in seconds. A heartbeat renews it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_seconds: Option<u64>,
-    /// How many of them are left.
+    /// How many seconds of the lifetime are left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_in: Option<f64>,
 }
 
-/// How all services stand together.
+/// The health of all services together.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct AggregatedHealth {
-    /// What they are.
+    /// Their status together: unhealthy if all of them are, degraded if some are.
     pub status: health::State,
     /// The gateway's version.
     pub version: String,
-    /// The plan that serves.
+    /// The revision of the running configuration.
     pub revision: u64,
     /// Seconds since the gateway started.
     pub uptime_seconds: u64,
-    /// Each of them.
+    /// The health of each service.
     pub services: Vec<ServiceHealth>,
 }

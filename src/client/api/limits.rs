@@ -7,24 +7,24 @@ use serde::{Deserialize, Serialize};
 pub struct RuleState {
     /// Its name.
     pub rule_name: String,
-    /// Whom it counts by.
+    /// What requests are counted by.
     pub limit_type: String,
-    /// So many requests.
+    /// The number of requests.
     pub max_requests: u32,
-    /// In so many seconds.
+    /// The length of the window in seconds.
     pub window_seconds: u64,
     /// `enforce` or `shadow`.
     pub mode: String,
-    /// Subjects that are counted.
+    /// The number of subjects that are counted exactly.
     pub subjects: usize,
-    /// Requests of subjects there was no room for.
+    /// Requests of subjects beyond `max_subjects`.
     pub overflowed: u64,
-    /// About how many bytes all that takes.
+    /// The memory of the counts in bytes, approximately.
     pub memory: usize,
-    /// Requests that passed.
+    /// Requests that were accepted.
     pub accepted: u64,
     /// Requests that were refused.
     pub refused: u64,
-    /// Requests that would have been.
+    /// Requests that the rule would have refused in shadow mode.
     pub would_refuse: u64,
 }

@@ -1,4 +1,4 @@
-//! What the API's requests and answers hold. The server writes and reads the same types.
+//! The types of requests and answers of the API. The server uses the same types.
 
 pub mod change;
 pub mod explain;

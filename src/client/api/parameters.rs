@@ -1,4 +1,4 @@
-//! Parameters of queries.
+//! Parameters of requests.
 
 use gatekeeper_model::value::Period;
 use serde::{Deserialize, Serialize};
@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Page {
-    /// At most so many entries, 1 to [`Page::LONGEST`].
+    /// The most entries: 1 to [`Page::LONGEST`].
     pub limit: usize,
-    /// After so many entries.
+    /// The number of entries before the page.
     pub offset: usize,
 }
 
@@ -24,7 +24,7 @@ impl Default for Page {
     }
 }
 
-/// Which target of a service is meant; the whole service if absent.
+/// A target of a service; the whole service if absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Part {
@@ -33,7 +33,7 @@ pub struct Part {
     pub target: Option<String>,
 }
 
-/// Which registered instance of a service is meant.
+/// A registered instance of a service.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Instance {
@@ -41,19 +41,19 @@ pub struct Instance {
     pub service_url: String,
 }
 
-/// The subject whose standing with the rate limits is wanted.
+/// The subject of a query for used rate limits.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Subject {
-    /// An address, or a user.
+    /// A client address or a user.
     pub subject: String,
-    /// Who vouches for the user: an issuer, or the method by which the user is known (`api_key`, `certificate`, …). Absent, the
-    /// answer has the standing under each of them that the configuration has.
+    /// The authority for the user: an issuer, or the authentication method (`api_key`, `certificate`, …). If absent, the answer
+    /// has the state for each authority that the configuration has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
 }
 
-/// How an upgrade is done.
+/// The parameters of an upgrade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Upgrading {
     /// How long the new process may take to start.

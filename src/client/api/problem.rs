@@ -18,23 +18,23 @@ pub struct Problem {
     pub status: u16,
     /// What went wrong, in a sentence.
     pub detail: String,
-    /// The stable name of the error.
+    /// The stable code of the error.
     pub code: Cow<'static, str>,
-    /// Each fault of what was sent, or of the configuration.
+    /// The faults of the request body or of the configuration.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FaultAt>,
 }
 
-/// A fault, and its place in what was sent or in the configuration.
+/// A fault, and its place in the request body or in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct FaultAt {
     /// Where it is, such as `gatekeeper.yaml: routes[3].path_pattern`.
     pub place: String,
-    /// What is there; a whole statement if `allowed` is empty.
+    /// What was found; a complete sentence if `allowed` is empty.
     pub found: String,
-    /// What may be there.
+    /// What is allowed.
     pub allowed: String,
-    /// What was probably meant.
+    /// A hint, such as the name that was probably meant.
     pub hint: String,
 }
 
@@ -52,7 +52,7 @@ impl From<&Fault> for FaultAt {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.detail.trim_end() {
-            "" => "the gateway refused",
+            "" => "the gateway refused the request",
             detail => detail,
         })
     }

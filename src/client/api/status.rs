@@ -11,17 +11,17 @@ pub struct Status {
     pub pid: u32,
     /// Seconds since it started.
     pub uptime_seconds: u64,
-    /// It takes new requests.
+    /// Whether it accepts new requests.
     pub ready: bool,
-    /// The plan that serves.
+    /// The revision of the running configuration.
     pub revision: u64,
-    /// Why the last change was refused; the plan before it serves.
+    /// Why the last change was rejected, if it was. The configuration before it is still running.
     pub last_fault: Option<String>,
-    /// Where clients connect.
+    /// The listeners for clients.
     pub listeners: Vec<Listener>,
-    /// Routes that take part.
+    /// The number of active routes.
     pub routes: usize,
-    /// Services.
+    /// The number of services.
     pub services: usize,
     /// Requests in flight.
     pub requests_in_flight: i64,
@@ -32,6 +32,6 @@ pub struct Status {
 /// A listener.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Listener {
-    /// Its address; port 0 is a real one here.
+    /// Its address, with the real port if the configuration has port 0.
     pub address: String,
 }

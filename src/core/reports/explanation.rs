@@ -1,4 +1,4 @@
-//! What becomes of a request, and why: the walk as `explain` tells it, step by step.
+//! The report of `explain`: what happens to a request and why, step by step.
 
 use std::fmt;
 
@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::LimitStanding;
 use crate::refusal::Refusal;
 
-/// A request, told step by step.
+/// What happens to a request, step by step.
 #[derive(Debug, Default, Deserialize, Serialize)]
 pub struct Explanation {
-    /// The listener it came by, by name or address, where there are several.
+    /// The listener that the request came by, by name or address, if there are several.
     pub listener: Option<String>,
     /// The canonical path; absent if there is none.
     pub path: Option<String>,
@@ -18,14 +18,14 @@ pub struct Explanation {
     pub host: Option<String>,
     /// Every route whose host and path match, the first in precedence first.
     pub candidates: Vec<Considered>,
-    /// The route that was taken.
+    /// The route that was chosen.
     pub route: Option<String>,
-    /// What the route's policies say.
+    /// The decisions of the route's policies.
     #[serde(flatten)]
     pub policies: Judged,
-    /// What is sent where.
+    /// The request that is sent to the service, if one is.
     pub sent: Option<Sent>,
-    /// What the gateway answers itself.
+    /// The gateway's own answer, if it answers itself.
     pub answer: Option<Answered>,
 }
 
@@ -36,11 +36,11 @@ pub struct Considered {
     pub route: String,
     /// The first condition that does not hold.
     pub failed: Option<String>,
-    /// For the winner: the rule that put it before the next route that would have taken the request.
+    /// For the chosen route: the rule that put it before the next route that matches.
     pub won_by: Option<String>,
 }
 
-/// What is sent where.
+/// The request that is sent to a service.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Sent {
     /// The service.
@@ -51,35 +51,35 @@ pub struct Sent {
     pub target: String,
     /// The Host.
     pub host: String,
-    /// The other services of a split, if the choice between them is left to the moment.
+    /// The other services of a split, if each request is assigned at random.
     pub or: Vec<String>,
 }
 
-/// What the gateway answers itself.
+/// The gateway's own answer.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Answered {
     /// The status.
     pub status: u16,
-    /// Which refusal it is, if it is one.
+    /// The code of the refusal, if it is one.
     pub code: Option<String>,
-    /// What it says.
+    /// What the client is told.
     pub detail: String,
-    /// What a client is not told: what was expected, and what was there instead.
+    /// The internal cause, which the client does not see: what was expected and what was found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
 }
 
-/// What the policies say.
+/// The decisions of the policies.
 #[derive(Debug, Default, Deserialize, Serialize)]
 pub struct Judged {
-    /// Who the user is, or who would be asked, or `public`.
+    /// The user, the service that would authenticate the request, or `public`.
     pub auth: Option<String>,
-    /// What the user must be, and is.
+    /// The conditions of the route on the user, and whether they hold.
     pub access: Option<String>,
-    /// Whether the page that asks may read the answer, where CORS is set up and the request has an Origin.
+    /// Whether the web page may read the response, if CORS is configured and the request has an Origin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cors: Option<String>,
-    /// The limits that hold.
+    /// The rate limits that apply.
     pub limits: Vec<LimitStanding>,
 }
 
@@ -104,10 +104,10 @@ impl fmt::Display for Explanation {
         for (place, candidate) in self.candidates.iter().enumerate() {
             let label = if place == 0 { "candidates" } else { "" };
             let verdict = match (&candidate.failed, &candidate.won_by) {
-                (Some(failed), _) => format!("refused by its {failed}"),
-                (None, Some(rule)) => format!("taken: {rule}"),
-                (None, None) if self.route.as_deref() == Some(&candidate.route) => "taken".into(),
-                (None, None) => "would take it too".into(),
+                (Some(failed), _) => format!("no match: {failed}"),
+                (None, Some(rule)) => format!("chosen: {rule}"),
+                (None, None) if self.route.as_deref() == Some(&candidate.route) => "chosen".into(),
+                (None, None) => "also matches".into(),
             };
             writeln!(f, "{label:<11} {:<24} {verdict}", candidate.route)?;
         }

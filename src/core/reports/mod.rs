@@ -1,5 +1,5 @@
-//! What the data plane reports to its administrators, as plain data: made by the plane, sent by the administration API, read
-//! by its clients.
+//! The reports of the data plane to its administrators, as plain data: the plane makes them, the administration API sends them,
+//! and its clients read them.
 
 mod explanation;
 mod refused;

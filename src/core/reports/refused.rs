@@ -1,16 +1,16 @@
-//! A refused request, as `why` finds it again.
+//! The report of `why`: a refused request.
 
 use std::net::IpAddr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// A request that was refused, or would have been.
+/// A request that was refused, or would have been without shadow mode.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Refused {
     /// The request's id.
     pub request_id: String,
-    /// When it came.
+    /// The time of the request.
     #[serde(with = "moment")]
     pub time: Timestamp,
     /// Its method.
@@ -22,39 +22,39 @@ pub struct Refused {
     /// The route it took.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub route: Option<String>,
-    /// The service it was for.
+    /// The service of the route.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub target_service: Option<String>,
     /// The client's address.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub client_ip: Option<IpAddr>,
-    /// Who the user is, and who says so.
+    /// The user and its issuer.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub user_id: Option<String>,
-    /// The status of the answer; absent if the client went before there was one.
+    /// The status of the answer; absent if the client went away before there was one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub status_code: Option<u16>,
-    /// Why it was refused; absent if it was not.
+    /// The code of the refusal; absent if the request was not refused.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error_code: Option<String>,
     /// What the client was told.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub detail: Option<String>,
-    /// What the client was not told.
+    /// The internal cause, which the client does not see.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub cause: Option<String>,
-    /// The rules it was refused by.
+    /// The rules that refused it.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub violated_policies: Vec<String>,
-    /// After how many seconds it may be tried again.
+    /// After how many seconds the client may try again.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub retry_after: Option<u64>,
-    /// What policies on trial would have refused it for.
+    /// What policies in shadow mode would have refused it for.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub would_refuse: Option<String>,
 }
 
-/// A moment as text, which nobody makes of it before it is asked for.
+/// A time as text, made only when it is serialized.
 mod moment {
     use jiff::Timestamp;
     use serde::{Deserialize, Deserializer, Serializer, de};

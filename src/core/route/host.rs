@@ -49,11 +49,11 @@ impl fmt::Display for HostFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             HostFault::Empty => "the host is empty",
-            HostFault::UserInfo => "the host holds user information",
-            HostFault::Port => "the host's port is not a number from 1 to 65535",
-            HostFault::Label => "the host holds an empty label",
-            HostFault::Character => "the host holds a character that is not allowed",
-            HostFault::Ipv6 => "the host's brackets hold no IPv6 address",
+            HostFault::UserInfo => "the host contains user information",
+            HostFault::Port => "the port of the host is not a number from 1 to 65535",
+            HostFault::Label => "the host contains an empty label",
+            HostFault::Character => "the host contains a character that is not allowed",
+            HostFault::Ipv6 => "the brackets of the host do not contain an IPv6 address",
             HostFault::TooLong => "the host is too long",
         })
     }

@@ -74,16 +74,16 @@ impl fmt::Display for PathFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             PathFault::NotAbsolute => "the path does not begin with /",
-            PathFault::Nul => "the path holds a NUL",
-            PathFault::Control => "the path holds a control character",
-            PathFault::Backslash => "the path holds a backslash",
-            PathFault::Percent => "the path holds a % without two hexadecimal digits",
-            PathFault::Fragment => "the path holds a #",
-            PathFault::Character => "the path holds a character that must be percent-encoded",
+            PathFault::Nul => "the path contains a NUL",
+            PathFault::Control => "the path contains a control character",
+            PathFault::Backslash => "the path contains a backslash",
+            PathFault::Percent => "the path contains a % without two hexadecimal digits",
+            PathFault::Fragment => "the path contains a #",
+            PathFault::Character => "the path contains a character that must be percent-encoded",
             PathFault::AboveRoot => "the path leads above the root",
-            PathFault::DotSegment => "the path that results holds a dot segment",
-            PathFault::DotParameter => "the path holds a dot segment with parameters",
-            PathFault::NamelessParameter => "the path holds parameters without a segment",
+            PathFault::DotSegment => "the resulting path contains a dot segment",
+            PathFault::DotParameter => "the path contains a dot segment with parameters",
+            PathFault::NamelessParameter => "the path contains parameters without a segment",
         })
     }
 }

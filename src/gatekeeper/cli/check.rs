@@ -11,7 +11,7 @@ pub fn run(options: &Options) -> Outcome {
     }
     let (routes, services, tests) = (plan.routes.len(), plan.services.len(), loaded.config.tests.len());
     let text = format!(
-        "{}: good. {routes} routes, {services} services, {tests} tests passed, {} warnings\n",
+        "{} is valid: {routes} routes, {services} services, {tests} tests passed, {} warnings\n",
         options.file().display(),
         lints.len()
     );

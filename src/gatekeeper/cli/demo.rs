@@ -102,6 +102,6 @@ fn greet(listeners: &[String], config: &Config) {
     println!("  curl -i -X POST http://{address}/api/v1/auth/login");
     println!("  curl -i http://{address}/nowhere");
     println!("  curl http://{}/metrics", config.admin.address);
-    println!("The first request is refused, the second one has a token, which is valid for 12 hours.");
-    println!("Ctrl-C stops it.");
+    println!("The first request is refused. The second one has a token, which is valid for 12 hours.");
+    println!("Press Ctrl-C to stop.");
 }

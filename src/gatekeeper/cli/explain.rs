@@ -1,4 +1,4 @@
-//! `explain`: why a request goes where it goes, through the very functions that serve requests.
+//! `explain`: why a request goes where it goes, by the same functions that serve requests.
 
 use std::net::IpAddr;
 
@@ -14,26 +14,26 @@ pub struct Args {
     // The name `url` is taken by the option for the gateway's address.
     #[arg(value_name = "URL")]
     target: String,
-    /// A request header
+    /// A request header; may be repeated
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
-    /// The listener it comes by, by name or address [default: the first that speaks the URL's scheme, or, for a path, that
-    /// does more than redirect]
+    /// The listener that the request comes by, by name or address [default: the first one that speaks the URL's scheme; for a
+    /// path, the first one that does more than redirect to https]
     #[arg(long, value_name = "LISTENER")]
     listener: Option<String>,
     /// The client's address
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     from: IpAddr,
-    /// Take this for its user
+    /// Treat the request as authenticated as this user
     #[arg(long = "as", value_name = "USER")]
     user: Option<String>,
-    /// What is known of that user, as a JSON object: {"roles": ["admin"], "scope": "read"}
+    /// The claims of that user, as a JSON object: {"roles": ["admin"], "scope": "read"}
     #[arg(long, value_name = "JSON", requires = "user")]
     claims: Option<String>,
-    /// A role of that user; repeat it for several
+    /// A role of that user; may be repeated
     #[arg(long = "role", value_name = "ROLE", requires = "user")]
     roles: Vec<String>,
-    /// Ask the running gateway, which knows what limits have counted
+    /// Use the current state of the running gateway, such as counts of rate limits and health of targets
     #[arg(long)]
     running: bool,
 }
@@ -67,6 +67,6 @@ fn inquiry(args: &Args) -> Result<Inquiry, Failure> {
 fn split_header(header: &str) -> Result<(&str, &str), Failure> {
     let (name, value) = header
         .split_once(':')
-        .ok_or_else(|| Failure::Refused(format!("{header:?} is no header; it has the form NAME: VALUE")))?;
+        .ok_or_else(|| Failure::Refused(format!("{header:?} is not a header of the form NAME: VALUE")))?;
     Ok((name.trim(), value.trim()))
 }

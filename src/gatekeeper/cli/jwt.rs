@@ -16,19 +16,19 @@ pub struct Args {
     /// The user (the claim `sub`)
     #[arg(long, value_name = "USER", default_value = "developer")]
     sub: String,
-    /// What the user is; may be repeated
+    /// A role of the user; may be repeated
     #[arg(long = "role", value_name = "ROLE")]
     roles: Vec<String>,
-    /// What the user may do; may be repeated
+    /// A scope of the token; may be repeated
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
     /// More claims, as a JSON object
     #[arg(long, value_name = "JSON")]
     claims: Option<String>,
-    /// How long it holds
+    /// The lifetime of the token
     #[arg(long, value_name = "TIME", default_value = "1h")]
     ttl: Period,
-    /// Which issuer of the configuration it is of [default: the first with a secret]
+    /// The issuer, one of the configuration [default: the first with a secret]
     #[arg(long, value_name = "ISSUER")]
     issuer: Option<String>,
     /// Sign with this private key (a PEM file) instead of a secret
@@ -38,7 +38,7 @@ pub struct Args {
     /// HS256]
     #[arg(long, value_name = "ALGORITHM")]
     algorithm: Option<String>,
-    /// The key's name (`kid`)
+    /// The key id (`kid`) in the header of the token
     #[arg(long, value_name = "NAME")]
     kid: Option<String>,
 }
@@ -55,11 +55,11 @@ fn mint(config: &Config, args: &Args) -> Result<String, Failure> {
     let name = algorithm(issuer, args)?;
     let algorithm: Algorithm = name
         .parse()
-        .map_err(|_| Failure::Usage(format!("there is no algorithm {name:?}; HS256 or RS256, for example")))?;
+        .map_err(|_| Failure::Usage(format!("unknown algorithm {name:?}; use HS256 or RS256, for example")))?;
     let key = key(issuer, args, algorithm)?;
     let header = Header { kid: args.kid.clone(), ..Header::new(algorithm) };
     encode(&header, &claims(issuer, args)?, &key)
-        .map_err(|error| Failure::Refused(format!("no token of {name} can be signed with this key: {error}")))
+        .map_err(|error| Failure::Refused(format!("cannot sign a token by {name} with this key: {error}")))
 }
 
 /// The name of the algorithm. Only that of a secret can be guessed.
@@ -91,7 +91,8 @@ fn issuer<'c>(config: &'c Config, args: &Args) -> Result<&'c Issuer, Failure> {
     issuers.into_iter().find(fits).ok_or_else(|| {
         Failure::Refused(match &args.issuer {
             Some(name) => format!("auth.jwt has no issuer {name:?}"),
-            None => "auth.jwt has no issuer with a secret: name one by --issuer, and sign with --private-key".into(),
+            None => "auth.jwt has no issuer with a secret; choose an issuer with --issuer, and sign with --private-key"
+                .into(),
         })
     })
 }
@@ -100,16 +101,16 @@ fn key(issuer: &Issuer, args: &Args, algorithm: Algorithm) -> Result<EncodingKey
     let wrong = |why: String| Failure::Refused(why);
     let Some(file) = &args.private_key else {
         let secret =
-            issuer.secret.as_ref().ok_or_else(|| wrong("this issuer has no secret: give --private-key".into()))?;
+            issuer.secret.as_ref().ok_or_else(|| wrong("this issuer has no secret; sign with --private-key".into()))?;
         return Ok(EncodingKey::from_secret(secret.reveal().as_bytes()));
     };
-    let pem = std::fs::read(file).map_err(|error| wrong(format!("{} can't be read: {error}", file.display())))?;
+    let pem = std::fs::read(file).map_err(|error| wrong(format!("cannot read {}: {error}", file.display())))?;
     let key = match format!("{algorithm:?}").as_bytes() {
         [b'E', b'S', ..] => EncodingKey::from_ec_pem(&pem),
         [b'E', b'd', ..] => EncodingKey::from_ed_pem(&pem),
         _ => EncodingKey::from_rsa_pem(&pem),
     };
-    key.map_err(|error| wrong(format!("{} holds no key for {algorithm:?}: {error}", file.display())))
+    key.map_err(|error| wrong(format!("{} does not contain a key for {algorithm:?}: {error}", file.display())))
 }
 
 fn standard_claims(issuer: &Issuer, subject: &str, life: u64) -> Claims {

@@ -9,7 +9,7 @@ use gatekeeper_plane::policy::auth::api_key::{hash, new_key, write_hash};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Hash the key that is read from standard input, instead of making one
+    /// Hash a key from standard input, instead of creating one
     #[arg(long)]
     stdin: bool,
 }
@@ -19,16 +19,16 @@ pub fn run(options: &Options, args: &Args) -> Outcome {
     if args.stdin {
         let mut key = String::new();
         let read = std::io::stdin().take(4096).read_to_string(&mut key);
-        read.map_err(|error| Failure::Refused(format!("no key can be read: {error}")))?;
+        read.map_err(|error| Failure::Refused(format!("cannot read the key: {error}")))?;
         let hash = write_hash(hash(key.trim_end_matches(['\r', '\n']).as_bytes()));
         return options.print(&json!({ "hash": hash }), format_args!("{hash}\n"));
     }
-    let key = new_key().ok_or_else(|| Failure::Refused("the system has no random bytes".into()))?;
+    let key = new_key().ok_or_else(|| Failure::Refused("the system provides no random numbers".into()))?;
     let hash = write_hash(hash(key.as_bytes()));
     options.print(
         &json!({ "key": key, "hash": hash }),
         format_args!(
-            "key   {key}   (for its owner; it is shown this once)\nhash  {hash}   (for auth.api_keys.keys[].hash)\n"
+            "key   {key}   (for its owner; it is not shown again)\nhash  {hash}   (for auth.api_keys.keys[].hash)\n"
         ),
     )
 }

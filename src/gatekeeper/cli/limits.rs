@@ -1,4 +1,4 @@
-//! `limits`: the limits of the running gateway, and where a subject stands with them.
+//! `limits`: the rate limits of the running gateway, and how much of them a subject has used.
 
 use super::services::laid_out;
 use super::{Options, Outcome, reach};
@@ -10,9 +10,9 @@ pub enum Command {
     List,
     /// Show how much of its limits an address or user has used
     Status {
-        /// An address or a user
+        /// A client address or a user
         subject: String,
-        /// Who vouches for the user: an issuer, or `api_key`, `certificate`, `introspection` or `forward` [default: each of them
+        /// The authority for the user: an issuer, `api_key`, `certificate`, `introspection` or `forward` [default: all of them
         /// that the configuration has]
         #[arg(long)]
         issuer: Option<String>,

@@ -61,10 +61,10 @@ struct Options {
     /// The configuration [default: gatekeeper.yaml if it exists, else /etc/gatekeeper/gatekeeper.yaml]
     #[arg(short = 'c', long = "config", global = true, value_name = "FILE", env = "GATEKEEPER_CONFIG")]
     file: Option<PathBuf>,
-    /// The administration of a gateway elsewhere, such as http://10.0.0.5:8001 [default: the gateway of this host]
+    /// The administration listener of a gateway elsewhere, such as http://10.0.0.5:8001 [default: the gateway of this host]
     #[arg(long = "url", id = "gateway", global = true, value_name = "URL", env = "GATEKEEPER_URL")]
     url: Option<String>,
-    /// The file of the token for --url [default: the token in $GATEKEEPER_AUTH_TOKEN]
+    /// A file with the token for --url [default: the token in $GATEKEEPER_AUTH_TOKEN]
     #[arg(long, global = true, value_name = "FILE", requires = "gateway")]
     token_file: Option<PathBuf>,
     /// Print errors only

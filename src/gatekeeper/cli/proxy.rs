@@ -1,4 +1,4 @@
-//! `proxy`: a gateway before one service, without a configuration.
+//! `proxy`: a gateway in front of one service, without a configuration.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ pub struct Args {
     /// The service that all requests go to, such as http://127.0.0.1:3000; repeat it to spread them over several instances
     #[arg(long, value_name = "URL", required = true, value_parser = service)]
     to: Vec<String>,
-    /// Where to listen: 0.0.0.0:8000 for every interface, 8000 for this machine alone
+    /// The address to listen on: 0.0.0.0:8000 for every interface, 8000 for this machine only
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8000", value_parser = listener)]
     from: String,
     /// Print the configuration instead of running it
@@ -42,7 +42,9 @@ pub fn run(options: &Options, args: &Args) -> Outcome {
         return super::write_out(&configuration);
     }
     if options.file.is_some() {
-        return Err(super::Failure::Usage("`proxy` needs no configuration: leave the file out, or use `run`".into()));
+        return Err(super::Failure::Usage(
+            "`proxy` has no configuration file; remove -c (or GATEKEEPER_CONFIG), or use `run`".into(),
+        ));
     }
     let folder = folder::OwnFolder::new()?;
     let gateway = folder::prepare(&folder.write("proxy.yaml", &configuration)?)?;
@@ -55,7 +57,7 @@ pub fn run(options: &Options, args: &Args) -> Outcome {
 fn configuration(args: &Args) -> String {
     let (to, from) = (json!(args.to), json!(args.from));
     format!(
-        "version: 1\nlisten: [{{ address: {from} }}]\n# Any free port: the command line finds it.\nadmin: {{ address: \"127.0.0.1:0\" }}\n\
+        "version: 1\nlisten: [{{ address: {from} }}]\n# Any free port. The commands find it.\nadmin: {{ address: \"127.0.0.1:0\" }}\n\
          services:\n  app: {{ targets: {to} }}\nroutes:\n  - {{ path_pattern: /*, target_service: app }}\n"
     )
 }

@@ -46,9 +46,9 @@ fn token_for(options: &Options) -> Result<Secret, Failure> {
         return read_token(file);
     }
     let token = std::env::var("GATEKEEPER_AUTH_TOKEN").ok().filter(|token| !token.is_empty());
-    token.map(Secret::from).ok_or_else(|| {
-        Failure::Usage("--url needs a token: --token-file FILE, or the variable GATEKEEPER_AUTH_TOKEN".into())
-    })
+    token
+        .map(Secret::from)
+        .ok_or_else(|| Failure::Usage("--url needs a token: use --token-file FILE or set GATEKEEPER_AUTH_TOKEN".into()))
 }
 
 fn read_token(file: &Path) -> Result<Secret, Failure> {
@@ -76,7 +76,7 @@ fn running_here(options: &Options) -> Result<Option<Found>, Failure> {
         }
         0 | 1 if options.file.is_none() => Ok(all.pop()),
         _ if options.file.is_none() => {
-            Err(Failure::Usage(format!("{} gateways run here, choose one:{}", all.len(), listed(&all))))
+            Err(Failure::Usage(format!("{} gateways run on this host, choose one:{}", all.len(), listed(&all))))
         }
         _ => Ok(None),
     }
@@ -96,7 +96,7 @@ fn as_configured(options: &Options) -> Result<(String, PathBuf), Failure> {
     let file = options.file();
     if options.file.is_none() && !file.exists() {
         return Err(Failure::Unreachable(
-            "no running gateway was found on this host: start one, or name its file (-c) or its --url".into(),
+            "no running gateway was found on this host: start one, or use -c FILE or --url URL".into(),
         ));
     }
     let (loaded, faults) = load(&file);

@@ -7,7 +7,7 @@ use crate::life::inherited::Inherited;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Nine small demo services on loopback, and a gateway before them
+    /// Start nine small demo services on loopback, and a gateway in front of them
     #[arg(long)]
     demo: bool,
 }
@@ -17,7 +17,7 @@ pub fn run(options: &Options, args: &Args) -> Outcome {
     match (args.demo, &options.file) {
         (true, None) => return demo::run(),
         (true, Some(_)) => {
-            return Err(Failure::Usage("--demo brings its own configuration: leave the file out".into()));
+            return Err(Failure::Usage("--demo has its own configuration; remove -c (or GATEKEEPER_CONFIG)".into()));
         }
         (false, _) => {}
     }

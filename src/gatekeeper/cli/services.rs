@@ -1,4 +1,4 @@
-//! `services`: how the services of the running gateway stand, and what is done to them by hand.
+//! `services`: the state of the services of the running gateway, and what an administrator does to them.
 
 use std::fmt::Write;
 
@@ -11,7 +11,10 @@ pub enum Command {
     /// List the services and their status
     List,
     /// Show a service and its targets
-    Show { name: String },
+    Show {
+        /// The service
+        name: String,
+    },
     /// Close the circuit breaker of a service and end the ejections of its targets; with --target, only those of that target
     Reset(Part),
     /// Send no new requests to a service or target; requests in flight finish
@@ -22,8 +25,9 @@ pub enum Command {
 
 #[derive(clap::Args)]
 pub struct Part {
+    /// The service
     name: String,
-    /// One target of it, by its URL
+    /// Only this target, by its URL
     #[arg(long, value_name = "URL")]
     target: Option<String>,
 }
@@ -83,7 +87,11 @@ fn shown(health: &ServiceHealth) -> Result<String, Failure> {
     );
     if let Some(last) = &health.last_check_at {
         // Writing to a string can't fail.
-        let _ = writeln!(text, "last check  {last}: {} good, {} bad so far", health.success_count, health.error_count);
+        let _ = writeln!(
+            text,
+            "last check  {last}: {} good, {} failed since the start",
+            health.success_count, health.error_count
+        );
     }
     let rows: Vec<_> = health.targets.iter().flatten().map(target_row).collect();
     let head = ["TARGET", "ADDRESS", "STATUS", "REQUESTS", "WEIGHT", "IN FLIGHT", "RESPONSE"];

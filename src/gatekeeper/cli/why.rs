@@ -1,4 +1,4 @@
-//! `why`: why a request was refused, by the id its error told.
+//! `why`: why a request was refused, by the request id of its error.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use gatekeeper_client::Refused;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The request's id, as X-Request-Id and the error's request_id tell it
+    /// The id of the request, from X-Request-Id or the request_id of the error
     request_id: String,
 }
 
@@ -27,7 +27,7 @@ fn told(refused: &Refused) -> String {
     let client = refused.client_ip.map(|address| address.to_string());
     let lines = [
         ("refused", &status),
-        ("because", &refused.detail),
+        ("detail", &refused.detail),
         ("cause", &refused.cause),
         ("rules", &rules),
         ("retry after", &retry),

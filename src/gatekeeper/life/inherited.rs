@@ -53,7 +53,7 @@ impl Inherited {
     /// Closes the sockets that nobody wanted.
     pub fn close_rest(self) {
         for socket in self.sockets {
-            log::warn!("closing an inherited socket on {}: the configuration does not name it", socket.address);
+            log::warn!("closing the inherited socket on {}: it is not in the configuration", socket.address);
         }
     }
 }
@@ -70,15 +70,15 @@ fn is_meant(actual: &str, asked: &str) -> bool {
 fn line(handed: &mut ListenFd, index: usize) -> Result<UnixStream, String> {
     let (unix, stream) = (AddressFamily::Unix as i32, SockType::Stream as i32);
     let line = handed.take_custom(index, unix, stream, "line to the gateway before");
-    line.ok().flatten().ok_or("the line to the gateway that started this one is missing".into())
+    line.ok().flatten().ok_or("the socket to the previous process is missing".into())
 }
 
 fn listener(handed: &mut ListenFd, index: usize) -> Result<Socket, String> {
-    let fault = |text: &str| format!("socket {index} (from 0) of those handed over (LISTEN_FDS) {text}");
-    let (address, fd) = take(handed, index).map_err(|error| fault(&format!("can't be used: {error}")))?;
+    let fault = |text: &str| format!("inherited socket {index} of LISTEN_FDS (counted from 0) {text}");
+    let (address, fd) = take(handed, index).map_err(|error| fault(&format!("cannot be used: {error}")))?;
     match getsockopt(&fd, sockopt::AcceptConn) {
         Ok(true) => Ok(Socket { asked: address.clone(), address, fd }),
-        _ => Err(fault("does not listen: in a .socket unit, say ListenStream= and Accept=no")),
+        _ => Err(fault("is not a listening socket: a .socket unit needs ListenStream= and Accept=no")),
     }
 }
 
@@ -90,7 +90,7 @@ fn take(handed: &mut ListenFd, index: usize) -> io::Result<(String, OwnedFd)> {
     let unix = handed.take_unix_listener(index)?.ok_or(io::ErrorKind::NotFound)?;
     unix.set_nonblocking(true)?;
     let address = unix.local_addr()?;
-    let path = address.as_pathname().ok_or(io::Error::other("it has no path"))?;
+    let path = address.as_pathname().ok_or(io::Error::other("the socket has no path"))?;
     Ok((format!("unix:{}", path.display()), unix.into()))
 }
 

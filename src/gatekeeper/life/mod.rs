@@ -52,7 +52,7 @@ impl Life {
         self.succession.take_over(inherit).await;
         self.plane.open();
         if let Err(error) = self.running().announce(&self.state_dir) {
-            log::error!("the command line cannot find this gateway: {}: {error}", self.state_dir.display());
+            log::error!("the commands on this host cannot find this gateway: {}: {error}", self.state_dir.display());
         }
     }
 

@@ -55,7 +55,7 @@ impl Running {
         super::state::open_own(state_dir)?.write(NOTE, &note)?;
         if let Err(error) = register(state_dir) {
             // Whoever names the file, or asks beside systemd, finds the gateway all the same.
-            log::debug!("the register of running gateways can't be written: {error}");
+            log::debug!("cannot write the register of running gateways: {error}");
         }
         Ok(())
     }

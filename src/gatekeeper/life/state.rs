@@ -46,10 +46,10 @@ pub fn open_own(directory: &Path) -> io::Result<Folder> {
     let folder = Folder::open(directory)?;
     let found = folder.metadata()?;
     if found.uid() != nix::unistd::geteuid().as_raw() {
-        return Err(io::Error::other("it belongs to another user: chown it, or set state_dir"));
+        return Err(io::Error::other("it belongs to another user: change its owner, or set state_dir"));
     }
     if found.mode() & 0o022 != 0 {
-        return Err(io::Error::other("others can write to it: chmod 700 it, or set state_dir"));
+        return Err(io::Error::other("others can write to it: set its mode to 700, or set state_dir"));
     }
     Ok(folder)
 }
@@ -58,15 +58,17 @@ fn read_token(mut file: fs::File, path: &Path) -> Result<Secret, String> {
     let shown = path.display();
     let found = file.metadata().map_err(|error| unusable(path, error))?;
     if found.uid() != nix::unistd::geteuid().as_raw() {
-        return Err(format!("{shown} belongs to another user: remove it, and a new token is made"));
+        return Err(format!("{shown} belongs to another user: remove the file, and the gateway creates a new token"));
     }
     if found.mode() & 0o077 != 0 {
-        return Err(format!("{shown} can be read by others: chmod 600, or remove it and a new one is made"));
+        return Err(format!(
+            "{shown} can be read by others: set its mode to 600, or remove the file, and the gateway creates a new token"
+        ));
     }
     let mut token = String::new();
     file.read_to_string(&mut token).map_err(|error| unusable(path, error))?;
     match token.trim() {
-        "" => Err(format!("{shown} is empty: remove it, and a new token is made")),
+        "" => Err(format!("{shown} is empty: remove the file, and the gateway creates a new token")),
         token => Ok(token.into()),
     }
 }
@@ -76,7 +78,7 @@ fn new_token(folder: &Folder) -> io::Result<Secret> {
     rustls::crypto::ring::default_provider()
         .secure_random
         .fill(&mut random)
-        .map_err(|_| io::Error::other("the system gives no random numbers"))?;
+        .map_err(|_| io::Error::other("the system provides no random numbers"))?;
     let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
     folder.write_new(ADMIN_TOKEN, &token)?;
     Ok(token.into())

@@ -97,11 +97,11 @@ impl Succession {
         if sockets.is_empty() {
             return Err(NoUpgrade::Impossible);
         }
-        let mut successor =
-            Successor::start(&sockets).map_err(|error| NoUpgrade::Failed(format!("it can't be started: {error}")))?;
+        let mut successor = Successor::start(&sockets)
+            .map_err(|error| NoUpgrade::Failed(format!("the new process cannot be started: {error}")))?;
         let ready = tokio::select! {
             ready = hand_over(&mut successor, patience, deed, estate) => ready,
-            () = self.abandoned.notified() => Err("this gateway was told to stop".into()),
+            () = self.abandoned.notified() => Err("this process is stopping".into()),
         };
         if let Err(reason) = ready {
             deed.take_back();
@@ -227,10 +227,10 @@ impl Successor {
             }
         };
         match timeout(patience, said).await {
-            Err(_) => Err(format!("it was not ready within {}", Period(patience))),
-            Ok(None) => Err("it ended before it was ready".into()),
+            Err(_) => Err(format!("the new process was not ready within {}", Period(patience))),
+            Ok(None) => Err("the new process ended before it was ready".into()),
             Ok(Some(said)) if matches!(self.child.try_wait(), Ok(None)) => Ok(said == HEIR),
-            Ok(Some(_)) => Err("it ended as soon as it was ready".into()),
+            Ok(Some(_)) => Err("the new process ended as soon as it was ready".into()),
         }
     }
 
@@ -245,8 +245,8 @@ impl Successor {
         };
         match timeout(REPLY, told).await {
             Ok(Ok(READY)) => Ok(()),
-            Ok(Err(error)) => Err(format!("it can't be told what this gateway knows: {error}")),
-            _ => Err("it did not take over what this gateway knows".into()),
+            Ok(Err(error)) => Err(format!("the new process did not receive the state of this one: {error}")),
+            _ => Err("the new process did not take over the state of this one".into()),
         }
     }
 
@@ -263,7 +263,7 @@ impl Successor {
         // A process of its own may still hold its standard error.
         let _ = timeout(REPLY / 10, &mut self.listening).await;
         let words: Vec<String> = self.words.lock().drain(..).collect();
-        let said = if words.is_empty() { String::new() } else { format!("; it said:\n{}", words.join("\n")) };
+        let said = if words.is_empty() { String::new() } else { format!("; its output:\n{}", words.join("\n")) };
         format!("{reason}{status}{said}")
     }
 }

@@ -60,7 +60,8 @@ impl Systemd {
 
     /// No new requests are wanted.
     pub async fn stopping(&self) {
-        self.tell_first(&[NotifyState::Stopping, NotifyState::Status("stopping: requests in flight finish")]).await;
+        self.tell_first(&[NotifyState::Stopping, NotifyState::Status("stopping: waiting for requests in flight")])
+            .await;
     }
 
     /// Tells it, and waits a moment until it is told.

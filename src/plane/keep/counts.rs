@@ -21,7 +21,7 @@ impl Sweeper {
 
     /// Goes on for ever.
     pub async fn keep(self) {
-        persist("the sweeper of limits", || self.go_on()).await;
+        persist("the cleanup of rate limit counts", || self.go_on()).await;
     }
 
     async fn go_on(&self) {

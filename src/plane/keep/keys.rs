@@ -25,7 +25,7 @@ impl KeyKeeper {
             let providers: Vec<_> = self.0.plan().edge.providers().cloned().collect();
             following.follow(providers, |provider: &Arc<Provider>| {
                 let of = provider.clone();
-                (format!("issuer {}: the keeper of its keys", provider.name()), move || of.clone().keep())
+                (format!("issuer {}: the refresh of its keys", provider.name()), move || of.clone().keep())
             });
             following.until(generations.changed()).await;
         }

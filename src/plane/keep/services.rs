@@ -41,7 +41,7 @@ impl ServiceKeeper {
             following.follow(services, |(service, names)| {
                 let (of, by, dialler) = (service.clone(), names.clone(), self.dialler.clone());
                 let work = move || keep(of.clone(), by.clone(), dialler.clone());
-                (format!("service {}: its keeper", service.name), work)
+                (format!("service {}: the upkeep of its targets", service.name), work)
             });
             following.until(generations.changed()).await;
         }

@@ -40,7 +40,7 @@ impl Trimmer {
 
     /// Goes on for ever.
     pub async fn keep(self) {
-        persist("the trimmer of answers", || self.go_on()).await;
+        persist("the limit on buffered responses", || self.go_on()).await;
     }
 
     async fn go_on(&self) {

@@ -200,28 +200,31 @@ pub(super) struct Board {
 
 const REQUESTS: (&str, &str, &[&str]) =
     ("gatekeeper_requests_total", "Requests by route, method and status.", &["route", "method", "status"]);
-const DURATIONS: (&str, &str, &[&str]) =
-    ("gatekeeper_request_duration_seconds", "From a request's first byte to its response's last.", &["route"]);
+const DURATIONS: (&str, &str, &[&str]) = (
+    "gatekeeper_request_duration_seconds",
+    "Time from the first byte of a request to the last byte of its response.",
+    &["route"],
+);
 const WOULD_REFUSE: (&str, &str, &[&str]) =
-    ("gatekeeper_would_refuse_total", "Requests that a policy on trial would have refused.", &["route"]);
+    ("gatekeeper_would_refuse_total", "Requests that a policy in shadow mode would have refused.", &["route"]);
 const UPSTREAM: (&str, &str, &[&str]) =
     ("gatekeeper_upstream_duration_seconds", "Time spent waiting for a service.", &["service"]);
 const WAITS: (&str, &str, &[&str]) =
-    ("gatekeeper_queue_duration_seconds", "Time requests waited for room at a service.", &["service"]);
+    ("gatekeeper_queue_duration_seconds", "Time that requests waited for a place in a service.", &["service"]);
 /// The counters of services: what they count, and the label that tells apart what happened, if there is one.
 const HAPPENED: [(What, &str, &str, &[&str]); 5] = [
-    (What::Retry, "gatekeeper_retries_total", "Further attempts, by what the last came to.", &["service", "reason"]),
+    (What::Retry, "gatekeeper_retries_total", "Retries, by the failure of the attempt before.", &["service", "reason"]),
     (
         What::BudgetExhausted,
         "gatekeeper_retry_budget_exhausted_total",
-        "Further attempts that the budget did not allow.",
+        "Retries that the budget did not allow.",
         &["service"],
     ),
     (What::Transition, "gatekeeper_breaker_transitions_total", "Transitions of circuit breakers.", &["service", "to"]),
-    (What::Ejection, "gatekeeper_ejections_total", "Ejections of single targets.", &["service"]),
+    (What::Ejection, "gatekeeper_ejections_total", "Ejections of targets.", &["service"]),
     (What::Check, "gatekeeper_health_checks_total", "Health checks of targets.", &["service", "outcome"]),
 ];
-const REFUSALS: (&str, &str, &[&str]) = ("gatekeeper_refusals_total", "Answers of the gateway itself.", &["code"]);
+const REFUSALS: (&str, &str, &[&str]) = ("gatekeeper_refusals_total", "The gateway's own errors, by code.", &["code"]);
 
 impl Board {
     pub(super) fn new() -> prometheus::Result<Board> {

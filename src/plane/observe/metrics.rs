@@ -92,19 +92,19 @@ impl Metrics {
         let counter = |name: &str, help: &str| registered(&registry, IntCounter::new(name, help)?);
         let metrics = Metrics {
             board: registered_shared(&registry, Board::new()?)?,
-            in_flight: gauge("gatekeeper_requests_in_flight", "Requests being served.")?,
+            in_flight: gauge("gatekeeper_requests_in_flight", "Requests in progress.")?,
             connections: gauge("gatekeeper_connections", "Open client connections.")?,
             newcomers: gauge(
                 "gatekeeper_connections_without_request",
-                "Open client connections before their first request.",
+                "Open client connections without a request yet.",
             )?,
-            connections_total: counter("gatekeeper_connections_total", "Client connections accepted.")?,
+            connections_total: counter("gatekeeper_connections_total", "Accepted client connections.")?,
             turned_away: registered(
                 &registry,
                 IntCounterVec::new(
                     Opts::new(
                         "gatekeeper_connections_turned_away_total",
-                        "Connections closed before their first request.",
+                        "Client connections closed before their first request, by reason.",
                     ),
                     &["reason"],
                 )?,
@@ -112,31 +112,28 @@ impl Metrics {
             cut: registered(
                 &registry,
                 IntCounterVec::new(
-                    Opts::new(
-                        "gatekeeper_connections_cut_total",
-                        "HTTP/2 connections closed for what their client did.",
-                    ),
+                    Opts::new("gatekeeper_connections_cut_total", "HTTP/2 connections closed for abuse, by reason."),
                     &["reason"],
                 )?,
             )?,
             answer_bytes: gauge(
                 "gatekeeper_buffered_answer_bytes",
-                "Memory of answers that clients have not taken yet and of encoders, as far as it counts.",
+                "Memory of responses that clients have not read yet, and of compression.",
             )?,
             answer_waits: counter(
                 "gatekeeper_answer_waits_total",
-                "Answers that were not read from their services at once, for want of room.",
+                "Responses that were not read from their service at once, for lack of room.",
             )?,
             answers_given_up: counter(
                 "gatekeeper_answers_given_up_total",
-                "Connections whose answers were given up because the client took nothing and room was needed.",
+                "Connections whose responses were given up because the client read nothing.",
             )?,
             plan_revision: gauge("gatekeeper_plan_revision", "The revision of the configuration that serves.")?,
             request_bytes: counter("gatekeeper_request_bytes_total", "Bytes of request bodies.")?,
             response_bytes: counter("gatekeeper_response_bytes_total", "Bytes of response bodies.")?,
             reloads: registered(
                 &registry,
-                IntCounterVec::new(Opts::new("gatekeeper_reloads_total", "Attempts to reload."), &["outcome"])?,
+                IntCounterVec::new(Opts::new("gatekeeper_reloads_total", "Reloads, by outcome."), &["outcome"])?,
             )?,
             reload_successful: gauge(
                 "gatekeeper_config_last_reload_successful",
@@ -144,12 +141,13 @@ impl Metrics {
             )?,
             reload_time: gauge(
                 "gatekeeper_config_last_reload_timestamp_seconds",
-                "When the last reload, or the start, was applied or refused, since 1970.",
+                "Time of the last reload, or of the start, in seconds since 1970.",
             )?,
             policies: Policies::default(),
             registry: registry.clone(),
         };
-        let build = Opts::new("gatekeeper_build_info", "The program.").const_label("version", version);
+        let build = Opts::new("gatekeeper_build_info", "The version of the program. The value is always 1.")
+            .const_label("version", version);
         registered(&registry, IntGauge::with_opts(build)?)?.set(1);
         registry.register(Box::new(Process::new()?))?;
         metrics.begin();
@@ -261,7 +259,7 @@ impl Metrics {
         Open::of(&self.newcomers)
     }
 
-    /// Open client connections before their first request.
+    /// Open client connections without a request yet.
     pub fn newcomers(&self) -> i64 {
         self.newcomers.get()
     }

@@ -65,7 +65,7 @@ impl Observers {
             ),
             family(
                 "gatekeeper_access_log_dropped_total",
-                "Records the access log dropped.",
+                "Records that the access log dropped.",
                 MetricType::COUNTER,
                 vec![of_log],
             ),

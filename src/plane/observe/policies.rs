@@ -19,7 +19,7 @@ pub struct PolicyCounts {
     pub accepted: Count,
     /// Requests that were refused.
     pub refused: Count,
-    /// Requests that would have been refused, were the policy not on trial.
+    /// Requests that would have been refused without shadow mode.
     pub would_refuse: Count,
     /// Requests about which it could not be decided.
     pub unavailable: Count,
@@ -52,7 +52,7 @@ pub(super) type Name = (Box<str>, Box<str>);
 pub(super) struct Policies(Mutex<BTreeMap<Name, Weak<PolicyCounts>>>);
 
 const NAME: &str = "gatekeeper_policy_decisions_total";
-const HELP: &str = "What policies decided about requests: accepted, refused, would_refuse (on trial), unavailable.";
+const HELP: &str = "Decisions of policies: accepted, refused, would_refuse (shadow mode) or unavailable.";
 
 impl Policies {
     /// The counters of a policy's rule, if something counts in them.

@@ -16,10 +16,10 @@ type Source = (&'static str, &'static str, MetricType, fn() -> Option<f64>);
 
 const SOURCES: [Source; 5] = [
     ("process_resident_memory_bytes", "Resident memory.", MetricType::GAUGE, resident_memory),
-    ("process_cpu_seconds_total", "CPU time spent, user and system.", MetricType::COUNTER, cpu_seconds),
+    ("process_cpu_seconds_total", "CPU time, user and system.", MetricType::COUNTER, cpu_seconds),
     ("process_open_fds", "Open file descriptors.", MetricType::GAUGE, open_files),
-    ("process_max_fds", "The most file descriptors that may be open.", MetricType::GAUGE, most_files),
-    ("process_start_time_seconds", "When the process started, since 1970.", MetricType::GAUGE, start_time),
+    ("process_max_fds", "Limit of open file descriptors.", MetricType::GAUGE, most_files),
+    ("process_start_time_seconds", "Start time of the process, in seconds since 1970.", MetricType::GAUGE, start_time),
 ];
 
 /// The collector of these metrics.

@@ -3,7 +3,7 @@
 //!
 //! Bounded: the newest [`KEPT`], each text cut after [`LONGEST`] bytes (the violated rules are one text), so about
 //! 48 MiB at the very worst and 3 MiB usually. A new refusal takes over the room of the oldest: in the long run,
-//! keeping one allocates nothing. Requests that a policy on trial would have refused are kept too. Nothing here holds
+//! keeping one allocates nothing. Requests that a policy in shadow mode would have refused are kept too. Nothing here holds
 //! a credential or a query.
 
 #[cfg(test)]
@@ -91,7 +91,7 @@ impl Refusals {
 pub struct Keeping<'a> {
     /// Where it is kept.
     pub refusals: &'a Refusals,
-    /// What the client was told, or would have been; absent if only a policy on trial refused the request.
+    /// What the client was told, or would have been; absent if only a policy in shadow mode refused the request.
     pub refusal: Option<&'a Refusal>,
     /// The client's address may be shown.
     pub shows_client: bool,

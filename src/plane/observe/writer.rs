@@ -68,7 +68,7 @@ fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     let options = options.append(true).create(true).mode(0o640).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
     options.open(path).map_err(|error| match error.raw_os_error() {
-        Some(libc::ENXIO) => io::Error::other("nobody reads this FIFO (or it is a socket)"),
+        Some(libc::ENXIO) => io::Error::other("no process reads this FIFO, or it is a socket"),
         _ => error,
     })
 }
@@ -120,7 +120,7 @@ struct Outage(bool);
 impl Outage {
     fn failed(&mut self, what: &str, error: &io::Error) {
         if !mem::replace(&mut self.0, true) {
-            log::warn!("the access log cannot be {what}: {error}; this is tried until it succeeds");
+            log::warn!("the access log cannot be {what}: {error}; retrying");
         }
     }
 

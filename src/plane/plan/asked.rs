@@ -52,7 +52,7 @@ impl<'a> Asked<'a> {
         if query.is_some_and(|query| !query.bytes().all(|byte| byte.is_ascii_graphic())) {
             return Err(Refusal::malformed(
                 "query_character",
-                "the query holds a character that must be percent-encoded",
+                "the query contains a character that must be percent-encoded",
             ));
         }
         Ok(Asked { host, path, query, present, listener })

@@ -207,14 +207,17 @@ impl Witness for Explainer<'_> {
         match end {
             End::Own(own) => self.answers(200, format!("the gateway's own path: {own:?}")),
             End::Challenge(challenge) => {
-                let read = challenge.read().map(|text| format!("an ACME challenge's answer of {} bytes", text.len()));
+                let read =
+                    challenge.read().map(|text| format!("the response to an ACME challenge, {} bytes", text.len()));
                 match read {
                     Ok(detail) => self.answers(200, detail),
                     Err(refusal) => self.told.answer = Some(refusal.into()),
                 }
             }
             End::Preflight => self.answers(204, self.preflight()),
-            End::Others(reply) => self.answers(reply.status.as_u16(), "an answer of who was asked".into()),
+            End::Others(reply) => {
+                self.answers(reply.status.as_u16(), "the answer of the forward authentication service".into())
+            }
             End::Redirect(status, place) => {
                 let why =
                     if self.told.route.is_none() { "the listener redirects to https (redirect_https), " } else { "" };
@@ -224,7 +227,7 @@ impl Witness for Explainer<'_> {
             End::Respond(fixed) => {
                 self.answers(fixed.status.as_u16(), format!("a fixed response of {} bytes", fixed.body.len()));
             }
-            End::LastHop(_) => self.answers(200, "Max-Forwards is used up, and the gateway answers".into()),
+            End::LastHop(_) => self.answers(200, "Max-Forwards is 0, so the gateway answers itself".into()),
             End::Forward(onward) => return Some(bound(&onward)),
         }
         None

@@ -13,12 +13,12 @@ type OfTable = (&'static str, &'static str, MetricType, fn(&Table) -> f64);
 type OfKeys = (&'static str, &'static str, MetricType, fn(&Standing) -> f64);
 
 const LIMITS: [OfLimit; 2] = [
-    ("gatekeeper_rate_limit_subjects", "Subjects that a limit counts exactly.", MetricType::GAUGE, |limit| {
+    ("gatekeeper_rate_limit_subjects", "Subjects that a rate limit counts exactly.", MetricType::GAUGE, |limit| {
         limit.rule.counts.subjects() as f64
     }),
     (
         "gatekeeper_rate_limit_overflowed_total",
-        "Requests of subjects beyond a limit's max_subjects, which may have been refused too early.",
+        "Requests of subjects beyond max_subjects, which may have been refused too early.",
         MetricType::COUNTER,
         |limit| limit.rule.counts.overflowed() as f64,
     ),
@@ -33,28 +33,25 @@ const FAILURES: [OfTable; 2] = [
     ),
     (
         "gatekeeper_auth_failures_overflowed_total",
-        "Wrong credentials that were not counted, since too many addresses showed some: these may go on guessing.",
+        "Wrong credentials that were not counted, because too many addresses sent some.",
         MetricType::COUNTER,
         |counts| counts.overflowed() as f64,
     ),
 ];
 
 const KEYS: [OfKeys; 4] = [
-    ("gatekeeper_issuer_keys", "Keys of an issuer that tokens are verified with.", MetricType::GAUGE, |keys| {
+    ("gatekeeper_issuer_keys", "Keys of an issuer that tokens can be verified with.", MetricType::GAUGE, |keys| {
         keys.keys as f64
     }),
-    ("gatekeeper_issuer_fetches_total", "Fetches of an issuer's keys that succeeded.", MetricType::COUNTER, |keys| {
+    ("gatekeeper_issuer_fetches_total", "Successful fetches of an issuer's keys.", MetricType::COUNTER, |keys| {
         keys.good as f64
     }),
-    (
-        "gatekeeper_issuer_fetch_failures_total",
-        "Fetches of an issuer's keys that failed.",
-        MetricType::COUNTER,
-        |keys| keys.bad as f64,
-    ),
+    ("gatekeeper_issuer_fetch_failures_total", "Failed fetches of an issuer's keys.", MetricType::COUNTER, |keys| {
+        keys.bad as f64
+    }),
     (
         "gatekeeper_issuer_empty_key_sets_total",
-        "Fetches that brought a set without a key that can be used: while it is the last one, no token of the issuer is taken.",
+        "Fetched key sets without a usable key. All tokens of the issuer are refused until a usable key is fetched.",
         MetricType::COUNTER,
         |keys| keys.empty as f64,
     ),
@@ -76,7 +73,7 @@ pub fn gauges(edge: &Edge) -> Vec<MetricFamily> {
     });
     let issuers = edge.auth.iter().filter_map(|auth| auth.issuers.as_ref());
     let tokens = issuers.map(|issuers| sample(&[], MetricType::GAUGE, issuers.remembered() as f64));
-    let help = "About how many bytes verified tokens take that are remembered.";
+    let help = "Memory of remembered tokens, approximately.";
     let tokens = family("gatekeeper_tokens_remembered_bytes", help, MetricType::GAUGE, tokens.collect());
     // The text format has no family without a metric.
     of_limits

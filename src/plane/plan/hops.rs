@@ -15,7 +15,7 @@ pub fn left(request: &Parts, present: Present) -> Result<Option<u32>, Refusal> {
     }
     let mut values = request.headers.get_all(MAX_FORWARDS).iter();
     let number = values.next().and_then(|value| number(value.as_bytes())).filter(|_| values.next().is_none());
-    number.map(Some).ok_or_else(|| Refusal::malformed("max_forwards", "Max-Forwards is not one number"))
+    number.map(Some).ok_or_else(|| Refusal::malformed("max_forwards", "Max-Forwards is not a single number"))
 }
 
 fn number(digits: &[u8]) -> Option<u32> {

@@ -35,7 +35,7 @@ pub fn who(auth: &RouteAuth, visitor: &Visitor) -> (String, Result<Option<User>,
 
 /// Who is to be taken for the user.
 pub fn pretended(identity: &Arc<Identity>) -> (String, Result<Option<User>, Refusal>) {
-    (format!("{}, as told", shown(identity)), Ok(Some(User::known(identity.clone(), Method::Jwt))))
+    (format!("{}, assumed", shown(identity)), Ok(Some(User::known(identity.clone(), Method::Jwt))))
 }
 
 fn shown(identity: &Identity) -> String {
@@ -45,8 +45,8 @@ fn shown(identity: &Identity) -> String {
 fn would_ask(question: &Question) -> &'static str {
     match question {
         Question::Keys(_) => "the keys of the token's issuer would be fetched",
-        Question::Token(_) => "the token would be asked about (introspection)",
-        Question::Request => "the request would be asked about (forward)",
+        Question::Token(_) => "the introspection service would judge the token",
+        Question::Request => "the forward authentication service would decide",
     }
 }
 

@@ -129,7 +129,7 @@ pub trait Witness {
     /// Refuses a client that makes too many requests.
     fn guard(&self, flood: &Flood) -> Result<(), Refusal>;
 
-    /// A shield judged the request. On trial it refuses nothing.
+    /// A shield judged the request. In shadow mode it refuses nothing.
     fn shield(&mut self, judged: Result<(), Refusal>, _edge: &Edge, shadow: bool) -> Result<(), Refusal> {
         if shadow { Ok(()) } else { judged }
     }
@@ -255,7 +255,8 @@ fn shield_route<W: Witness>(at: &Routed, witness: &mut W) -> Result<(), Refusal>
     witness.shield(judged, &at.route.edge, shield.shadow)
 }
 
-/// Refuses a user who is not what the route asks for. Where nobody was recognised because that is on trial, nothing is asked.
+/// Refuses a user who does not fulfil the conditions of the route. Nothing is checked where nobody was recognised because
+/// authentication is in shadow mode.
 fn authorise<W: Witness>(at: &Routed, witness: &mut W) -> Result<(), Refusal> {
     let (Some(access), Some(auth), Some(user)) = (&at.route.access, &at.route.terms.auth, witness.user()) else {
         return Ok(());

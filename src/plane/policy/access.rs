@@ -56,7 +56,7 @@ impl fmt::Display for Missing<'_> {
                 write!(f, "the required claim {name} is missing")
             }
             Condition::Claim(name, _) => write!(f, "the claim {name} does not have the required value"),
-            Condition::Any(_) => f.write_str("none of the alternatives that the route allows holds"),
+            Condition::Any(_) => f.write_str("none of the alternatives that the route allows is fulfilled"),
         }
     }
 }
@@ -274,7 +274,7 @@ mod tests {
             ),
             (
                 any,
-                "none of the alternatives that the route allows holds",
+                "none of the alternatives that the route allows is fulfilled",
                 "needs one of the roles [admin], the credential has [editor]; or the claim sub must equal {id} of the path, \
                  which is \"u-2\", it is \"u-1\"",
             ),

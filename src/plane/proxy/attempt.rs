@@ -58,12 +58,14 @@ pub async fn next_peer(session: &mut Session, request: &mut Forwarded<'_>) -> Re
     let end = forward.end;
     let mut slot = match next_slot(session, forward).await {
         Ok(slot) => slot,
-        Err(Stop::Refused(refusal)) => return Err(fault::refused(course, refusal, "no target could take the request")),
+        Err(Stop::Refused(refusal)) => {
+            return Err(fault::refused(course, refusal, "no target could accept the request"));
+        }
         Err(Stop::Gone(error)) => return Err(error),
     };
     let left = end.map(|end| end.saturating_duration_since(Instant::now()));
     if left.is_some_and(|left| left.is_zero()) {
-        return Err(fault::refused(course, Kind::UPSTREAM_TIMEOUT, "the request's time is over"));
+        return Err(fault::refused(course, Kind::UPSTREAM_TIMEOUT, "the timeout of the route is over"));
     }
     // HTTP/2 has another way to begin a websocket, which few upstreams know.
     let websocket = is_websocket(session.req_header(), *present);
@@ -239,7 +241,9 @@ pub fn uploads(session: &mut Session, present: Present) -> bool {
 pub fn note_response(session: &Session, response: &ResponseHeader, request: &mut Forwarded) -> Result<()> {
     let upgraded = response.status == StatusCode::SWITCHING_PROTOCOLS;
     if upgraded && !is_websocket(session.req_header(), request.present) {
-        return Err(Error::explain(ErrorType::InvalidHTTPHeader, "a 101 that nobody asked for").into_up());
+        return Err(
+            Error::explain(ErrorType::InvalidHTTPHeader, "a 101 response to a request without an upgrade").into_up()
+        );
     }
     if response.status.is_informational() && !upgraded {
         return Ok(());

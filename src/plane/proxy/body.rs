@@ -18,7 +18,7 @@ pub fn check_length(session: &Session, request: &mut Forwarded) -> Result<()> {
     match request.route.terms.shield.max_body {
         Some(max) if session.body_bytes_read() as u64 > max && !session.was_upgraded() => {
             // Towards an HTTP/2 upstream, errors of the client's side alone end the exchange.
-            Err(fault::refused(request.course, too_long(max), "the body went on beyond its limit").into_down())
+            Err(fault::refused(request.course, too_long(max), "the body is longer than its limit").into_down())
         }
         _ => Ok(()),
     }

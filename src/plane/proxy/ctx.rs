@@ -49,7 +49,7 @@ pub struct Course {
     pub now: Instant,
     /// What its answer tells of limits.
     pub limits: Option<LimitHeaders>,
-    /// What policies on trial would have refused it for.
+    /// What policies in shadow mode would have refused it for.
     pub trials: Trials,
     /// What the log is told of the refusal that is to come.
     pub cause: Option<Box<str>>,
@@ -119,7 +119,7 @@ pub enum EdgeOf<'c> {
     Plan(Guard<Arc<Plan>>),
 }
 
-/// What policies on trial would have refused a request for.
+/// What policies in shadow mode would have refused a request for.
 #[derive(Default)]
 pub struct Trials(Option<String>);
 
@@ -278,7 +278,7 @@ pub fn lost() -> Refusal {
 }
 
 impl Trials {
-    /// Notes what a policy on trial would have refused.
+    /// Notes what a policy in shadow mode would have refused.
     pub fn note(&mut self, refusal: &Refusal) {
         let text = self.0.get_or_insert_default();
         if !text.is_empty() {

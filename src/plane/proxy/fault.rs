@@ -43,7 +43,7 @@ pub async fn answer(session: &mut Session, error: &Error, ctx: &mut Ctx) -> Fail
     if client_gone || reply::status_sent(session).is_some() {
         ctx.course.fail(refusal, Some(cause));
     } else if let Err(error) = reply::refuse(session, refusal, Some(cause), ctx).await {
-        log::debug!("an answer could not be sent: {error}");
+        log::debug!("a response could not be sent: {error}");
     }
     FailToProxy { error_code: if client_gone { 0 } else { status }, can_reuse_downstream: false }
 }

@@ -206,8 +206,8 @@ fn set_path(parts: &mut Parts, forward: &Forward) -> Result<()> {
     let target = parts.uri.query().map_or(path.to_owned(), |query| format!("{path}?{query}"));
     let mut uri = std::mem::take(&mut parts.uri).into_parts();
     // It was made canonical and its length was looked at; a request that had no target all the same must not go to `/`.
-    uri.path_and_query = Some(target.parse().or_err(ErrorType::InternalError, "a path can't be sent")?);
-    parts.uri = Uri::from_parts(uri).or_err(ErrorType::InternalError, "a target can't be sent")?;
+    uri.path_and_query = Some(target.parse().or_err(ErrorType::InternalError, "a path cannot be sent")?);
+    parts.uri = Uri::from_parts(uri).or_err(ErrorType::InternalError, "a target cannot be sent")?;
     Ok(())
 }
 

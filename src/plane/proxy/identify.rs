@@ -104,7 +104,7 @@ fn deny(
     Err(refusal)
 }
 
-/// Counts a wrong credential, unless that is on trial: the budget is one for all routes.
+/// Counts a wrong credential, unless authentication is in shadow mode: the budget is one for all routes.
 fn note(auth: &RouteAuth, blame: Blame, arrival: &Arrived, course: &Course) {
     if blame == Blame::Counted && !auth.shadow {
         auth.auth.failures.note(arrival.address(), course.now);

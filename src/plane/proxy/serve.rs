@@ -78,7 +78,7 @@ impl Witness for Serve<'_> {
         flood.admit(self.known.arrival.address())
     }
 
-    /// Counts what a shield refuses. On trial it passes, and is told of.
+    /// Counts what a shield refuses. In shadow mode it passes, and is told of.
     fn shield(&mut self, judged: Result<(), Refusal>, edge: &Edge, shadow: bool) -> Result<(), Refusal> {
         let Err(refusal) = judged else { return Ok(()) };
         if shadow {

@@ -23,8 +23,7 @@ pub fn look(service: &Service, breaks: bool, asker: Asker, now: Instant) -> Resu
 
 /// The refusal of a request for which there is no room.
 pub fn busy() -> Refusal {
-    let refusal =
-        Refusal::new(Kind::SERVICE_BUSY, "the service has as many requests as it may have, and its queue is full");
+    let refusal = Refusal::new(Kind::SERVICE_BUSY, "the service has max_in_flight requests, and its queue is full");
     refusal.with_header(RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
@@ -51,7 +50,7 @@ pub fn circuit_open(open: Open) -> Refusal {
     // While a probe is on its way its verdict may come at any moment.
     let seconds = open.retry_after.as_millis().div_ceil(1000).max(1);
     let detail = match open.retry_after.is_zero() {
-        true => "circuit breaker half-open, a probe is on its way".into(),
+        true => "circuit breaker half-open, a probe is in progress".into(),
         false => format!("circuit breaker open, retry in {seconds} s"),
     };
     let refusal = Refusal::new(Kind::CIRCUIT_OPEN, detail);

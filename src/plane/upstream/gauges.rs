@@ -15,36 +15,37 @@ type OfService = (&'static str, &'static str, fn(&Service, Instant) -> f64);
 type OfEndpoint = (&'static str, &'static str, fn(&Endpoint, Instant) -> f64);
 
 const SERVICES: [OfService; 4] = [
-    (
-        "gatekeeper_breaker_state",
-        "Where a service's circuit breaker stands: 0 closed, 1 half-open, 2 open.",
-        |s, now| match s.breaker.as_ref().map(|breaker| breaker.state(now)) {
+    ("gatekeeper_breaker_state", "State of the circuit breaker: 0 closed, 1 half-open, 2 open.", |s, now| {
+        match s.breaker.as_ref().map(|breaker| breaker.state(now)) {
             Some(breaker::State::Open) => 2.0,
             Some(breaker::State::HalfOpen) => 1.0,
             Some(breaker::State::Closed) | None => 0.0,
-        },
-    ),
-    ("gatekeeper_service_requests", "Requests that hold room in a service with max_in_flight.", |s, _| {
+        }
+    }),
+    ("gatekeeper_service_requests", "Requests that hold a place in a service with max_in_flight.", |s, _| {
         s.gate.inside().into()
     }),
-    ("gatekeeper_queue_length", "Requests that wait for room in a service or at its targets.", |s, _| {
+    ("gatekeeper_queue_length", "Requests that wait for a place in a service or at its targets.", |s, _| {
         (s.gate.line.waiting() + s.memory.line.waiting()).into()
     }),
-    ("gatekeeper_targets_ejected", "Addresses of a service's targets that are ejected.", |s, now| {
+    ("gatekeeper_targets_ejected", "Addresses of targets that are ejected now.", |s, now| {
         s.pool().group.ejected(now) as f64
     }),
 ];
 
 const ENDPOINTS: [OfEndpoint; 3] = [
     ("gatekeeper_target_requests_in_flight", "Requests in flight to a target.", |e, _| e.standing.in_flight().into()),
-    ("gatekeeper_target_available", "1 if a target gets requests.", |e, now| e.available(now).into()),
-    ("gatekeeper_target_health", "A target's health: 0 unknown, 1 healthy, 2 degraded, 3 unhealthy.", |e, _| {
-        match e.standing.health.findings().state {
-            health::State::Unknown => 0.0,
-            health::State::Healthy => 1.0,
-            health::State::Degraded => 2.0,
-            health::State::Unhealthy => 3.0,
-        }
+    ("gatekeeper_target_available", "1 if a target receives requests, else 0.", |e, now| e.available(now).into()),
+    ("gatekeeper_target_health", "Health of a target: 0 unknown, 1 healthy, 2 degraded, 3 unhealthy.", |e, _| match e
+        .standing
+        .health
+        .findings()
+        .state
+    {
+        health::State::Unknown => 0.0,
+        health::State::Healthy => 1.0,
+        health::State::Degraded => 2.0,
+        health::State::Unhealthy => 3.0,
     }),
 ];
 

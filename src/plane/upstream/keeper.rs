@@ -38,7 +38,7 @@ async fn follow(service: &Service) {
         news.as_mut().enable();
         let expiry = service.memory.expire(Instant::now());
         if service.follow_memory(Instant::now()) {
-            log::info!("service {}: {}", service.name, service.pool());
+            log::info!("service {}: addresses in use: {}", service.name, service.pool());
         }
         match expiry {
             Some(expiry) => tokio::select! {
@@ -94,7 +94,10 @@ impl LookUps {
                 Err(why) => {
                     service.memory.miss(host, &why);
                     if self.missing.insert(host.into()) {
-                        log::warn!("service {}: {host} keeps its last addresses: {why}", service.name);
+                        log::warn!(
+                            "service {}: cannot resolve {host}, its last addresses stay in use: {why}",
+                            service.name
+                        );
                     }
                     AGAIN
                 }

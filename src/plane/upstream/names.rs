@@ -154,7 +154,7 @@ impl Names {
         while let Some(ended) = look_ups.join_next().await {
             match ended {
                 Ok((host, Ok(answer))) => drop(known.insert(host, answer)),
-                Ok((host, Err(why))) => log::debug!("{host} cannot be looked up: {why}"),
+                Ok((host, Err(why))) => log::debug!("cannot resolve {host}: {why}"),
                 Err(why) => log::error!("a DNS lookup failed: {why}"),
             }
         }
@@ -174,7 +174,7 @@ impl Settings {
         }
         let meanings = self.manner.meanings(host);
         if meanings.is_empty() {
-            return Err("it is not a name".into());
+            return Err("it is not a host name".into());
         }
         let mut worst = Failure::NoName;
         for name in meanings {
@@ -220,7 +220,7 @@ impl Settings {
     }
 
     async fn ask_for(&self, kind: RecordType, name: &Name, deadline: Instant) -> Result<Answer, Failure> {
-        let mut last = Failure::Silent("there was no time to ask for it".into());
+        let mut last = Failure::Silent("there was no time for the lookup".into());
         for server in (0..TRIES).flat_map(|_| &self.manner.servers) {
             let now = Instant::now();
             if now >= deadline {
@@ -283,7 +283,7 @@ impl Failure {
                 Failure::Failed(format!("{server} answered {}", word(*code)))
             }
             NetError::Timeout => Failure::Silent(format!("{server} did not answer in time")),
-            NetError::Io(why) => Failure::Silent(format!("{server} cannot be asked: {why}")),
+            NetError::Io(why) => Failure::Silent(format!("cannot reach {server}: {why}")),
             why => Failure::Failed(format!("the answer of {server} cannot be used: {why}")),
         }
     }

@@ -206,7 +206,7 @@ impl Pool {
 impl fmt::Display for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let addresses: Vec<_> = self.endpoints.iter().map(|endpoint| endpoint.peer._address.to_string()).collect();
-        if addresses.is_empty() { f.write_str("no address") } else { f.write_str(&addresses.join(", ")) }
+        if addresses.is_empty() { f.write_str("none") } else { f.write_str(&addresses.join(", ")) }
     }
 }
 

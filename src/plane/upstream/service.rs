@@ -216,7 +216,7 @@ impl Service {
         if let Some(time) = self.pool.load().group.failed(conduct, Instant::now()) {
             self.metrics.count(What::Ejection, "");
             let (address, failures) = (&endpoint.peer._address, self.settings.ejection.failures);
-            log::warn!("service {}: {address} is ejected for {time:?} after {failures} failures", self.name);
+            log::warn!("service {}: target {address} is ejected for {time:?} after {failures} failures", self.name);
         }
     }
 
@@ -249,7 +249,7 @@ impl Service {
         }
         let why = answer.err().map(|why| format!(": {why}")).unwrap_or_default();
         let address = &endpoint.peer._address;
-        log::warn!("service {}: {address} was {} and is {}{why}", self.name, from.name(), to.name());
+        log::warn!("service {}: target {address} changed from {} to {}{why}", self.name, from.name(), to.name());
     }
 
     /// Makes the endpoints anew if something else is known than when they were made. Whether it is.

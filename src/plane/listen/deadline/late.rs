@@ -21,15 +21,17 @@ pub struct Late {
 impl Late {
     /// The request may go on no longer, for it was let in until then.
     pub(super) fn expired(at: Instant) -> Late {
-        let cause = "the credential ended by which the request was let in";
+        let cause = "the credential of the request has expired";
         Late { kind: Kind::CREDENTIALS_INVALID, cause, at, sure: true }
     }
 
     /// There is no room for the answer.
     pub(super) fn no_room(full: Full, at: Instant) -> Late {
         let (kind, cause) = match full {
-            Full::Connection => (Kind::CLIENT_GONE, "the client did not take its answers, and room was needed"),
-            Full::Ledger => (Kind::SERVICE_BUSY, "answers that nobody took left no room for this one"),
+            Full::Connection => (Kind::CLIENT_GONE, "the client did not read its responses, and memory was needed"),
+            Full::Ledger => {
+                (Kind::SERVICE_BUSY, "the memory for responses is used up by responses that clients do not read")
+            }
         };
         Late { kind, cause, at, sure: false }
     }

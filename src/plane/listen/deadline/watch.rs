@@ -303,15 +303,15 @@ impl Watch {
     fn why(&self, is_end: bool, at: Instant) -> Late {
         let phase = self.phase.get();
         let (kind, cause) = match phase {
-            Phase::Upload if self.asks() => (Kind::REQUEST_TIMEOUT, "the client was slow to ask"),
-            Phase::Body if self.fills() => (Kind::CLIENT_GONE, "the client did not take the answer"),
-            Phase::Rest => (Kind::CLIENT_GONE, "the client did not take the answer"),
-            Phase::Upgraded if is_end => (Kind::UPSTREAM_TIMEOUT, "the websocket's life is over"),
-            Phase::Upgraded => (Kind::UPSTREAM_TIMEOUT, "the websocket fell silent"),
-            _ if is_end => (Kind::UPSTREAM_TIMEOUT, "the request's time is over"),
-            Phase::Upload => (Kind::UPSTREAM_TIMEOUT, "the upstream did not take the request"),
-            Phase::Body => (Kind::UPSTREAM_TIMEOUT, "the upstream fell silent"),
-            Phase::Head | Phase::Nothing => (Kind::UPSTREAM_TIMEOUT, "the upstream did not begin to answer"),
+            Phase::Upload if self.asks() => (Kind::REQUEST_TIMEOUT, "the client was too slow to send the request"),
+            Phase::Body if self.fills() => (Kind::CLIENT_GONE, "the client did not read the response"),
+            Phase::Rest => (Kind::CLIENT_GONE, "the client did not read the response"),
+            Phase::Upgraded if is_end => (Kind::UPSTREAM_TIMEOUT, "the websocket reached its longest life"),
+            Phase::Upgraded => (Kind::UPSTREAM_TIMEOUT, "the websocket was idle for too long"),
+            _ if is_end => (Kind::UPSTREAM_TIMEOUT, "the timeout of the route is over"),
+            Phase::Upload => (Kind::UPSTREAM_TIMEOUT, "the service did not read the request"),
+            Phase::Body => (Kind::UPSTREAM_TIMEOUT, "the service paused for too long"),
+            Phase::Head | Phase::Nothing => (Kind::UPSTREAM_TIMEOUT, "the service did not begin to respond in time"),
         };
         Late { kind, cause, at, sure: phase != Phase::Body || !self.client.is_shared }
     }

@@ -38,10 +38,10 @@ pub fn address(text: &str, allow_http: bool) -> Option<Url> {
 pub fn address_by(source: &Url, text: &str, allow_http: bool) -> Result<Url, &'static str> {
     let url = address(text, allow_http).ok_or("is not https")?;
     if url.scheme() != source.scheme() && url.scheme() == "http" && !allow_http {
-        return Err("is not https, as the address is that it came from");
+        return Err("is not https, unlike the URL that it came from");
     }
     if is_near(&url) && !is_near(source) {
-        return Err("leads into this machine or its network");
+        return Err("points to this machine or its network");
     }
     Ok(url)
 }

@@ -82,7 +82,7 @@ impl Forward {
         tell(visitor, &mut headers);
         let reply = self.remote.ask(self.remote.question(Method::GET).headers(headers), deadline).await?;
         if reply.status.is_informational() {
-            return Err(Unavailable(format!("it answered {}", reply.status)));
+            return Err(Unavailable(format!("the service answered {}", reply.status)));
         }
         Ok(if reply.status.is_success() { self.pass(&reply) } else { Decision::Answer(reply) })
     }

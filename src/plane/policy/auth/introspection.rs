@@ -182,15 +182,15 @@ impl Introspection {
         match reply.status {
             StatusCode::OK => {}
             StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if bearer => return Ok(None),
-            status => return Err(Unavailable(format!("it answered {status}"))),
+            status => return Err(Unavailable(format!("the service answered {status}"))),
         }
-        let no_object = || Unavailable("its answer is no JSON object, or a name stands twice in it".into());
+        let no_object = || Unavailable("the answer is not a JSON object, or repeats a name".into());
         let claims: Claims = json::object(&reply.body).ok_or_else(no_object)?;
         match claims.get("active") {
             Some(Value::Bool(true)) => {}
             Some(Value::Bool(false)) => return Ok(None),
             None if bearer => {}
-            _ => return Err(Unavailable("its answer does not say whether the token is active".into())),
+            _ => return Err(Unavailable("the answer does not say whether the token is active".into())),
         }
         self.identity(claims).map(Some)
     }
@@ -199,11 +199,13 @@ impl Introspection {
         let names = ["sub", "user_id", "id", "username", "client_id"];
         let subject = names.iter().find_map(|name| text(claims.get(*name)?)).map(|subject| Box::<str>::from(&*subject));
         let subject = subject.filter(|subject| !subject.is_empty() && !subject.chars().any(char::is_control));
-        let subject = subject.ok_or_else(|| Unavailable("its answer names no user".into()))?;
+        let subject = subject.ok_or_else(|| Unavailable("the answer names no user".into()))?;
         let time = |name: &str| match claims.get(name) {
-            Some(time) if !time.is_null() => {
-                time.as_f64().and_then(seconds).map(Some).ok_or(Unavailable(format!("its {name} is no time")))
-            }
+            Some(time) if !time.is_null() => time
+                .as_f64()
+                .and_then(seconds)
+                .map(Some)
+                .ok_or(Unavailable(format!("{name} in the answer is not a time"))),
             _ => Ok(None),
         };
         let (expires, begins) = (time("exp")?, time("nbf")?);

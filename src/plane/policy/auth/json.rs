@@ -29,7 +29,7 @@ impl<'de> Visitor<'de> for UniqueVisitor {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON without a name that stands twice")
+        f.write_str("JSON without repeated names")
     }
 
     fn visit_unit<E: Error>(self) -> Result<Value, E> {
@@ -73,7 +73,7 @@ impl<'de> Visitor<'de> for UniqueVisitor {
         while let Some(name) = members.next_key::<String>()? {
             let Unique(value) = members.next_value()?;
             if object.insert(name, value).is_some() {
-                return Err(A::Error::custom("a name stands twice"));
+                return Err(A::Error::custom("a name is repeated"));
             }
         }
         Ok(object.into())

@@ -236,5 +236,5 @@ impl Visitor<'_> {
 }
 
 fn no_turn(by: Method) -> Denial {
-    unavailable(by, "too many questions for one address at a time".into())
+    unavailable(by, "too many requests for one address at a time".into())
 }

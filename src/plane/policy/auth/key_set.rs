@@ -51,13 +51,13 @@ impl KeySet {
     /// Reads a set, which may hold no key that can be used.
     pub fn read(text: &[u8]) -> Result<KeySet, String> {
         if text.len() > LONGEST {
-            return Err(format!("it is longer than {} KiB", LONGEST / 1024));
+            return Err(format!("the key set is longer than {} KiB", LONGEST / 1024));
         }
-        let set = json::object(text).ok_or("it is no JSON object")?;
-        let list = set.get("keys").and_then(Value::as_array).ok_or("it has no list of keys")?;
+        let set = json::object(text).ok_or("the key set is not a JSON object")?;
+        let list = set.get("keys").and_then(Value::as_array).ok_or("the key set has no list of keys")?;
         let (mut keys, mut weak, mut skipped) = (Vec::new(), Vec::new(), None);
         for jwk in list {
-            match jwk.as_object().ok_or("an entry is no object").and_then(Key::jwk) {
+            match jwk.as_object().ok_or("an entry is not an object").and_then(Key::jwk) {
                 Ok(key) if keys.len() < MOST => keys.push(key),
                 Ok(_) => break,
                 Err(why) => {
@@ -86,8 +86,8 @@ impl KeySet {
 
     /// Why no key can be used, if none can.
     pub fn emptiness(&self) -> Option<String> {
-        let last = self.skipped.map(|why| format!("; of the last: {why}")).unwrap_or_default();
-        self.is_empty().then(|| format!("it holds no key that can be used{last}"))
+        let last = self.skipped.map(|why| format!("; the last key: {why}")).unwrap_or_default();
+        self.is_empty().then(|| format!("the key set has no usable key{last}"))
     }
 
     /// Whether a key fits one of these algorithms.
@@ -113,7 +113,7 @@ impl KeySet {
 /// What is told of a key that is not taken, if it is worth a word.
 fn told(jwk: &Value, why: &'static str) -> Option<String> {
     let name = jwk.get("kid").and_then(Value::as_str).map_or("without a name".into(), |name| format!("{name:?}"));
-    WEAK.contains(&why).then(|| format!("the key {name:.80} is not taken: {why}"))
+    WEAK.contains(&why).then(|| format!("the key {name:.80} is ignored: {why}"))
 }
 
 #[cfg(test)]
@@ -190,8 +190,8 @@ mod tests {
         assert_eq!(
             set.weak()[..2],
             [
-                "the key without a name is not taken: it is a point of small order",
-                "the key \"0\" is not taken: it is a point of small order"
+                "the key without a name is ignored: it is a point of small order",
+                "the key \"0\" is ignored: it is a point of small order"
             ]
         );
         assert_eq!((set.len(), set.weak().len()), (0, TOLD));

@@ -330,12 +330,12 @@ impl Provider {
     }
 
     async fn discover(&self, issuer: &str) -> Result<Url, String> {
-        let url = configuration_of(issuer).ok_or("the issuer is no address")?;
+        let url = configuration_of(issuer).ok_or("the issuer is not a URL")?;
         let answer = self.get(url.clone(), LONGEST_CONFIGURATION).await?;
-        let configuration = json::object(&answer.body).ok_or("the OpenID configuration is no JSON object")?;
+        let configuration = json::object(&answer.body).ok_or("the OpenID configuration is not a JSON object")?;
         let text = |name| configuration.get(name).and_then(serde_json::Value::as_str);
         if text("issuer") != Some(issuer) {
-            return Err("the OpenID configuration is of another issuer".into());
+            return Err("the OpenID configuration belongs to another issuer".into());
         }
         let keys = text("jwks_uri").ok_or("the OpenID configuration has no jwks_uri")?;
         address_by(&url, keys, self.settings.allow_http).map_err(|why| format!("its jwks_uri {why}"))

@@ -48,7 +48,7 @@ impl Remote {
             max_timeout: ALONE.1,
             probe_timeout: timeout * 2,
         };
-        let tell = move |transition: Transition| log::warn!("{name}: circuit {}", transition.name());
+        let tell = move |transition: Transition| log::warn!("{name}: circuit breaker {}", transition.name());
         let breaker = Arc::new(Breaker::new(policy, Instant::now(), tell));
         Remote { url, timeout, client, breaker, turns: Semaphore::new(AT_ONCE) }
     }
@@ -78,7 +78,7 @@ impl Remote {
         let permit = self.breaker.admit(Asker::default(), Instant::now()).map_err(|_| left_alone())?;
         let left = deadline.saturating_duration_since(Instant::now());
         if left < self.timeout / 4 {
-            return Err(Unavailable("too many questions at a time".into()));
+            return Err(Unavailable("too many requests at a time".into()));
         }
         let answer = self.client.send(question, left, LONGEST_ANSWER).await;
         // One answer that is too long says nothing of the next; nor does one that had less than its time, since the question
@@ -90,7 +90,7 @@ impl Remote {
         };
         let answer = answer.map_err(|failure| Unavailable(failure.to_string())).and_then(|answer| {
             let failed = answer.status.as_u16() >= 500;
-            if failed { Err(Unavailable(format!("it answered {}", answer.status))) } else { Ok(answer) }
+            if failed { Err(Unavailable(format!("the service answered {}", answer.status))) } else { Ok(answer) }
         });
         let verdict = match &answer {
             Ok(_) => Verdict::Success,
@@ -103,5 +103,5 @@ impl Remote {
 }
 
 fn left_alone() -> Unavailable {
-    Unavailable("it failed too often and is left alone for a while".into())
+    Unavailable("the circuit breaker of the service is open".into())
 }

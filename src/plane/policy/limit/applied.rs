@@ -76,7 +76,7 @@ pub fn told(
     (fields, Some(refusal.with_header(RETRY_AFTER, retry_after(charges, decision))))
 }
 
-/// Counts what limits decided; the names of those on trial that would have refused. A request that any of them refuses was
+/// Counts what limits decided; the names of those in shadow mode that would have refused. A request that any of them refuses was
 /// charged to none, so none has accepted it.
 pub fn note(limits: &[&Arc<Limit>], charges: &[Charge], decision: &Decision) -> Vec<Arc<str>> {
     let mut trials = Vec::new();

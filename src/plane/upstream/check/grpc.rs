@@ -31,7 +31,7 @@ impl Question {
         let mut peer = peer.clone();
         peer.options.alpn = ALPN::H2;
         let HttpSession::H2(mut session) = dialler.open(peer).await? else {
-            return Err("it does not speak HTTP/2".into());
+            return Err("the target does not speak HTTP/2".into());
         };
         session.write_request_header(addressed(&self.head, authority), false).map_err(|error| sentence(&error))?;
         // This fails when the answer came first, and then that counts.
@@ -47,17 +47,17 @@ impl Question {
 
 /// An answer without a message has the call's status in its head.
 fn judge_head(session: &Http2Session) -> Result<(), String> {
-    let Some(head) = session.response_header() else { return Err("it sent no answer".into()) };
+    let Some(head) = session.response_header() else { return Err("the target sent no answer".into()) };
     if head.status != 200 {
-        return Err(format!("it answered with status {}", head.status.as_u16()));
+        return Err(format!("the answer has status {}", head.status.as_u16()));
     }
     let kind = head.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     if !kind.starts_with(b"application/grpc") {
-        return Err("it does not speak gRPC".into());
+        return Err("the target does not speak gRPC".into());
     }
     if head.headers.contains_key(GRPC_STATUS) {
         judge_status(&head.headers)?;
-        return Err("its answer holds no message".into());
+        return Err("the answer contains no message".into());
     }
     Ok(())
 }
@@ -68,13 +68,13 @@ fn judge_status(fields: &HeaderMap) -> Result<(), String> {
     let text = |name| fields.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
     match text(GRPC_STATUS).as_deref() {
         Some("0") => Ok(()),
-        Some("5") => Err("it does not know the service".into()),
-        Some("12") => Err("it has no health service".into()),
+        Some("5") => Err("the target does not know the service".into()),
+        Some("12") => Err("the target has no health service".into()),
         Some(status) => {
             let message = text("grpc-message").unwrap_or_default();
-            Err(format!("it answered with gRPC status {}, {}", quoted(status), quoted(&message)))
+            Err(format!("the answer has gRPC status {}, {}", quoted(status), quoted(&message)))
         }
-        None => Err("its answer ended without a gRPC status".into()),
+        None => Err("the answer ended without a gRPC status".into()),
     }
 }
 
@@ -82,7 +82,7 @@ async fn read_message(session: &mut Http2Session) -> Result<Vec<u8>, String> {
     let mut message = Vec::new();
     while let Some(part) = session.read_response_body().await.map_err(|error| sentence(&error))? {
         if message.len() + part.len() > LONGEST_ANSWER {
-            return Err("its answer is too long".into());
+            return Err("the answer is too long".into());
         }
         message.extend_from_slice(&part);
     }
@@ -91,11 +91,11 @@ async fn read_message(session: &mut Http2Session) -> Result<Vec<u8>, String> {
 
 fn judge_message(message: &[u8]) -> Result<(), String> {
     match unframed(message).and_then(status) {
-        Some(0) => Err("it answered UNKNOWN".into()),
+        Some(0) => Err("the target answered UNKNOWN".into()),
         Some(1) => Ok(()),
-        Some(2) => Err("it answered NOT_SERVING".into()),
-        Some(3) => Err("it answered SERVICE_UNKNOWN".into()),
-        Some(other) => Err(format!("it answered with the unknown state {other}")),
+        Some(2) => Err("the target answered NOT_SERVING".into()),
+        Some(3) => Err("the target answered SERVICE_UNKNOWN".into()),
+        Some(other) => Err(format!("the target answered with the unknown state {other}")),
         None => Err("invalid response".into()),
     }
 }
@@ -216,8 +216,8 @@ mod tests {
         let cases: [(&[u8], &str); 10] = [
             (&[0, 0, 0, 0, 2, 8, 2], "NOT_SERVING"),
             (&[0, 0, 0, 0, 2, 8, 3], "SERVICE_UNKNOWN"),
-            (&[0, 0, 0, 0, 2, 8, 0], "it answered UNKNOWN"),
-            (&[0, 0, 0, 0, 0], "it answered UNKNOWN"),
+            (&[0, 0, 0, 0, 2, 8, 0], "the target answered UNKNOWN"),
+            (&[0, 0, 0, 0, 0], "the target answered UNKNOWN"),
             (&[0, 0, 0, 0, 2, 8, 9], "state 9"),
             (&[1, 0, 0, 0, 2, 8, 1], "understood"),
             (&[0, 0, 0, 0, 3, 8, 1], "understood"),

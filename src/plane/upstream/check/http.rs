@@ -33,7 +33,7 @@ impl Question {
         drop(session.finish_request_body().await);
         let status = final_status(&mut session).await?.as_u16();
         if !self.statuses.iter().any(|statuses| statuses.0.contains(&status)) {
-            return Err(format!("it answered with status {status}"));
+            return Err(format!("the answer has status {status}"));
         }
         match &self.text {
             Some(text) => find(text, &mut session).await,
@@ -72,7 +72,7 @@ async fn find(text: &Finder<'_>, session: &mut HttpSession) -> Result<(), String
             return Ok(());
         }
     }
-    Err(format!("its body does not hold the text in its first {} bytes", body.len()))
+    Err(format!("the first {} bytes of the body do not contain the expected text", body.len()))
 }
 
 /// Statuses in a row.

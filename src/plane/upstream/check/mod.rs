@@ -63,7 +63,7 @@ impl Check {
         });
         match tokio::time::timeout(self.timeout, answer).await {
             Ok(answer) => answer.map(|()| started.elapsed()),
-            Err(_) => Err(format!("it did not answer within {:?}", self.timeout)),
+            Err(_) => Err(format!("no answer within {:?}", self.timeout)),
         }
     }
 }

@@ -326,7 +326,7 @@ async fn what_is_no_name_is_not_asked_for() {
     let dns = DnsServer::start();
     let names = Names::new(searching(&dns, &["a.example."]));
     for host in ["", ".", "a..b", &"x".repeat(64)] {
-        assert_eq!(names.look_up(host).await, Err("it is not a name".into()), "{host}");
+        assert_eq!(names.look_up(host).await, Err("it is not a host name".into()), "{host}");
     }
     assert_eq!(dns.asked_in_all(), 0);
 }

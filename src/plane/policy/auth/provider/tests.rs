@@ -215,8 +215,8 @@ async fn bad_answers_leave_the_last_good_keys() {
     let provider = &issuers.providers()[0];
     let location = format!("http://{}/elsewhere", server.address);
     let bad = [
-        (good("<html>".into()), "it is no JSON object"),
-        (good(r#"{"keys":{}}"#.into()), "it has no list of keys"),
+        (good("<html>".into()), "the key set is not a JSON object"),
+        (good(r#"{"keys":{}}"#.into()), "the key set has no list of keys"),
         (good(format!("{}{}", key_set(&[&other]), " ".repeat(600_000))), "the answer is longer than 524288 bytes"),
         (Reply { status: 500, ..good(key_set(&[&other])) }, "the answer has status 500"),
         (
@@ -451,13 +451,13 @@ async fn keys_are_found_through_the_issuers_configuration() {
     let keys = format!("{issuer}/keys");
     let provider = provider(Source::Issuer(issuer.clone()), fast());
     let cases = [
-        (configured("http://other", &keys), "of another issuer"),
-        (configured(&format!("{issuer}/"), &keys), "of another issuer"),
+        (configured("http://other", &keys), "belongs to another issuer"),
+        (configured(&format!("{issuer}/"), &keys), "belongs to another issuer"),
         (configured(&issuer, "http://192.0.2.1/keys"), "its jwks_uri is not https"),
         (configured(&issuer, "file:///etc/passwd"), "its jwks_uri is not https"),
-        (Reply { configuration: "{}".into(), ..good(String::new()) }, "of another issuer"),
+        (Reply { configuration: "{}".into(), ..good(String::new()) }, "belongs to another issuer"),
         (Reply { configuration: json!({"issuer": issuer}).to_string(), ..good(String::new()) }, "no jwks_uri"),
-        (Reply { configuration: "<".into(), ..good(String::new()) }, "no JSON object"),
+        (Reply { configuration: "<".into(), ..good(String::new()) }, "not a JSON object"),
         (Reply { status: 404, ..configured(&issuer, &keys) }, "status 404"),
     ];
     for (reply, why) in cases {
@@ -534,7 +534,7 @@ async fn an_issuer_with_tls_leads_nowhere_without() {
         provider.fetch_once(&mut 0).await;
         let standing = provider.standing();
         assert_eq!(provider.keys().is_some(), is_good, "{standing:?}");
-        assert!(is_good || standing.failed.unwrap().1.contains("is not https, as the address is that it came from"));
+        assert!(is_good || standing.failed.unwrap().1.contains("is not https, unlike the URL that it came from"));
     }
     assert_eq!(plain.fetches(), 0);
 }
