@@ -1,6 +1,7 @@
 //! What administration can have done to the process.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,9 @@ pub type Upgrade = Pin<Box<dyn Future<Output = Result<u32, NoUpgrade>> + Send>>;
 
 /// The process that serves.
 pub trait Process: Send + Sync {
+    /// The file of its configuration, from the root of the file system.
+    fn configuration(&self) -> PathBuf;
+
     /// Reads the configuration again. Blocks.
     fn reload(&self) -> Result<Report, Faults>;
 

@@ -15,6 +15,7 @@ pub async fn show(State(control): State<Arc<Control>>) -> Json<Status> {
     Json(Status {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
+        config_file: control.process.configuration().to_string_lossy().into_owned(),
         uptime_seconds: control.started.elapsed().as_secs(),
         ready: control.plane.is_ready(),
         revision: plan.revision,

@@ -9,6 +9,8 @@ pub struct Status {
     pub version: String,
     /// Its process.
     pub pid: u32,
+    /// The file of its configuration.
+    pub config_file: String,
     /// Seconds since it started.
     pub uptime_seconds: u64,
     /// Whether it accepts new requests.

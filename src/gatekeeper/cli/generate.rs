@@ -29,7 +29,7 @@ pub struct Manual {
 /// Prints the manual page, or writes it and those that it refers to.
 pub fn manual(args: &Manual) -> Outcome {
     if let Some(folder) = &args.to {
-        let written = clap_mangen::generate_to(Cli::command(), folder);
+        let written = std::fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(Cli::command(), folder));
         return written.map_err(|error| Failure::Refused(format!("cannot write to {}: {error}", folder.display())));
     }
     let mut page = Vec::new();

@@ -237,6 +237,11 @@ impl Failure {
 
 /// Loads and compiles a configuration without looking names up.
 fn compile_file(options: &Options) -> Result<(Loaded, Plan, Faults), Failure> {
+    if options.file.is_none() && !options.file().exists() {
+        let file = options.file();
+        let text = format!("there is no gatekeeper.yaml here and no {}: name a file with -c", file.display());
+        return Err(Failure::Refused(text));
+    }
     let (loaded, faults) = load(&options.file());
     let Some(loaded) = loaded else { return Err(Failure::Faults(faults)) };
     let metrics = Metrics::new("").map_err(|error| Failure::Refused(error.to_string()))?;

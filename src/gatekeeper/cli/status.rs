@@ -12,11 +12,12 @@ pub fn run(options: &Options) -> Outcome {
 fn told(status: &Status) -> String {
     let listeners: Vec<&str> = status.listeners.iter().map(|listener| listener.address.as_str()).collect();
     let mut text = format!(
-        "gatekeeper {} (process {}) is {}, up {} s\nlistening   {}\nrevision    {}: {} routes, {} services\nin flight   {} requests\n",
+        "gatekeeper {} (process {}) is {}, up {} s\nconfig      {}\nlistening   {}\nrevision    {}: {} routes, {} services\nin flight   {} requests\n",
         status.version,
         status.pid,
         if status.ready { "ready" } else { "stopping" },
         status.uptime_seconds,
+        status.config_file,
         listeners.join(", "),
         status.revision,
         status.routes,

@@ -74,6 +74,10 @@ impl Life {
 }
 
 impl Process for Life {
+    fn configuration(&self) -> PathBuf {
+        self.running().config
+    }
+
     fn reload(&self) -> Result<Report, Faults> {
         self.systemd.reloading();
         let began = Instant::now();

@@ -310,7 +310,11 @@ impl Provider {
 
     fn note_failure(&self, why: String, is_first: bool) {
         if is_first {
-            log::warn!("issuer {}: cannot fetch keys, the last good ones stay in use: {why}", self.name());
+            let meanwhile = match self.keys() {
+                Some(_) => "the last good ones stay in use",
+                None => "its tokens cannot be checked until then",
+            };
+            log::warn!("issuer {}: cannot fetch keys, {meanwhile}: {why}", self.name());
         }
         let mut standing = self.standing.lock();
         standing.failed = Some((SystemTime::now(), why));
