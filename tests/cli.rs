@@ -193,7 +193,7 @@ fn a_private_key_needs_an_algorithm_that_somebody_names() {
     }
     let call = silent.call(&["jwt", "--private-key", "key.pem"]);
     assert_eq!(call.code, Some(2));
-    assert!(call.err.contains("name the one of the private key by --algorithm"), "{}", call.err);
+    assert!(call.err.contains("the one of the private key with --algorithm"), "{}", call.err);
     let tokens = [
         silent.call(&["jwt", "--private-key", "key.pem", "--algorithm", "ES256"]).good(),
         named.call(&["jwt", "--private-key", "key.pem"]).good(),

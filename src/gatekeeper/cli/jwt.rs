@@ -68,7 +68,7 @@ fn algorithm<'a>(issuer: &'a Issuer, args: &'a Args) -> Result<&'a str, Failure>
         Some(name) => Ok(name),
         None if args.private_key.is_none() => Ok("HS256"),
         None => Err(Failure::Usage(
-            "this issuer lists no algorithms: name the one of the private key by --algorithm, such as RS256".into(),
+            "this issuer has no algorithms: give the one of the private key with --algorithm, such as RS256".into(),
         )),
     }
 }

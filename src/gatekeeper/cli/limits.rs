@@ -47,7 +47,7 @@ fn status(options: &Options, subject: &Subject) -> Outcome {
     let standings = reach::call(options, async |gateway| gateway.rate_limit_standings(subject).await)?;
     let mut text: String = standings.iter().map(|standing| format!("{standing}\n")).collect();
     if standings.is_empty() {
-        text = format!("no limit counts {} by address or as a user\n", subject.subject);
+        text = format!("no rate limit counts {} as an address or as a user\n", subject.subject);
     }
     options.print(&standings, text)
 }

@@ -19,7 +19,7 @@ pub enum Command {
     Reset(Part),
     /// Send no new requests to a service or target; requests in flight finish
     Drain(Part),
-    /// Send requests again
+    /// End a drain: send new requests again
     Undrain(Part),
 }
 

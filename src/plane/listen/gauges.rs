@@ -9,7 +9,7 @@ use super::entrance::Entrance;
 use crate::observe::metrics::{family, sample};
 
 const NAME: &str = "gatekeeper_certificate_expiry_timestamp_seconds";
-const HELP: &str = "When a certificate of a listener ends, in seconds since 1970.";
+const HELP: &str = "Expiry of a listener's certificate, in seconds since 1970.";
 
 /// The gauges of what the listeners show now; none without TLS.
 pub fn gauges(entrances: &[Arc<ArcSwap<Entrance>>]) -> Option<MetricFamily> {

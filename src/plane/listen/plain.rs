@@ -54,9 +54,7 @@ pub async fn begins(socket: &Socket) -> bool {
 pub async fn refuse(mut socket: Socket, entrance: &Entrance, said: &Said) {
     if said.may_say(Instant::now()) {
         let listener = entrance.called().shown();
-        log::warn!(
-            "listener {listener}: a client sent plain HTTP, but TLS is spoken here (told once a minute at most)"
-        );
+        log::warn!("listener {listener}: a client sent plain HTTP to a TLS port (logged at most once a minute)");
     }
     let mut farewell = Farewell::new(ANSWER.into());
     let end = poll_fn(|cx| farewell.poll(Pin::new(&mut socket), cx));

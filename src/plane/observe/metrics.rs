@@ -128,7 +128,7 @@ impl Metrics {
                 "gatekeeper_answers_given_up_total",
                 "Connections whose responses were given up because the client read nothing.",
             )?,
-            plan_revision: gauge("gatekeeper_plan_revision", "The revision of the configuration that serves.")?,
+            plan_revision: gauge("gatekeeper_plan_revision", "The revision of the running configuration.")?,
             request_bytes: counter("gatekeeper_request_bytes_total", "Bytes of request bodies.")?,
             response_bytes: counter("gatekeeper_response_bytes_total", "Bytes of response bodies.")?,
             reloads: registered(

@@ -63,7 +63,7 @@ pub fn gauges<'a>(services: impl Iterator<Item = &'a Arc<Service>> + Clone, now:
         let (certificate, end) = service.client_certificate()?;
         Some(gauge(&[("service", &service.name), ("certificate", certificate)], end as f64))
     });
-    let help = "When the certificate that a service's targets are shown ends, in seconds since 1970.";
+    let help = "Expiry of the client certificate for a service's targets, in seconds since 1970.";
     let name = "gatekeeper_client_certificate_expiry_timestamp_seconds";
     let certificates = family(name, help, MetricType::GAUGE, certificates.collect());
     let all = of_services.into_iter().chain(of_endpoints).chain([certificates]);
