@@ -12,7 +12,6 @@ use tokio::io::AsyncReadExt;
 use tokio_rustls::TlsAcceptor;
 
 use super::caps::CountedOfAddress;
-use super::certificate::subject_and_fingerprint;
 use super::connection::Connection;
 use super::deadline::guard;
 use super::entrance::Entrance;
@@ -20,6 +19,7 @@ use super::limits::Limits;
 use super::plain;
 use super::reception::Reception;
 use super::tap::Tap;
+use super::tls::subject::subject_and_fingerprint;
 use super::transport::{Socket, Transport};
 use crate::observe::{Open, TurnedAway};
 use crate::policy::auth::certificate::ClientCertificate;

@@ -10,8 +10,9 @@ use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 
 use super::called::Called;
-use super::certificate::{Certificates, ClientAuth, Negotiation, Resolver, read_authorities, server_config};
 use super::cohort::Cohort;
+use super::tls::certificates::{Certificates, Resolver, read_certificates};
+use super::tls::negotiation::{ClientAuth, Negotiation, server_config};
 use gatekeeper_core::route::ListenerId;
 use gatekeeper_model::raw::{Listen, Tls, TlsVersion};
 use gatekeeper_model::{Fault, Faults, Place};
@@ -143,7 +144,7 @@ impl Encrypted {
         let resolver = Resolver::new(certificates?);
         let client_auth = raw.client_auth.as_ref();
         // Read before those that are verified against: should the file change in between, connections end that need not.
-        let authorities = client_auth.and_then(|auth| read_authorities(&auth.ca).ok()).unwrap_or_default();
+        let authorities = client_auth.and_then(|auth| read_certificates(&auth.ca).ok()).unwrap_or_default();
         let negotiation = Negotiation {
             only_1_3: raw.min_version == TlsVersion::V13,
             suites: raw.cipher_suites.clone(),

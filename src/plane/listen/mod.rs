@@ -3,7 +3,6 @@
 pub mod accept;
 pub mod called;
 pub mod caps;
-pub mod certificate;
 pub mod cohort;
 pub mod connection;
 pub mod deadline;
@@ -22,5 +21,6 @@ mod redate;
 pub mod refuse;
 pub mod socket;
 mod tap;
+pub mod tls;
 pub mod transport;
 pub mod trimmer;
