@@ -134,7 +134,7 @@ impl Drop for AccessLog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::record::tests::event;
+    use crate::observe::samples::event;
     use gatekeeper_core::sink::DropReason;
     use gatekeeper_model::raw::{ClientAddress, LogFormat};
     use http::HeaderMap;

@@ -248,7 +248,7 @@ fn escape_combined(out: &mut Vec<u8>, value: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::record::tests::{event, headers, headless};
+    use crate::observe::samples::{event, headers, headless};
     use gatekeeper_core::event::Event;
     use http::HeaderMap;
     use http::header::HeaderName;

@@ -304,7 +304,7 @@ fn registered_shared(registry: &Registry, board: Board) -> prometheus::Result<Ar
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::record::tests::{event, headless};
+    use crate::observe::samples::{event, headless};
     use http::{HeaderMap, Method, StatusCode};
     use std::collections::BTreeMap;
     use std::thread;

@@ -18,6 +18,8 @@ mod format;
 mod mask;
 mod process;
 mod record;
+#[cfg(test)]
+mod samples;
 mod tally;
 mod writer;
 

@@ -111,58 +111,11 @@ fn shortened(text: &[u8]) -> &[u8] {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use std::sync::LazyLock;
-    use std::time::{Duration, SystemTime};
+mod tests {
+    use http::HeaderMap;
 
-    use gatekeeper_core::event::{Arrival, Head, Outcome, Way};
-    use http::{HeaderMap, HeaderValue, StatusCode, Uri, Version};
-
+    use super::super::samples::{event, headers};
     use super::*;
-
-    /// A request's headers, and an event that borrows them.
-    pub fn headers(pairs: &[(&'static str, &[u8])]) -> HeaderMap {
-        pairs.iter().map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_bytes(v).unwrap())).collect()
-    }
-
-    pub fn event(headers: &HeaderMap) -> Event<'_> {
-        static TARGET: LazyLock<Uri> = LazyLock::new(|| Uri::from_static("/api/v1/content/1?page=2&token=hush"));
-        let arrival = Arrival {
-            request_id: Some("0190a1b2-0000-7000-8000-000000000001"),
-            started: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_042),
-            client: "203.0.113.77".parse().ok(),
-        };
-        let head = Head {
-            method: &Method::GET,
-            uri: &TARGET,
-            version: Version::HTTP_11,
-            headers: Some(headers),
-            logged_headers: &[],
-        };
-        let way = Way {
-            route: Some("content"),
-            service: Some("content"),
-            upstream_time: Some(Duration::from_micros(9_007)),
-            attempts: 1,
-            upstream: "10.0.0.5:8003".parse().ok(),
-            ..Way::default()
-        };
-        let outcome = Outcome {
-            status: Some(StatusCode::OK),
-            bytes_in: Some(0),
-            bytes_out: Some(64),
-            ..Outcome::after(Duration::from_micros(12_345))
-        };
-        let mut event = Event::of(arrival, Some(head), way, outcome);
-        event.host = Some("api.example");
-        event
-    }
-
-    /// A request whose head was refused: hardly anything is known of it.
-    pub fn headless() -> Event<'static> {
-        let arrival = Arrival { request_id: None, started: SystemTime::UNIX_EPOCH, client: None };
-        Event::of(arrival, None, Way::default(), Outcome::after(Duration::from_millis(5)))
-    }
 
     #[test]
     fn keeps_every_text_apart() {

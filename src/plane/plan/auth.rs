@@ -89,49 +89,59 @@ pub fn of_route(raw: &raw::Route, auth: Option<&Arc<Auth>>, place: &Place, fault
         asked.for_each(|key| faults.add(Fault::saying(place.key(key), format!("nobody is asked who they are: {why}"))));
         return None;
     };
-    let mut methods: Vec<Method> = raw
-        .auth
-        .iter()
-        .enumerate()
-        .filter_map(|(index, name)| {
-            let place = place.key("auth").index(index);
-            let method = Method::parse(name);
-            if method.is_none() {
-                let names = Method::ALL.map(Method::name);
-                let fault = Fault::new(place.clone(), format!("{name:?}"), names.join(", "));
-                faults.add(match did_you_mean(name, names) {
-                    Some(hint) => fault.with_hint(hint),
-                    None => fault,
-                });
-            }
-            let offered = method.filter(|method| auth.offers(*method));
-            if let Some(method) = method.filter(|_| offered.is_none()) {
-                faults.add(Fault::saying(place, format!("{:?} is not set up under auth", method.name())));
-            }
-            offered
-        })
-        .collect();
-    if raw.auth.is_empty() {
-        methods = Method::ALL.into_iter().filter(|method| auth.offers(*method)).collect();
+    let methods = methods(raw, auth, place, faults);
+    check_tokens(raw, &methods, place, faults);
+    if raw.shadow.contains(&Policy::Access) && raw.access.is_none() {
+        faults.add(Fault::saying(place.key("shadow"), "the route has no access to try"));
     }
+    let token_from = raw.token_from.as_deref().and_then(|text| token_from(text, &place.key("token_from"), faults));
+    let shadow = raw.shadow.contains(&Policy::Auth);
+    Some(RouteAuth { auth: auth.clone(), methods: methods.into(), token_from, shadow })
+}
+
+/// The methods that a route names, or all that are set up.
+fn methods(raw: &raw::Route, auth: &Auth, place: &Place, faults: &mut Faults) -> Vec<Method> {
+    if raw.auth.is_empty() {
+        return Method::ALL.into_iter().filter(|method| auth.offers(*method)).collect();
+    }
+    let named = raw.auth.iter().enumerate();
+    named.filter_map(|(index, name)| method(name, auth, &place.key("auth").index(index), faults)).collect()
+}
+
+/// A method by its name, if it is set up.
+fn method(name: &str, auth: &Auth, place: &Place, faults: &mut Faults) -> Option<Method> {
+    let Some(method) = Method::parse(name) else {
+        let names = Method::ALL.map(Method::name);
+        let fault = Fault::new(place.clone(), format!("{name:?}"), names.join(", "));
+        faults.add(match did_you_mean(name, names) {
+            Some(hint) => fault.with_hint(hint),
+            None => fault,
+        });
+        return None;
+    };
+    let is_offered = auth.offers(method);
+    if !is_offered {
+        faults.add(Fault::saying(place.clone(), format!("{:?} is not set up under auth", method.name())));
+    }
+    is_offered.then_some(method)
+}
+
+/// What is said of tokens makes sense where tokens are taken.
+fn check_tokens(raw: &raw::Route, methods: &[Method], place: &Place, faults: &mut Faults) {
     let takes_tokens = methods.iter().any(|method| matches!(method, Method::Jwt | Method::Introspection));
     for (key, asked) in [("token_from", raw.token_from.is_some()), ("close_at_expiry", raw.close_at_expiry.0)] {
         if asked && !takes_tokens && faults.is_empty() {
             faults.add(Fault::saying(place.key(key), "the route takes no tokens"));
         }
     }
-    if raw.shadow.contains(&Policy::Access) && raw.access.is_none() {
-        faults.add(Fault::saying(place.key("shadow"), "the route has no access to try"));
+}
+
+fn token_from(text: &str, place: &Place, faults: &mut Faults) -> Option<TokenFrom> {
+    let parsed = TokenFrom::parse(text);
+    if parsed.is_none() {
+        faults.push(place.clone(), format!("{text:?}"), TOKEN_FROM);
     }
-    let token_from = raw.token_from.as_deref().and_then(|text| {
-        let parsed = TokenFrom::parse(text);
-        if parsed.is_none() {
-            faults.push(place.key("token_from"), format!("{text:?}"), TOKEN_FROM);
-        }
-        parsed
-    });
-    let shadow = raw.shadow.contains(&Policy::Auth);
-    Some(RouteAuth { auth: auth.clone(), methods: methods.into(), token_from, shadow })
+    parsed
 }
 
 fn failures(raw: &raw::Auth, previous: Option<&Auth>, place: &Place, faults: &mut Faults) -> Arc<Failures> {

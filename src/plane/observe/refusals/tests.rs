@@ -5,7 +5,7 @@ use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::*;
-use crate::observe::record::tests::{event, headless};
+use crate::observe::samples::{event, headless};
 use gatekeeper_core::refusal::Kind;
 
 static NO_HEADERS: LazyLock<HeaderMap> = LazyLock::new(HeaderMap::new);

@@ -8,7 +8,7 @@ use tokio::time::timeout_at;
 
 use super::challenge::{denied, unavailable, unknown_keys};
 use super::forward::Decision;
-use super::introspection::Opinion;
+use super::introspection::{Introspection, Opinion};
 use super::issuer::Verdict;
 use super::rejection::Reason;
 use super::remote::Unavailable;
@@ -74,8 +74,8 @@ impl RouteAuth {
         let Ok(text) = std::str::from_utf8(token.text) else {
             return Ok(Some(self.invalid(Method::Jwt, "the token is malformed")));
         };
-        let introspection = self.auth.introspection.as_ref().filter(|_| self.takes(Method::Introspection));
-        if let Some(Opinion::Good(identity)) = introspection.and_then(|introspection| introspection.known(text)) {
+        if let Some(Opinion::Good(identity)) = self.introspection().and_then(|introspection| introspection.known(text))
+        {
             return Ok(Some(Judgement::Known(User::known(identity, Method::Introspection))));
         }
         self.auth.failures.admit(visitor.address, visitor.now.0)?;
@@ -99,7 +99,7 @@ impl RouteAuth {
 
     /// A token that nobody here knows anything of.
     fn foreign<'a>(&self, token: &'a str, why: Reason) -> Judgement<'a> {
-        match self.auth.introspection.as_ref().filter(|_| self.takes(Method::Introspection)) {
+        match self.introspection() {
             None => self.rejected(&why.into()),
             Some(introspection) => match introspection.known(token) {
                 Some(Opinion::Good(identity)) => Judgement::Known(User::known(identity, Method::Introspection)),
@@ -171,20 +171,16 @@ impl RouteAuth {
         let by = Method::Introspection;
         let Some(introspection) = &self.auth.introspection else { return Err(self.refused(by, INACTIVE)) };
         let (deadline, worth_while) = introspection.deadline();
-        let answer = match introspection.awaited(token) {
-            Some(asked) => timeout_at(visitor.at_most(deadline).into(), asked).await,
+        let opinion = match introspection.awaited(token) {
+            Some(asked) => in_time(by, visitor.at_most(deadline), asked).await?,
             None => {
-                if !self.take_turn(by, FEW, visitor.at_most(worth_while), visitor, turn).await? {
-                    return Err(no_turn(by));
-                }
-                timeout_at(visitor.at_most(deadline).into(), introspection.ask(token, deadline)).await
+                self.have_turn(by, FEW, visitor.at_most(worth_while), visitor, turn).await?;
+                in_time(by, visitor.at_most(deadline), introspection.ask(token, deadline)).await?
             }
         };
-        match answer {
-            Ok(Ok(Opinion::Good(identity))) => Ok(User::known(identity, by)),
-            Ok(Ok(Opinion::Bad)) => Err(self.refused(by, INACTIVE)),
-            Ok(Err(Unavailable(why))) => Err(unavailable(by, format!("introspection: {why}"))),
-            Err(_) => Err(unavailable(by, format!("introspection: {LATE}"))),
+        match opinion {
+            Opinion::Good(identity) => Ok(User::known(identity, by)),
+            Opinion::Bad => Err(self.refused(by, INACTIVE)),
         }
     }
 
@@ -192,21 +188,35 @@ impl RouteAuth {
         let by = Method::Forward;
         let Some(forward) = &self.auth.forward else { return Err(denied(None, self.missing(), Blame::None)) };
         let (deadline, worth_while) = forward.deadline();
-        if !self.take_turn(by, MANY, visitor.at_most(worth_while), visitor, turn).await? {
-            return Err(no_turn(by));
-        }
-        match timeout_at(visitor.at_most(deadline).into(), forward.ask(visitor, deadline)).await {
-            Ok(Ok(Decision::Pass(identity, told))) => {
-                Ok(User { told: told.into(), ..User::known(Arc::new(identity), by) })
-            }
-            Ok(Ok(Decision::Answer(reply))) => {
+        self.have_turn(by, MANY, visitor.at_most(worth_while), visitor, turn).await?;
+        match in_time(by, visitor.at_most(deadline), forward.ask(visitor, deadline)).await? {
+            Decision::Pass(identity, told) => Ok(User { told: told.into(), ..User::known(Arc::new(identity), by) }),
+            Decision::Answer(reply) => {
                 let shown = forward.settings().sent.iter().any(|name| visitor.request.headers.contains_key(name));
                 let wrong = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&reply.status);
                 let blame = if shown && wrong { Blame::Counted } else { Blame::None };
                 Err(Denial { by: Some(by), why: Why::Answer(Box::new(reply), blame) })
             }
-            Ok(Err(Unavailable(why))) => Err(unavailable(by, format!("forward authentication: {why}"))),
-            Err(_) => Err(unavailable(by, format!("forward authentication: {LATE}"))),
+        }
+    }
+
+    /// Who is asked about tokens, if the route takes that.
+    fn introspection(&self) -> Option<&Introspection> {
+        self.auth.introspection.as_deref().filter(|_| self.takes(Method::Introspection))
+    }
+
+    /// Takes one of the turns of an address, or comes too late to ask.
+    async fn have_turn<'t>(
+        &'t self,
+        by: Method,
+        most: u32,
+        until: Instant,
+        visitor: &Visitor<'_>,
+        turn: &mut Option<Turn<'t>>,
+    ) -> Result<(), Denial> {
+        match self.take_turn(by, most, until, visitor, turn).await? {
+            true => Ok(()),
+            false => Err(unavailable(by, "too many requests for one address at a time".into())),
         }
     }
 
@@ -235,6 +245,15 @@ impl Visitor<'_> {
     }
 }
 
-fn no_turn(by: Method) -> Denial {
-    unavailable(by, "too many requests for one address at a time".into())
+/// What someone who was asked says, if it comes in time.
+async fn in_time<T>(
+    by: Method,
+    deadline: Instant,
+    asked: impl Future<Output = Result<T, Unavailable>>,
+) -> Result<T, Denial> {
+    let said = timeout_at(deadline.into(), asked).await.unwrap_or_else(|_| Err(Unavailable(LATE.into())));
+    said.map_err(|Unavailable(why)| {
+        let whom = if by == Method::Forward { "forward authentication" } else { "introspection" };
+        unavailable(by, format!("{whom}: {why}"))
+    })
 }
