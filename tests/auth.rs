@@ -558,10 +558,10 @@ async fn what_cannot_work_is_a_fault() {
             "access: { claims: { sub: { captured: name } } }",
             "path_pattern does not capture",
         ),
-        ("{ api_keys: { keys: [] } }", "access: { any: [{}] }", "routes[0].access.any[0]"),
-        ("{ api_keys: { keys: [] } }", "token_from: query:t", "routes[0].token_from"),
+        ("{ api_keys: { keys: [] } }", "access: { any: [{}] }", "(routes[0]).access.any[0]"),
+        ("{ api_keys: { keys: [] } }", "token_from: query:t", "(routes[0]).token_from"),
         ("{ api_keys: { header: \"a b\", keys: [] } }", "", "auth.api_keys.header"),
-        ("null", "access: { roles: [a] }", "nothing is set up under auth"),
+        ("null", "access: { roles: [a] }", "no client is asked for credentials here: there is no auth"),
     ];
     for (auth, route, wanted) in cases {
         let said = told(auth, route);

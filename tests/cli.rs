@@ -122,19 +122,19 @@ routes:
 ";
 
 const PLACES: [&str; 7] = [
-    "gatekeeper.yaml: routes[0].metods: unknown key; did you mean \"methods\"?",
-    "gatekeeper.yaml: routes[0].path_pattern: ",
-    "gatekeeper.yaml: routes[0].target_service: there is no service \"content\"; did you mean \"contents\"?",
-    "gatekeeper.yaml: routes[1].hosts[0]: ",
-    "gatekeeper.yaml: routes[1].respond.status: found 99, allowed: 200 to 599",
-    "gatekeeper.yaml: services.contents.targets[0]: found \"ftp://x\" (not an http or https URL), allowed: ",
-    "gatekeeper.yaml: trusted_proxies[0]: found \"nowhere\", allowed: ",
+    "gatekeeper.yaml:2: trusted_proxies[0]: found \"nowhere\", allowed: ",
+    "gatekeeper.yaml:3: service \"contents\".targets[0]: found \"ftp://x\" (not an http or https URL), allowed: ",
+    "gatekeeper.yaml:5: route \"a\" (routes[0]).metods: unknown key; did you mean \"methods\"?",
+    "gatekeeper.yaml:5: route \"a\" (routes[0]).path_pattern: ",
+    "gatekeeper.yaml:5: route \"a\" (routes[0]).target_service: there is no service \"content\"; did you mean \"contents\"?",
+    "gatekeeper.yaml:6: route \"b\" (routes[1]).hosts[0]: ",
+    "gatekeeper.yaml:6: route \"b\" (routes[1]).respond.status: found 99, allowed: 200 to 599",
 ];
 
 #[test]
 fn check_tells_of_a_good_file_and_of_every_fault_of_a_bad_one() {
     let good = Place::new(GOOD);
-    let told = "gatekeeper.yaml is valid: 5 routes, 2 services, 1 tests passed, 0 warnings\n";
+    let told = "gatekeeper.yaml is valid: 5 routes, 2 services, 1 test passed, 0 warnings\n";
     for args in [&["check"][..], &["-t"], &["check", "-c", "gatekeeper.yaml"], &["-c", "gatekeeper.yaml", "-t"]] {
         assert_eq!(good.call(args).good(), told);
     }
@@ -156,13 +156,15 @@ fn check_tells_of_a_good_file_and_of_every_fault_of_a_bad_one() {
     let call = bad.call(&["check", "--json"]);
     let faults = serde_json::from_str::<Value>(&call.out).unwrap();
     assert_eq!((call.code, faults["faults"].as_array().unwrap().len()), (Some(1), PLACES.len()));
-    assert_eq!(faults["faults"][0]["place"], "gatekeeper.yaml: routes[0].metods");
+    let place = serde_json::json!({"place": "gatekeeper.yaml: routes[0].metods", "file": "gatekeeper.yaml", "line": 5,
+        "path": "routes[0].metods", "name": "a", "found": "unknown key", "allowed": "", "hint": "did you mean \"methods\"?"});
+    assert_eq!(faults["faults"][2], place);
 }
 
 #[test]
 fn check_warns_of_what_can_hardly_be_meant() {
     let place = Place::new(&format!(
-        "{GOOD}paths: {{ merge_slashes: true }}\n").replace("  next: {", "  unused: { targets: [\"https://x\"], tls: { verify: false } }\n  next: {").replace(
+        "{GOOD}paths: {{ merge_slashes: true }}\n").replace("  next: {", "  unused: { targets: [\"https://127.0.0.1\"], tls: { verify: false } }\n  next: {").replace(
         "  - { name: off,",
         "  - { name: never, path_pattern: /content/a, respond: { status: 200 }, priority: -1 }\n  - { name: health, path_pattern: /health, target_service: next }\n  - { name: off,",
     ));
@@ -170,13 +172,13 @@ fn check_warns_of_what_can_hardly_be_meant() {
     assert_eq!(call.code, Some(0));
     assert!(call.out.ends_with("4 warnings\n"), "{}", call.out);
     let warnings = [
-        "routes[5]: is never taken: \"content\" already takes",
-        "routes[6].path_pattern: \"/health\" is answered by the gateway itself",
-        "services.unused: no route leads here",
-        "services.unused.tls.verify: anyone on the way can pose as this service",
+        "4: warning: service \"unused\": no route leads here",
+        "4: warning: service \"unused\".tls.verify: anyone on the way can pose as this service",
+        "12: warning: route \"never\" (routes[5]): is never taken: \"content\" already takes",
+        "13: warning: route \"health\" (routes[6]).path_pattern: \"/health\" is answered by the gateway itself",
     ];
     for (line, warning) in call.err.lines().zip(warnings) {
-        assert!(line.starts_with(&format!("warning: gatekeeper.yaml: {warning}")), "{line}");
+        assert!(line.starts_with(&format!("gatekeeper.yaml:{warning}")), "{line}");
     }
     assert_eq!(place.call(&["check", "--json"]).json()["lints"].as_array().unwrap().len(), warnings.len());
 }
@@ -222,7 +224,7 @@ routes:
     );
     let call = place.call(&["check"]);
     assert_eq!(call.code, Some(0), "{}", call.err);
-    let text = "warning: gatekeeper.yaml: routes[1].encoded_reserved: the route is public and keeps `;` beside \"admin\", \
+    let text = "gatekeeper.yaml:8: warning: route \"public\" (routes[1]).encoded_reserved: the route is public and keeps `;` beside \"admin\", \
                 which is protected and of the same service";
     assert!(call.err.starts_with(text) && call.err.lines().count() == 1, "{}", call.err);
 }
@@ -232,7 +234,7 @@ fn check_warns_of_names_that_services_never_see() {
     let route =
         "  - { name: tenant, path_pattern: /t, target_service: next, headers: { X_Tenant: a } }\n  - { name: off,";
     let call = Place::new(&GOOD.replace("  - { name: off,", route)).call(&["check"]);
-    let text = "warning: gatekeeper.yaml: routes[5].headers.X_Tenant: X_Tenant is deleted on its way to the service";
+    let text = "gatekeeper.yaml:11: warning: route \"tenant\" (routes[5]).headers.X_Tenant: X_Tenant is deleted on its way to the service";
     assert!(call.err.starts_with(text) && call.err.lines().count() == 1, "{}", call.err);
 }
 
@@ -257,10 +259,15 @@ routes:
     );
     let call = place.call(&["check"]);
     assert_eq!(call.code, Some(0), "{}", call.err);
-    let places = ["services.app.targets[1]", "services.app.targets[2]", "auth.forward.url", "auth.introspection.url"];
+    let places = [
+        "10: warning: service \"app\".targets[1]",
+        "10: warning: service \"app\".targets[2]",
+        "7: warning: auth.forward.url",
+        "8: warning: auth.introspection.url",
+    ];
     let mut lines: Vec<_> = call.err.lines().collect();
     for place in places {
-        let text = format!("warning: gatekeeper.yaml: {place}: this is one of the gateway's own listeners");
+        let text = format!("gatekeeper.yaml:{place}: this is one of the gateway's own listeners");
         let found = lines.iter().position(|line| line.starts_with(&text));
         lines.remove(found.unwrap_or_else(|| panic!("no {text} in {}", call.err)));
     }
@@ -497,7 +504,7 @@ fn certificates_that_cannot_be_used_are_told_with_their_place() {
         place.write("gatekeeper.yaml", &config);
         for command in ["check", "run"] {
             let told = place.call(&[command]).sentence(1);
-            assert!(told.starts_with(&format!("gatekeeper.yaml: services.s.tls.{key}: {why}")), "{tls}: {told}");
+            assert!(told.starts_with(&format!("gatekeeper.yaml:2: service \"s\".tls.{key}: {why}")), "{tls}: {told}");
         }
     }
 }
@@ -537,7 +544,8 @@ fn what_a_listener_cannot_use_is_told_with_its_place() {
         place.write("gatekeeper.yaml", &config);
         for command in ["check", "run"] {
             let said = place.call(&[command]).sentence(1);
-            assert!(said.starts_with(&format!("gatekeeper.yaml: listen[0].{told}")), "{listener}: {said}");
+            let place = "gatekeeper.yaml:2: listener \"127.0.0.1:0\" (listen[0])";
+            assert!(said.starts_with(&format!("{place}.{told}")), "{listener}: {said}");
         }
     }
 }

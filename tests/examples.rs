@@ -126,7 +126,10 @@ fn every_example_is_good_as_it_stands() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gatekeeper"));
         command.env("SECRET_KEY", "the one thing that no example can bring along");
         let output = command.args(["check", "-c"]).arg(folder().join(name)).output().unwrap();
-        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        // The names of an example's services exist elsewhere.
+        let told = String::from_utf8(output.stderr).unwrap();
+        let warned = told.lines().find(|line| !line.contains("does not resolve"));
+        assert!(output.status.success() && warned.is_none(), "{told}");
     }
 }
 

@@ -391,22 +391,22 @@ async fn wrong_rules_are_faults() {
         (
             "{ rule_name: a, limit_type: per_moon, max_requests: 1, window_seconds: 1 }".into(),
             "",
-            "rate_limits[0].limit_type",
+            "(rate_limits[0]).limit_type",
         ),
         (
             "{ rule_name: a, limit_type: global, max_requests: 0, window_seconds: 1 }".into(),
             "",
-            "rate_limits[0].max_requests",
+            "(rate_limits[0]).max_requests",
         ),
         (
             "{ rule_name: a, limit_type: global, max_requests: 1, window_seconds: 0 }".into(),
             "",
-            "rate_limits[0].window_seconds",
+            "(rate_limits[0]).window_seconds",
         ),
         (format!("{{ {good} }}, {{ {good} }}"), "", "there are two rules \"a\""),
-        (format!("{{ {good}, path_pattern: x }}"), "", "rate_limits[0].path_pattern"),
+        (format!("{{ {good}, path_pattern: x }}"), "", "(rate_limits[0]).path_pattern"),
         (format!("{{ {good} }}"), "rate_limits: [b]", "there is no rate limit \"b\""),
-        (format!("{{ {good}, max_subjects: 3 }}"), "", "rate_limits[0].max_subjects"),
+        (format!("{{ {good}, max_subjects: 3 }}"), "", "(rate_limits[0]).max_subjects"),
     ];
     for (rule, route, wanted) in cases {
         let said = told(&rule, route);
@@ -429,7 +429,7 @@ async fn a_burst_that_could_never_be_spent_is_a_fault() {
     for (max, burst) in [(1, 1_000_000_000), (1, 101), (9_999_999, 1_000_000_000)] {
         let (code, said) = check(max, burst);
         assert_eq!(code, Some(1), "{max} {burst}: {said}");
-        assert!(said.contains("rate_limits[0].burst") && said.contains("100 years"), "{said}");
+        assert!(said.contains("(rate_limits[0]).burst") && said.contains("100 years"), "{said}");
     }
     for (max, burst) in [(1, 100), (10_000_001, 1_000_000_000)] {
         assert_eq!(check(max, burst).0, Some(0), "{max} {burst}");

@@ -329,20 +329,20 @@ async fn check_tells_what_can_be_reached_without_a_certificate() {
     };
     let everywhere = "{ name: app, path_pattern: /*, target_service: app }";
     let told = checked(everywhere, "");
-    assert!(told.contains("listen[1].tls.client_auth: no route is limited to this listener"), "{told}");
+    assert!(told.contains("(listen[1]).tls.client_auth: no route is limited to this listener"), "{told}");
     assert_eq!(checked(everywhere, ", redirect_https: 8443"), "", "what only redirects serves nothing");
     let certified = "{ name: app, path_pattern: /*, target_service: app, auth: [certificate], listeners: [partners] }";
     assert_eq!(checked(certified, ""), "");
     let told =
         checked(&format!("{certified}, {{ name: b, path_pattern: /b, target_service: app, auth: [certificate] }}"), "");
     assert!(
-        told.contains("routes[1].auth: takes certificates, but answers on 127.0.0.1:8000, which asks for none"),
+        told.contains("(routes[1]).auth: takes certificates, but answers on 127.0.0.1:8000, which asks for none"),
         "{told}"
     );
     let open = format!("{certified}, {{ name: b, path_pattern: /b, target_service: app, is_public: true }}");
     let told = checked(&open, "");
     assert!(
-        told.contains("routes[1]: lets everyone on 127.0.0.1:8000 reach the service \"app\", which \"app\" keeps"),
+        told.contains("(routes[1]): lets everyone on 127.0.0.1:8000 reach the service \"app\", which \"app\" keeps"),
         "{told}"
     );
     let asked = format!("{certified}, {{ name: b, path_pattern: /b, target_service: app, auth: [jwt] }}");
@@ -350,7 +350,7 @@ async fn check_tells_what_can_be_reached_without_a_certificate() {
     let told =
         checked("{ name: app, path_pattern: /*, target_service: app, listeners: [partner, \"127.0.0.1:8000\"] }", "");
     assert!(
-        told.contains("routes[0].listeners[0]: there is no listener \"partner\"; did you mean \"partners\"?"),
+        told.contains("(routes[0]).listeners[0]: there is no listener \"partner\"; did you mean \"partners\"?"),
         "{told}"
     );
 }

@@ -211,9 +211,9 @@ fn judged_by_tests(gateway: &Gateway, config: &str, cases: &[Case]) -> Vec<Strin
     gateway.write(config);
     let said = String::from_utf8(output.stderr).unwrap() + std::str::from_utf8(&output.stdout).unwrap();
     let found = |number: usize| {
-        let place = format!("tests[{number}].expect.status: ");
+        let place = format!("(tests[{number}]).expect.status: ");
         let line = said.lines().find(|line| line.contains(&place)).unwrap_or_else(|| panic!("{place}: {said}"));
-        line.rsplit_once("expected status 299, it is ").unwrap().1.to_owned()
+        line.rsplit_once("expected status 299, found ").unwrap().1.to_owned()
     };
     (0..cases.len()).map(found).collect()
 }
@@ -334,7 +334,7 @@ async fn listeners_that_redirect_are_explained_and_tested() {
     gateway.reload(&format!("{config}tests:\n{tests}{inside}")).unwrap();
     let wrong = "  - { request: GET /a, listener: plain, expect: { route: all } }\n";
     let refused = gateway.reload(&format!("{config}tests:\n{wrong}")).unwrap_err();
-    assert!(refused.contains("expected route all, it is none (308)"), "{refused}");
+    assert!(refused.contains("expected route all, found none (308)"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -90,11 +90,11 @@ async fn a_bad_file_changes_nothing_and_every_fault_is_told() {
     let told = gateway.reload(bad).unwrap_err();
     let places = [
         "trusted_proxies[0]: ",
-        "services.s.targets[0]: ",
-        "routes[0].respond.status: ",
-        "routes[1].path_pattern: ",
-        "routes[1].target_service: ",
-        "routes[1].metods: ",
+        "service \"s\".targets[0]: ",
+        "route \"a\" (routes[0]).respond.status: ",
+        "route \"b\" (routes[1]).path_pattern: ",
+        "route \"b\" (routes[1]).target_service: ",
+        "route \"b\" (routes[1]).metods: ",
     ];
     for place in places {
         assert!(told.contains(place), "{place} is missing: {told}");
@@ -178,7 +178,7 @@ async fn a_failing_route_test_refuses_the_change() {
         respond("a", "/a", "two")
     );
     let told = gateway.reload(&changed).unwrap_err();
-    assert!(told.contains("tests[1].expect.route: GET /b: expected route a, it is none (404)"), "{told}");
+    assert!(told.contains("test \"GET /b\" (tests[1]).expect.route: expected route a, found none (404)"), "{told}");
     assert!(!told.contains("tests[0]"), "{told}");
     assert_eq!(gateway.get("/a").await.text(), "one");
 }

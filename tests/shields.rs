@@ -330,11 +330,11 @@ async fn explain_and_route_tests_know_the_shields() {
     let good = "  - { request: GET /x, from: 192.0.2.1, expect: { status: 403 } }\n  - { request: GET /x, expect: { route: all } }\n";
     gateway.reload(&config(good)).unwrap();
     let bad = [
-        ("{ request: GET /x, from: 192.0.3.1, expect: { status: 403 } }", "expected status 403, it is none"),
-        ("{ request: POST /x, headers: { content-length: \"10\" }, expect: { status: 415 } }", "it is 413"),
+        ("{ request: GET /x, from: 192.0.3.1, expect: { status: 403 } }", "expected status 403, found none"),
+        ("{ request: POST /x, headers: { content-length: \"10\" }, expect: { status: 415 } }", "found 413"),
         (
             "{ request: GET /x, from: nowhere, expect: { route: all } }",
-            "tests[0].from: found \"nowhere\", allowed: an IP address",
+            "(tests[0]).from: found \"nowhere\", allowed: an IP address",
         ),
     ];
     for (test, told) in bad {
@@ -358,8 +358,8 @@ async fn every_wrong_shield_is_told_and_a_closed_one_is_warned_of() {
         "shields.max_body: found \"10 MB\", allowed: a whole number of bytes, or a size such as 64KiB, 10MiB or 1GiB; did you mean 10MiB?",
         "shields.flood.requests: found 0, allowed: 1 to 1000000",
         "shields.flood.window: found 2m, allowed: 1s to 60s",
-        "routes[0].shields.deny[0]: found \"y\"",
-        "routes[0].shields.content_types[0]: found \"json\", allowed: a media type",
+        "(routes[0]).shields.deny[0]: found \"y\"",
+        "(routes[0]).shields.content_types[0]: found \"json\", allowed: a media type",
     ] {
         assert!(fault.contains(told), "{told}\n---\n{fault}");
     }

@@ -200,7 +200,7 @@ async fn files_that_cannot_be_used_refuse_the_reload_and_the_old_ones_serve_on()
         files.write("a.pem", &certificate);
         files.write("a.key", &key);
         let refused = gateway.reload(&config).unwrap_err();
-        assert!(refused.contains("listen[0].tls.certificates[0]: ") && refused.contains(why), "{refused}");
+        assert!(refused.contains("(listen[0]).tls.certificates[0]: ") && refused.contains(why), "{refused}");
         assert!(shown(&gateway, &authority).await == good.der());
     }
     std::fs::remove_file(files.path("a.pem")).unwrap();
@@ -212,7 +212,7 @@ async fn files_that_cannot_be_used_refuse_the_reload_and_the_old_ones_serve_on()
     let told = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{told}");
     assert!(
-        told.contains("listen[0].tls.certificates[0]: the certificate expired at 2020-01-01T00:00:00Z\n"),
+        told.contains("(listen[0]).tls.certificates[0]: the certificate expired at 2020-01-01T00:00:00Z\n"),
         "{told}"
     );
 }
@@ -331,7 +331,7 @@ async fn a_reload_takes_in_the_authorities_of_clients() {
     assert!(served(&of_old).await && !served(&of_new).await);
     files.write("clients.pem", "garbage");
     let refused = gateway.reload(&config).unwrap_err();
-    assert!(refused.contains("listen[0].tls.client_auth.ca: ") && served(&of_old).await, "{refused}");
+    assert!(refused.contains("(listen[0]).tls.client_auth.ca: ") && served(&of_old).await, "{refused}");
     files.write("clients.pem", &new.pem());
     gateway.reload(&config).unwrap();
     assert!(served(&of_new).await && !served(&of_old).await);

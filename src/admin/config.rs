@@ -18,9 +18,10 @@ pub async fn reload(State(control): State<Arc<Control>>, actor: Actor) -> Respon
         return Problem::new(StatusCode::CONFLICT, "upgrade_under_way", text).into_response();
     }
     log::info!("reload requested by {actor}");
+    let plane = control.plane.clone();
     match tokio::task::spawn_blocking(move || control.process.reload()).await {
         Ok(Ok(report)) => Json(report).into_response(),
-        Ok(Err(faults)) => Problem::refused(&faults).into_response(),
+        Ok(Err(faults)) => Problem::refused(&faults, plane.live.plan().revision).into_response(),
         Err(error) => {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", error.to_string()).into_response()
         }

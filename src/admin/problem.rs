@@ -35,9 +35,11 @@ impl Problem {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "handing_over", text)
     }
 
-    /// A configuration that was refused, with every fault.
-    pub fn refused(faults: &Faults) -> Self {
-        Problem::of_faults("invalid_configuration", faults)
+    /// A configuration that was refused, with every fault, and the revision that goes on.
+    pub fn refused(faults: &Faults, revision: u64) -> Self {
+        let mut problem = Problem::of_faults("invalid_configuration", faults);
+        problem.0.detail = format!("reload rejected, still running revision {revision}:\n{faults}");
+        problem
     }
 
     /// A request that can't be understood, with every fault.

@@ -115,6 +115,12 @@ pub fn is_broad(text: &str) -> bool {
     }
 }
 
+/// The network that a text means whose address does not begin it: `10.0.0.0/8` for `10.0.0.1/8`.
+pub fn meant_network(text: &str) -> Option<String> {
+    let net: IpNet = text.parse().ok()?;
+    (net.addr() != net.network()).then(|| net.trunc().to_string())
+}
+
 /// What one client has all of: an IPv4 address, or an IPv6 network of 64 bits.
 pub fn network(client: IpAddr) -> IpAddr {
     match client {
@@ -169,6 +175,21 @@ mod tests {
             headers.append("x-forwarded-for", value.parse().unwrap());
         });
         networks.client(peer.parse().ok(), &headers).address
+    }
+
+    #[test]
+    fn a_network_that_begins_elsewhere_is_seen() {
+        let cases = [
+            ("10.0.0.1/8", Some("10.0.0.0/8")),
+            ("2001:db8::1/32", Some("2001:db8::/32")),
+            ("10.0.0.0/8", None),
+            ("10.0.0.1/32", None),
+            ("10.0.0.1", None),
+            ("unix", None),
+        ];
+        for (text, meant) in cases {
+            assert_eq!(meant_network(text).as_deref(), meant, "{text}");
+        }
     }
 
     #[test]

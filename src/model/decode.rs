@@ -67,7 +67,7 @@ impl serde::de::Error for Error {
     fn invalid_type(_: Unexpected<'_>, allowed: &dyn Expected) -> Self {
         match allowed.to_string() {
             // serde's word when the map that should name a form is empty.
-            form if form == "enum" => Error::wrong("one form"),
+            form if form == "enum" => Error::wrong("a map with one key"),
             allowed => Error::wrong(allowed),
         }
     }

@@ -1,26 +1,29 @@
 //! What is wrong with a configuration: every fault of one run, each with its place, what was found, what is allowed,
 //! and what was probably meant.
 //!
-//! Rules: a secret never appears in `found`, nor a password of a URL anywhere; `MOST` faults are kept and shown, the rest counted. Known
-//! inaccuracy: a secret shorter than four characters is recognised by its place only.
+//! Rules: a secret never appears in `found`, nor a password of a URL anywhere; `MOST` faults are kept and shown, the rest counted.
+//! A fault of the configuration as a whole is dropped if something below its place was left out: it may only follow from
+//! that. Lines and names are looked up (`locate`) once all faults are known. Known inaccuracy: a secret shorter than four
+//! characters is recognised by its place only.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Serialize, Serializer};
+use serde::ser::{Serialize, SerializeStruct, Serializer};
 
+use super::lines::{self, Asked, Spot};
 use super::mask::mask_passwords;
 use super::origin::Origins;
-use super::place::Place;
-use super::words::{escaped, is_unprintable};
+use super::place::{File, Place};
+use super::words::{bare_variable, did_you_mean, escaped, is_unprintable};
 
 const MOST: usize = 100;
 
 /// One thing that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// Where it stands.
-    #[serde(serialize_with = "as_text")]
     pub place: Place<'static>,
     /// What stands there; a whole statement when `allowed` is empty.
     pub found: String,
@@ -28,6 +31,11 @@ pub struct Fault {
     pub allowed: String,
     /// What was probably meant, or how to go on.
     pub hint: String,
+    spot: Option<Spot>,
+    /// What it contradicts.
+    first: Option<Box<Place<'static>>>,
+    /// Its key is written twice, and the second one is meant.
+    second: bool,
 }
 
 /// A warning: it has the shape of a fault, but the configuration is usable.
@@ -36,7 +44,15 @@ pub type Lint = Fault;
 impl Fault {
     /// `found` stands at `place` where only `allowed` may.
     pub fn new(place: Place<'_>, found: impl Into<String>, allowed: impl Into<String>) -> Self {
-        Fault { place: place.into_owned(), found: found.into(), allowed: allowed.into(), hint: String::new() }
+        Fault {
+            place: place.into_owned(),
+            found: found.into(),
+            allowed: allowed.into(),
+            hint: String::new(),
+            spot: None,
+            first: None,
+            second: false,
+        }
     }
 
     /// A statement about `place`.
@@ -49,15 +65,104 @@ impl Fault {
         self.hint = hint.into();
         self
     }
+
+    /// The same, contradicting what stands at another place.
+    pub(super) fn after(mut self, first: Place<'static>) -> Self {
+        self.hint = format!("first at {first}");
+        self.first = Some(Box::new(first));
+        self
+    }
+
+    /// The same, of the second of two keys that are alike.
+    pub(super) fn of_second(mut self) -> Self {
+        self.second = true;
+        self
+    }
+
+    /// The name of its file.
+    pub fn file(&self) -> Option<&str> {
+        self.place.file.as_ref().map(File::name).filter(|name| !name.is_empty())
+    }
+
+    /// Its line in the file, if it is known.
+    pub fn line(&self) -> Option<usize> {
+        self.spot.as_ref().map(|spot| spot.line).or(self.place.line_at())
+    }
+
+    /// The name of the route, service, rate limit, test or listener that it belongs to, if it is known.
+    pub fn name(&self) -> Option<&str> {
+        let of_entry = self.spot.as_ref().and_then(|spot| spot.name.as_deref());
+        of_entry.or_else(|| self.place.service())
+    }
+
+    fn asked(&self) -> Asked {
+        Asked { place: self.place.clone(), second: self.second }
+    }
+
+    fn asked_of_first(&self) -> Option<Asked> {
+        self.first.as_deref().map(|place| Asked { place: place.clone(), second: false })
+    }
+
+    fn settle(&mut self, spots: &HashMap<Asked, Spot>) {
+        self.spot = spots.get(&self.asked()).cloned();
+        if let Some(first) = self.asked_of_first()
+            && let (Some(spot), Some(file)) = (spots.get(&first), &first.place.file)
+        {
+            self.hint = format!("first at {}:{}", file.name(), spot.line);
+        }
+        // A number is shown as it is written: 3600s, not 1h.
+        let written = self.spot.as_ref().and_then(|spot| spot.written.as_deref());
+        if let Some(written) = written.filter(|written| is_amount(written) && is_amount(&self.found)) {
+            self.found = written.to_owned();
+        }
+    }
+}
+
+/// A number, perhaps with a unit.
+fn is_amount(text: &str) -> bool {
+    text.len() <= 40
+        && text.trim_start_matches(['-', '+']).starts_with(|c: char| c.is_ascii_digit())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-._".contains(&byte))
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = self.place.to_string();
-        let colon = if place.is_empty() { "" } else { ": " };
+        self.write(f, "")
+    }
+}
+
+/// A fault that is shown as a warning.
+struct AsWarning<'f>(&'f Fault);
+
+impl fmt::Display for AsWarning<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.write(f, "warning: ")
+    }
+}
+
+impl Fault {
+    /// The same, shown as a warning: `gatekeeper.yaml:3: warning: …`.
+    pub fn as_warning(&self) -> impl fmt::Display {
+        AsWarning(self)
+    }
+
+    /// The file and its line come first, as compilers write them.
+    fn write(&self, f: &mut fmt::Formatter<'_>, kind: &str) -> fmt::Result {
+        match (&self.spot, &self.place.file) {
+            (Some(spot), Some(file)) => {
+                write!(f, "{}:{}: {kind}{}: ", file.name(), spot.line, self.place.path_of(spot.name.as_deref()))?;
+            }
+            (None, Some(file)) if !kind.is_empty() && self.place.line_at().is_none() => {
+                let path = self.place.path();
+                let colon = if path.is_empty() { "" } else { ": " };
+                write!(f, "{}: {kind}{path}{colon}", file.name())?;
+            }
+            _ if self.place == Place::default() => f.write_str(kind)?,
+            _ => write!(f, "{kind}{}: ", self.place)?,
+        }
         match self.allowed.as_str() {
-            "" => write!(f, "{place}{colon}{}", self.found)?,
-            allowed => write!(f, "{place}{colon}found {}, allowed: {allowed}", self.found)?,
+            "" => write!(f, "{}", self.found)?,
+            allowed => write!(f, "found {}, allowed: {allowed}", self.found)?,
         }
         match self.hint.as_str() {
             "" => Ok(()),
@@ -66,8 +171,19 @@ impl fmt::Display for Fault {
     }
 }
 
-fn as_text<S: Serializer>(place: &Place<'_>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(place)
+impl Serialize for Fault {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Fault", 8)?;
+        fields.serialize_field("place", &self.place.to_string())?;
+        fields.serialize_field("file", &self.file())?;
+        fields.serialize_field("line", &self.line())?;
+        fields.serialize_field("path", &self.place.path())?;
+        fields.serialize_field("name", &self.name())?;
+        fields.serialize_field("found", &self.found)?;
+        fields.serialize_field("allowed", &self.allowed)?;
+        fields.serialize_field("hint", &self.hint)?;
+        fields.end()
+    }
 }
 
 /// Collects the faults and lints of one run. Places without a file are translated by the origins of what was loaded.
@@ -86,8 +202,11 @@ impl Faults {
         self.add(Fault::new(place, found, allowed));
     }
 
-    /// Adds a fault.
+    /// Adds a fault, if it does not only follow from one that is here.
     pub fn add(&mut self, fault: Fault) {
+        if self.origins.has_lost(&fault.place) {
+            return;
+        }
         let fault = self.presentable(fault);
         keep(&mut self.faults, fault, &mut self.uncounted);
     }
@@ -113,14 +232,21 @@ impl Faults {
         self.faults.len() >= MOST
     }
 
-    /// The faults kept, in the order of their places.
+    /// The faults kept, in the order of their lines or places.
     pub fn faults(&self) -> Vec<&Fault> {
         sorted(&self.faults)
     }
 
-    /// The lints, in the order of their places.
+    /// The lints, in the order of their lines or places.
     pub fn lints(&self) -> Vec<&Lint> {
         sorted(&self.lints)
+    }
+
+    /// Looks up the lines of all faults and lints in their files, and the names of the objects they belong to.
+    pub fn locate(&mut self) {
+        let all = || self.faults.iter().chain(&self.lints);
+        let spots = lines::find_all(all().map(Fault::asked).chain(all().filter_map(Fault::asked_of_first)));
+        self.faults.iter_mut().chain(&mut self.lints).for_each(|fault| fault.settle(&spots));
     }
 
     /// Where the parts of the loaded configuration came from.
@@ -147,6 +273,9 @@ impl Faults {
             true => "***".into(),
             false => mask_passwords(&self.origins.without_secrets(&fault.found)).into_owned(),
         };
+        if fault.hint.is_empty() {
+            fault.hint = general_advice(&fault.found, &fault.allowed).unwrap_or_default();
+        }
         for text in [&mut fault.allowed, &mut fault.hint] {
             *text = mask_passwords(text).into_owned();
         }
@@ -160,6 +289,24 @@ impl Faults {
     }
 }
 
+/// What to write instead, as far as what was found and what is allowed show it.
+fn general_advice(found: &str, allowed: &str) -> Option<String> {
+    let word = found.strip_prefix('"')?.split('"').next()?;
+    if let Some(class @ '1'..='5') = word.to_ascii_lowercase().strip_suffix("xx").and_then(|class| class.parse().ok()) {
+        return Some(match (allowed.contains("range"), class) {
+            (true, _) => format!("write {class}00-{class}99"),
+            (false, '5') => "list the statuses: 500, 502, 503, 504".into(),
+            (false, _) => format!("list the statuses: {class}00, {class}01, …"),
+        });
+    }
+    if let Some(variable) = bare_variable(word) {
+        return Some(format!("a variable is written ${{{variable}}}"));
+    }
+    let words = allowed.split(", ").flat_map(|part| part.split(" or "));
+    let is_word = |word: &&str| word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-:".contains(&byte));
+    if found.len() == word.len() + 2 { did_you_mean(word, words.filter(is_word)) } else { None }
+}
+
 fn keep(list: &mut Vec<Fault>, fault: Fault, uncounted: &mut usize) {
     match list.len() < MOST {
         true => list.push(fault),
@@ -169,7 +316,10 @@ fn keep(list: &mut Vec<Fault>, fault: Fault, uncounted: &mut usize) {
 
 fn sorted(faults: &[Fault]) -> Vec<&Fault> {
     let mut sorted: Vec<_> = faults.iter().collect();
-    sorted.sort();
+    let order = |fault: &Fault| (fault.place.file.clone(), fault.line());
+    sorted.sort_by(|a, b| {
+        order(a).cmp(&order(b)).then_with(|| (&a.place, &a.found, &a.allowed).cmp(&(&b.place, &b.found, &b.allowed)))
+    });
     sorted
 }
 
@@ -191,7 +341,6 @@ impl std::error::Error for Faults {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::place::File;
 
     #[test]
     fn a_fault_reads_like_a_sentence() {
@@ -208,9 +357,10 @@ mod tests {
     }
 
     #[test]
-    fn as_json_a_fault_has_all_four_parts() {
-        let fault = Fault::new(Place::file(&File::new(0, "g.yaml")).key("a"), "1", "2");
-        let expected = serde_json::json!({"place": "g.yaml: a", "found": "1", "allowed": "2", "hint": ""});
+    fn as_json_a_fault_has_all_its_parts() {
+        let fault = Fault::new(Place::file(&File::new(0, "g.yaml")).key("services").key("a"), "1", "2");
+        let expected = serde_json::json!({"place": "g.yaml: services.a", "file": "g.yaml", "line": null,
+            "path": "services.a", "name": "a", "found": "1", "allowed": "2", "hint": ""});
         assert_eq!(serde_json::to_value(fault).unwrap(), expected);
     }
 

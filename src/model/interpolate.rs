@@ -12,7 +12,7 @@ use super::fault::{Fault, Faults};
 use super::files::{cause, open};
 use super::node::{Node, Source, Text};
 use super::place::Place;
-use super::words::quoted;
+use super::words::{bare_variable, quoted};
 
 const LARGEST_FILE: u64 = 1 << 20;
 const LARGEST_TOTAL: usize = 64 << 20;
@@ -38,7 +38,10 @@ impl<'i> Interpolation<'i> {
     pub fn fill(&mut self, node: &mut Node, place: &Place<'_>, faults: &mut Faults) {
         match node {
             Node::Text(text) if text.text.contains('$') => match self.put_together(&text.text) {
-                Ok(filled) => *text = filled,
+                Ok(filled) => {
+                    warn_of_bare(&text.text, place, faults);
+                    *text = filled;
+                }
                 Err(Unfilled { found, allowed, hint }) => {
                     faults.add(Fault::new(place.clone(), found, allowed).with_hint(hint));
                     *node = Node::Gone(None);
@@ -124,6 +127,13 @@ impl<'i> Interpolation<'i> {
         self.left =
             left.ok_or_else(|| Unfilled::new("more than 64 MiB of variables and files", "64 MiB in all", ""))?;
         Ok(text)
+    }
+}
+
+fn warn_of_bare(text: &str, place: &Place<'_>, faults: &mut Faults) {
+    if let Some(name) = bare_variable(text) {
+        let lint = Fault::saying(place.clone(), format!("${name} is not filled in"));
+        faults.warn(lint.with_hint(format!("write ${{{name}}} for the variable, or $${name} for the text")));
     }
 }
 

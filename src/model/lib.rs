@@ -17,6 +17,7 @@ pub mod value;
 mod decode;
 mod interpolate;
 mod json;
+mod lines;
 mod mask;
 mod merge;
 mod node;

@@ -54,7 +54,11 @@ pub fn load_with(path: &Path, env: Env<'_>) -> (Option<Loaded>, Faults) {
         let name = part.file_name().unwrap_or_default().to_string_lossy();
         loader.add_file(&File::new(rank + 1, &format!("conf.d/{name}")), &part);
     }
-    loader.finish()
+    let (loaded, mut faults) = loader.finish();
+    if loaded.is_none() {
+        faults.locate();
+    }
+    (loaded, faults)
 }
 
 /// Reads a configuration from a text, with no variables.
@@ -85,9 +89,9 @@ impl<'e> Loader<'e> {
         self.files.push(path.into());
         permissions::lint_file(file, path, &mut self.faults);
         match read(path) {
-            Ok(text) => self.add_text(file, &text, path.parent().unwrap_or(Path::new(""))),
+            Ok(text) => self.add_text(&file.with_text(path, &text), &text, path.parent().unwrap_or(Path::new(""))),
             Err(why) => {
-                let shown = File { rank: file.rank, name: path.to_string_lossy().into() };
+                let shown = File::new(file.rank(), &path.to_string_lossy());
                 self.faults.add(Fault::saying(Place::file(&shown), why));
                 self.merged.origins.incomplete = true;
             }
@@ -95,13 +99,14 @@ impl<'e> Loader<'e> {
     }
 
     fn add_text(&mut self, file: &File, text: &str, folder: &Path) {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         self.merged.origins.files.push(file.clone());
         let place = Place::file(file);
         let Some(mut node) = yaml::read(text, &place, &mut self.faults) else {
             self.merged.origins.incomplete = true;
             return;
         };
-        if node == Node::Null && file.rank == 0 {
+        if node == Node::Null && file.rank() == 0 {
             self.faults.add(
                 Fault::saying(place, "the file is empty").with_hint("`gatekeeper config init` prints a good start"),
             );
@@ -130,7 +135,7 @@ impl<'e> Loader<'e> {
         let (parts, others): (Vec<_>, Vec<_>) =
             parts.into_iter().partition(|part| part.extension().is_some_and(|e| e == "yaml"));
         for other in others.iter().filter(|other| other.extension().is_some_and(|e| e == "yml")) {
-            let shown = File { rank: usize::MAX, name: other.to_string_lossy().into() };
+            let shown = File::new(usize::MAX, &other.to_string_lossy());
             self.faults.warn(Fault::saying(Place::file(&shown), "not read: the names of parts end with .yaml"));
         }
         parts
@@ -334,10 +339,7 @@ mod tests {
         faults.push(Place::new("services"), "the text \"hidden-key\"", "another");
         let shown = faults.to_string() + &show::effective(&loaded.unwrap());
         assert!(!shown.contains("hidden"), "{shown}");
-        assert!(
-            shown.contains("threads: found *** (from ${API_KEY}), allowed: a whole number, 0 or more\n"),
-            "{shown}"
-        );
+        assert!(shown.contains("threads: found *** (from ${API_KEY}), allowed: 1 to 1024\n"), "{shown}");
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl Merged {
                 (section, old, node) if section == "version" && *old == node => {}
                 (section, _, _) => {
                     let first = origins.translate(Place::new(&section).into_owned());
-                    faults.add(claimed_twice(Place::file(file).key(&section), "this is set twice", &first));
+                    faults.add(claimed_twice(Place::file(file).key(&section), "this is set twice", first));
                 }
             },
         }
@@ -82,7 +82,7 @@ impl Merged {
                 let first = self.origins.translate(routes.index(*first).into_owned());
                 let statement = format!("the route name {} is claimed twice", quoted(&name));
                 let place = self.origins.translate(routes.index(index).key("name").into_owned());
-                faults.add(claimed_twice(place, &statement, &first));
+                faults.add(claimed_twice(place, &statement, first));
                 *route = Node::Gone(Some(name));
             } else {
                 first_of.insert(name, index);
@@ -110,12 +110,12 @@ fn join(
                     "services" => format!("the service name {} is claimed twice", quoted(taken.key())),
                     _ => "this is set twice".into(),
                 };
-                faults.add(claimed_twice(Place::file(file).key(section).key(taken.key()), &statement, &first));
+                faults.add(claimed_twice(Place::file(file).key(section).key(taken.key()), &statement, first));
             }
         }
     }
 }
 
-fn claimed_twice(place: Place<'_>, statement: &str, first: &Place<'_>) -> Fault {
-    Fault::saying(place, statement).with_hint(format!("first at {first}"))
+fn claimed_twice(place: Place<'_>, statement: &str, first: Place<'static>) -> Fault {
+    Fault::saying(place, statement).after(first)
 }

@@ -28,7 +28,7 @@ pub struct Origins {
     /// Something is missing that cannot be named: a file, or a route without a readable name.
     pub(super) incomplete: bool,
     /// For lists that lost entries: the original numbers of those that are left.
-    kept: HashMap<Place<'static>, Vec<usize>>,
+    kept: BTreeMap<Place<'static>, Vec<usize>>,
     pruned: BTreeSet<Place<'static>>,
     secrets: BTreeSet<Place<'static>>,
     /// Whole texts and their secret parts, with their lengths: the longest are looked for first.
@@ -46,7 +46,7 @@ impl Origin {
     }
 
     fn of_file(file: &File) -> Origin {
-        Origin(format!("file:{}", file.name).into())
+        Origin(format!("file:{}", file.name()).into())
     }
 }
 
@@ -117,7 +117,25 @@ impl Origins {
     }
 
     pub(super) fn was_pruned(&self, place: &Place<'_>) -> bool {
-        self.incomplete || ancestry(place).any(|place| self.pruned.contains(&place))
+        self.incomplete || self.is_misnamed(place) || ancestry(place).any(|place| self.pruned.contains(&place))
+    }
+
+    /// Nobody wrote this section, but there is an unknown one, which may be meant.
+    fn is_misnamed(&self, place: &Place<'_>) -> bool {
+        let [Step::Key(section), ..] = place.steps.as_slice() else { return false };
+        let is_section = |place: &Place<'_>| matches!(place.steps.as_slice(), [Step::Key(_)]);
+        !self.sections.contains_key(section.as_ref()) && self.pruned.iter().any(is_section)
+    }
+
+    /// Whether what stood at a place, or something below it, was left out.
+    pub(super) fn has_lost(&self, place: &Place<'_>) -> bool {
+        if place.file.is_some() || place.steps.is_empty() || (self.pruned.is_empty() && self.kept.is_empty()) {
+            return false;
+        }
+        let place = place.clone().into_owned();
+        let pruned = self.pruned.range(&place..).next();
+        let kept = self.kept.range(&place..).next().map(|(place, _)| place);
+        [pruned, kept].into_iter().flatten().any(|lost| lost.steps.starts_with(&place.steps))
     }
 
     /// The place as the author of the file knows it.

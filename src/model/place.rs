@@ -5,29 +5,69 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::files;
 use super::words::quoted;
 
 /// A file that was read: its rank in the order of reading, and its name as shown.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct File {
-    pub(super) rank: usize,
-    pub(super) name: Arc<str>,
+pub struct File(Arc<Identity>);
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Identity {
+    rank: usize,
+    name: String,
+    source: Option<Source>,
+}
+
+/// Where a text came from, and what it was.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Source {
+    path: PathBuf,
+    length: u64,
+    digest: u64,
 }
 
 impl File {
     /// The file read as number `rank`.
     pub fn new(rank: usize, name: &str) -> Self {
-        File { rank, name: name.into() }
+        File(Arc::new(Identity { rank, name: name.into(), source: None }))
+    }
+
+    /// The same file, from whose path this text was read.
+    pub(super) fn with_text(&self, path: &Path, text: &str) -> Self {
+        let source = Source { path: path.into(), length: text.len() as u64, digest: digest(text) };
+        File(Arc::new(Identity { rank: self.0.rank, name: self.0.name.clone(), source: Some(source) }))
     }
 
     /// Its name, as shown to people.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.0.name
     }
+
+    pub(super) fn rank(&self) -> usize {
+        self.0.rank
+    }
+
+    /// Its text, if that is still the one that was read.
+    pub(super) fn text(&self) -> Option<String> {
+        let Source { path, length, digest: known } = self.0.source.as_ref()?;
+        let mut text = String::new();
+        files::open(path).ok()?.take(length + 1).read_to_string(&mut text).ok()?;
+        (digest(&text) == *known).then_some(text)
+    }
+}
+
+fn digest(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// One step of a path.
@@ -88,13 +128,62 @@ impl<'a> Place<'a> {
         Place { file: self.file.clone(), steps }
     }
 
-    pub(super) fn into_owned(self) -> Place<'static> {
+    /// The same with keys of its own.
+    pub fn into_owned(self) -> Place<'static> {
         let owned = |step| match step {
             Step::At(line, column) => Step::At(line, column),
             Step::Index(index) => Step::Index(index),
             Step::Key(key) => Step::Key(Cow::Owned(key.into_owned())),
         };
         Place { file: self.file, steps: self.steps.into_iter().map(owned).collect() }
+    }
+}
+
+impl Place<'_> {
+    /// The path alone, without the file.
+    pub fn path(&self) -> String {
+        let steps = self.steps.iter().filter(|step| !matches!(step, Step::At(..)));
+        Place { file: None, steps: steps.cloned().collect() }.to_string()
+    }
+
+    /// The line, of what has no path.
+    pub(super) fn line_at(&self) -> Option<usize> {
+        self.steps.iter().find_map(|step| if let Step::At(line, _) = step { Some(*line) } else { None })
+    }
+
+    /// The name of the service that it belongs to.
+    pub(super) fn service(&self) -> Option<&str> {
+        match self.steps.as_slice() {
+            [Step::Key(section), Step::Key(name), ..] if section == "services" => Some(name),
+            _ => None,
+        }
+    }
+
+    /// The path with the object it belongs to called by its name: `route "content" (routes[3]).methods`.
+    pub(super) fn path_of(&self, name: Option<&str>) -> String {
+        let (object, rest) = match (self.steps.as_slice(), self.service().or(name)) {
+            ([_, Step::Key(_), rest @ ..], Some(name)) => (format!("service {}", quoted(name)), rest),
+            ([Step::Key(section), entry @ Step::Index(_), rest @ ..], Some(name)) => {
+                let kind = kind(section);
+                (format!("{kind} {} ({section}{})", quoted(name), Shown(entry)), rest)
+            }
+            _ => return self.path(),
+        };
+        rest.iter().fold(object, |shown, step| match step {
+            Step::Key(_) => format!("{shown}.{}", Shown(step)),
+            _ => format!("{shown}{}", Shown(step)),
+        })
+    }
+}
+
+/// What the entries of a list are called.
+fn kind(section: &str) -> &str {
+    match section {
+        "routes" => "route",
+        "rate_limits" => "rate limit",
+        "tests" => "test",
+        "listen" => "listener",
+        other => other,
     }
 }
 

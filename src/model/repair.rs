@@ -12,6 +12,7 @@ use super::decode::{BOOLEAN, Decoder, Error, Kind, Path};
 use super::fault::{Fault, Faults};
 use super::node::Node;
 use super::place::{Place, Step};
+use super::schema;
 use super::size::{SIZE_FORMS, size_meant};
 use super::value::{PERIOD_FORMS, period_meant};
 use super::words::{did_you_mean, nearest, quoted};
@@ -53,7 +54,8 @@ fn repair(root: &mut Node, error: Error, place: &Place<'_>, faults: &mut Faults,
         }
         (Kind::Unknown(key, allowed), Some(_)) => {
             let meant = nearest(&key, allowed.iter().copied());
-            let others = || format!("allowed here: {}", allowed.join(", "));
+            let home = meant.is_none().then(|| belongs(&key)).flatten();
+            let others = || home.unwrap_or_else(|| format!("allowed here: {}", allowed.join(", ")));
             let hint = meant.map_or_else(others, |meant| format!("did you mean {}?", quoted(meant)));
             faults.add(Fault::saying(shown(&path), "unknown key").with_hint(hint));
             root.prune(&path);
@@ -67,7 +69,11 @@ fn repair(root: &mut Node, error: Error, place: &Place<'_>, faults: &mut Faults,
             root.prune(&path)
         }
         (Kind::Missing(key), Some(node)) => report(node, shown(&path), format!("a map with {key}"), faults),
-        (Kind::Wrong(allowed), Some(node)) => report(node, shown(&path), allowed, faults),
+        (Kind::Wrong(allowed), Some(node)) => {
+            let place = shown(&path);
+            let range = allowed.contains("number").then(|| schema::range(&place)).flatten();
+            report(node, place, range.unwrap_or(allowed), faults);
+        }
         (Kind::Variant(allowed), Some(node)) => {
             let hint = match node {
                 Node::Text(text) if !text.is_secret() => did_you_mean(&text.text, allowed.iter().copied()),
@@ -86,6 +92,14 @@ fn report(node: &mut Node, place: Place<'_>, allowed: String, faults: &mut Fault
     *node = Node::Gone(None);
 }
 
+/// Where a key belongs that is unknown where it stands, unless that is in many places.
+fn belongs(key: &str) -> Option<String> {
+    let homes = schema::homes(key);
+    let homes = homes.iter().map(|home| if home.is_empty() { "the top level of the file" } else { home.as_str() });
+    let homes: Vec<&str> = homes.collect();
+    (1..=3).contains(&homes.len()).then(|| format!("{key} belongs to {}", homes.join(" or ")))
+}
+
 /// How to write what was probably meant.
 fn advice(node: &Node, allowed: &str) -> String {
     match node {
@@ -93,7 +107,13 @@ fn advice(node: &Node, allowed: &str) -> String {
         Node::Bool(_) | Node::Unsigned(_) | Node::Signed(_) | Node::Float(_) if allowed.starts_with("a text") => {
             "put it in quotes".into()
         }
+        Node::Map(map) if allowed.starts_with("a text") && map.values().all(|value| *value == Node::Null) => {
+            let keys: Vec<&str> = map.keys().map(String::as_str).collect();
+            format!("a text with braces needs quotes: \"{{{}}}\"", keys.join(", "))
+        }
         Node::Text(text) if allowed.starts_with("a list") => as_list(&text.text),
+        Node::List(_) if allowed == "a map" => "write `NAME:` before each entry, instead of `- `".into(),
+        Node::Map(_) if allowed == "a list" => "write `- ` before each entry".into(),
         Node::Text(text) if allowed == PERIOD_FORMS => {
             period_meant(&text.text).map(|period| format!("did you mean {period}?")).unwrap_or_default()
         }
@@ -173,24 +193,24 @@ log_level: found "inf", allowed: off, error, warn, info, debug, trace; did you m
 routes[0].metods: unknown key; did you mean "methods"?
 routes[1].headers.Accept.contain: unknown key; did you mean "contains"?
 routes[1].headers.X-A: found a map with prefix, regex, allowed: only one of them
-routes[1].headers.X-B: found an empty map, allowed: one form
+routes[1].headers.X-B: found an empty map, allowed: a map with one key
 routes[1].headers.X-Version: found 2, allowed: a text it must equal, or a map with one of one_of, prefix, contains, regex, present; put it in quotes
 routes[1].is_active: found "no", allowed: true or false; did you mean false?
 routes[1].path_pattern: missing; this key is required
 routes[1].priority: found "high", allowed: a whole number from -2147483648 to 2147483647
 routes[2].name: the route name "content" is claimed twice; first at routes[0]
 routes[3]: found "just a text", allowed: a map with name, path_pattern, hosts, listeners, methods, headers, query, priority, is_active, target_service, target_url, split, …
-routes[4].respond.status: found 99999, allowed: a whole number from 0 to 65535
+routes[4].respond.status: found 99999, allowed: 200 to 599
 routes[4].timeout: the environment variable TIMEOUT is not set; set it, or give a default: ${TIMEOUT:-default}
 services.ai.targets: missing; this key is required
 services.content.targets[1].wieght: unknown key; did you mean "weight"?
 services.content.targets[2]: found 8004, allowed: a text such as http://10.0.0.5:8003, or a map with url, weight, max_in_flight; put it in quotes
 services.users: found a list, allowed: a map with targets, protocol, tls, idle_timeout, load_balancing, slow_start, health_check, circuit_breaker, ejection, retry_budget, max_in_flight, queue, …
 tests[0].expect.rout: unknown key; did you mean "route"?
-threads: found "8", allowed: a whole number, 0 or more; write it without quotes
+threads: found "8", allowed: 1 to 1024; write it without quotes
 trusted_proxies: found "10.0.0.0/8", allowed: a list; write [10.0.0.0/8]
 upstream_pool.idle_timeout: found 0, allowed: a number of seconds, or a time such as 250ms, 30s, 5m, 1h or 30d; more than 0, at most 36500d
-upstream_pool.size: found -1, allowed: a whole number, 0 or more
+upstream_pool.size: found -1, allowed: 1 to 1000000
 version: found 2, allowed: 1
 "#;
 
@@ -250,7 +270,7 @@ version: found 2, allowed: 1
         assert_eq!((config.listen[0].address.as_str(), config.state_dir), ("8", None));
         let (_, faults) = parse_with("version: 1\nthreads: ${X}\npaths: { merge_slashes: \"true\" }", &env);
         let expected = "paths.merge_slashes: found \"true\", allowed: true or false; write true without quotes\n\
-                        threads: found \"eight\" (from ${X}), allowed: a whole number, 0 or more\n";
+                        threads: found \"eight\" (from ${X}), allowed: 1 to 1024\n";
         assert_eq!(faults.to_string(), expected);
     }
 

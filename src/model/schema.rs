@@ -3,22 +3,83 @@
 //! Known inaccuracy: it allows `${…}` only where a text or a period stands; elsewhere an editor may mark it.
 
 use schemars::schema_for;
+use serde_json::Value;
 
+use super::place::{Place, Step};
 use crate::raw::Config;
 
 #[cfg(test)]
 mod reference;
 
 /// The schema.
-pub fn schema() -> serde_json::Value {
+pub fn schema() -> Value {
     schema_for!(Config).to_value()
 }
+
+/// The range that a number at this place may be in: `0 to 10`.
+pub(super) fn range(place: &Place<'_>) -> Option<String> {
+    let schema = schema();
+    let at = place.steps.iter().try_fold(&schema, |at, step| inner(at, &schema, step))?;
+    match (at.get("minimum")?, at.get("maximum")) {
+        (least, Some(most)) => Some(format!("{} to {}", shortest(least), shortest(most))),
+        (least, None) => Some(format!("{} or more", shortest(least))),
+    }
+}
+
+fn shortest(number: &Value) -> String {
+    let text = number.to_string();
+    text.strip_suffix(".0").map(String::from).unwrap_or(text)
+}
+
+/// The schemas of which one holds for a value.
+fn forms<'s>(at: &'s Value, root: &'s Value) -> Vec<&'s Value> {
+    let referred = at.get("$ref").and_then(Value::as_str).and_then(|name| root.pointer(name.strip_prefix('#')?));
+    let at = referred.unwrap_or(at);
+    let more = ["anyOf", "oneOf", "allOf"].iter().filter_map(|key| at.get(*key)?.as_array()).flatten();
+    [at].into_iter().chain(more.flat_map(|form| forms(form, root))).collect()
+}
+
+fn inner<'s>(at: &'s Value, root: &'s Value, step: &Step<'_>) -> Option<&'s Value> {
+    forms(at, root).into_iter().find_map(|form| match step {
+        Step::Index(_) => form.get("items"),
+        Step::Key(key) => {
+            let property = form.get("properties").and_then(|properties| properties.get(key.as_ref()));
+            property.or_else(|| form.get("additionalProperties").filter(|more| more.is_object()))
+        }
+        Step::At(..) => None,
+    })
+}
+
+/// Where a key belongs, the highest places first: `services.NAME`, `routes[]`; empty for the top level.
+pub(super) fn homes(key: &str) -> Vec<String> {
+    let (root, mut found) = (schema(), Vec::new());
+    let mut level = vec![(String::new(), &root)];
+    // Conditions of access hold conditions of access; and nothing lies deeper.
+    for _ in 0..DEEPEST {
+        let mut next = Vec::new();
+        for (place, form) in
+            level.iter().flat_map(|(place, at)| forms(at, &root).into_iter().map(move |form| (place, form)))
+        {
+            let properties = form.get("properties").and_then(Value::as_object).into_iter().flatten();
+            for (name, inner) in properties {
+                found.extend((name == key && !found.contains(place)).then(|| place.clone()));
+                let dot = if place.is_empty() { "" } else { "." };
+                next.push((format!("{place}{dot}{name}"), inner));
+            }
+            next.extend(form.get("items").map(|inner| (format!("{place}[]"), inner)));
+            let more = form.get("additionalProperties").filter(|more| more.is_object());
+            next.extend(more.map(|inner| (format!("{place}.NAME"), inner)));
+        }
+        level = next;
+    }
+    found
+}
+
+const DEEPEST: usize = 6;
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-
-    use serde_json::Value;
 
     use super::reference::reference;
     use super::*;
@@ -116,6 +177,23 @@ mod tests {
         ];
         let undescribed: Vec<_> = shown.difference(&described).filter(|key| !names.contains(&key.as_str())).collect();
         assert!(undescribed.is_empty(), "not in the schema: {undescribed:?}");
+    }
+
+    #[test]
+    fn ranges_and_homes_of_keys_are_known() {
+        let retries = Place::new("routes").index(7).key("retry_count");
+        assert_eq!(range(&retries).as_deref(), Some("0 to 10"));
+        let statuses = Place::new("services").key("a").key("circuit_breaker").key("failure_statuses").index(0);
+        assert_eq!(range(&statuses).as_deref(), Some("400 to 599"));
+        assert_eq!(range(&Place::new("threads")).as_deref(), Some("1 to 1024"));
+        let share = Place::new("services").key("a").key("retry_budget").key("share");
+        assert_eq!(range(&share).as_deref(), Some("0 to 1"));
+        assert_eq!(range(&Place::new("routes").index(0).key("name")), None);
+        assert_eq!(homes("health_check"), ["services.NAME"]);
+        assert_eq!(homes("target_service"), ["routes[]"]);
+        assert_eq!(homes("rate_limits"), ["", "routes[]", "auth.api_keys.keys[]"]);
+        assert_eq!(homes("client_auth"), ["listen[].tls"]);
+        assert_eq!(homes("upstreams"), [""; 0]);
     }
 
     /// To renew both files: `UPDATE_SCHEMA=1 cargo test --workspace --lib schema`.

@@ -1,4 +1,5 @@
-//! From a reader of any format to the tree. A key written twice in one map is a fault, and the first counts.
+//! From a reader of any format to the tree. A key written twice in one map is a fault, and the first counts; a merge key
+//! (`<<`) takes in what another map has.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -14,6 +15,8 @@ use super::place::Place;
 
 /// What aliases may add to a small text, in bytes of text and values.
 const SLACK: usize = 1 << 20;
+/// The key that takes in other maps.
+const MERGE: &str = "<<";
 /// The error of a text whose aliases add more.
 pub const REPETITION: &str = "repetition limit";
 /// The error of a text with a tag.
@@ -29,9 +32,32 @@ pub fn read<'de, D: Deserializer<'de>>(
     let state = RefCell::new(State { budget: length.saturating_mul(2) + SLACK, duplicates: Vec::new() });
     let read = Seed { place, state: &state }.deserialize(deserializer);
     for place in state.into_inner().duplicates {
-        faults.add(Fault::saying(place, "this key is written twice in the same map").with_hint("keep one of them"));
+        let fault = Fault::saying(place, "this key is written twice in the same map");
+        faults.add(fault.with_hint("keep one of them").of_second());
     }
     read
+}
+
+/// The map with what its merge key (`<<: *base`, or a list of such) adds, where it is not written itself. A merge key with
+/// anything else stays, and is an unknown key then.
+fn merged(mut map: BTreeMap<String, Node>) -> BTreeMap<String, Node> {
+    let is_map = |node: &Node| matches!(node, Node::Map(_));
+    let bases = match map.remove(MERGE) {
+        None => return map,
+        Some(base @ Node::Map(_)) => vec![base],
+        Some(Node::List(list)) if list.iter().all(is_map) => list,
+        Some(other) => {
+            map.insert(MERGE.into(), other);
+            return map;
+        }
+    };
+    for base in bases {
+        let Node::Map(base) = base else { continue };
+        for (key, node) in base {
+            map.entry(key).or_insert(node);
+        }
+    }
+    map
 }
 
 struct State {
@@ -128,7 +154,7 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
                 free.insert(node);
             }
         }
-        Ok(Node::Map(map))
+        Ok(Node::Map(merged(map)))
     }
 
     fn visit_enum<A: EnumAccess<'de>>(self, _: A) -> Result<Node, A::Error> {

@@ -151,6 +151,67 @@ impl JsonSchema for Period {
     }
 }
 
+/// What a number of seconds may be, for people.
+const SECONDS_FORMS: &str = "1 to 31536000 seconds, or a time such as 30s, 1m or 1h";
+
+/// A number of whole seconds, which may be written as a period: `60` or `1m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Seconds(pub u32);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SecondsVisitor)
+    }
+}
+
+struct SecondsVisitor;
+
+impl Visitor<'_> for SecondsVisitor {
+    type Value = Seconds;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(SECONDS_FORMS)
+    }
+
+    fn visit_u64<E: Error>(self, seconds: u64) -> Result<Seconds, E> {
+        let whole = u32::try_from(seconds).map(Seconds);
+        whole.map_err(|_| E::invalid_value(Unexpected::Unsigned(seconds), &self))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Seconds, E> {
+        let period = text.trim().parse::<Period>().ok().filter(|period| period.0.subsec_nanos() == 0);
+        let whole = period.and_then(|period| u32::try_from(period.0.as_secs()).ok());
+        whole.map(Seconds).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+    }
+}
+
+impl JsonSchema for Seconds {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Seconds".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [
+                { "type": "integer", "minimum": 1, "maximum": 31_536_000 },
+                { "type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)?$" },
+                { "type": "string", "pattern": r"\$\{.*\}" },
+            ]
+        })
+    }
+}
+
 /// A word, which may be written as a number: `reset`, `503`, `200-299`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
@@ -277,6 +338,16 @@ mod tests {
             let error = read(refused).unwrap_err();
             assert!(error.contains(PERIOD_FORMS), "{refused}: {error}");
         }
+    }
+
+    #[test]
+    fn whole_seconds_may_be_written_as_a_period() {
+        let read = |json: &str| serde_json::from_str::<Seconds>(json).map(|seconds| seconds.0).ok();
+        let cases = [("60", Some(60)), ("\"60\"", Some(60)), ("\"1m\"", Some(60)), ("\"1500ms\"", None), ("-1", None)];
+        for (json, seconds) in cases {
+            assert_eq!(read(json), seconds, "{json}");
+        }
+        assert_eq!(serde_json::to_string(&Seconds(60)).unwrap(), "60");
     }
 
     #[test]

@@ -27,15 +27,51 @@ pub(super) fn escaped(character: char, escape: bool) -> impl Iterator<Item = cha
     plain.into_iter().chain(escape.into_iter().flatten())
 }
 
+/// The first variable in a text that is written `$NAME`, in capital letters: it is not filled in.
+pub(super) fn bare_variable(text: &str) -> Option<&str> {
+    let mut parts = text.split('$');
+    let mut after_dollar = parts.next().is_none();
+    for part in parts {
+        let end =
+            part.find(|c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')).unwrap_or(part.len());
+        let name = part.get(..end).filter(|name| name.len() > 1 && name.starts_with(|c: char| c.is_ascii_uppercase()));
+        if let (Some(name), false) = (name, after_dollar) {
+            return Some(name);
+        }
+        // `$$` stands for a `$`.
+        after_dollar = part.is_empty() && !after_dollar;
+    }
+    None
+}
+
 /// `did you mean "methods"?` for the candidate nearest to `word`, when one is near enough: a typo in four letters, or a
 /// whole word of it.
 pub fn did_you_mean<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<String> {
     nearest(word, candidates).map(|candidate| format!("did you mean {}?", quoted(candidate)))
 }
 
+/// What other gateways call things.
+const ELSEWHERE: [(&str, &str); 10] = [
+    ("backends", "services"),
+    ("grpc", "h2"),
+    ("http2", "h2"),
+    ("ip_hash", "hash:ip"),
+    ("least_conn", "least_requests"),
+    ("location", "path_pattern"),
+    ("upstream", "target_service"),
+    ("upstreams", "services"),
+    ("warning", "warn"),
+    ("wrr", "round_robin"),
+];
+
 /// The candidate nearest to `word`, when one is near enough.
 pub(super) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let word = comparable(word);
+    let synonym = ELSEWHERE.iter().find(|(name, _)| *name == word).map(|(_, ours)| *ours);
+    let candidates: Vec<&str> = candidates.into_iter().collect();
+    if let Some(ours) = candidates.iter().find(|candidate| Some(**candidate) == synonym) {
+        return Some(ours);
+    }
     let near = |candidate: &'c str| {
         let other = comparable(candidate);
         let part = word.len() > 2 && other.split('_').any(|part| part == word);
@@ -88,11 +124,30 @@ mod tests {
             ("url", Some("target_url")),
             ("isactive", Some("is_active")),
             ("nmae", Some("name")),
+            ("upstream", Some("target_service")),
             ("plugins", None),
             ("", None),
         ];
         for (word, meant) in cases {
             assert_eq!(nearest(word, keys), meant, "{word}");
+        }
+    }
+
+    #[test]
+    fn variables_without_braces_are_seen() {
+        let cases = [
+            ("http://$HOST:80", Some("HOST")),
+            ("$A_1", Some("A_1")),
+            ("$$HOST", None),
+            ("$$$HOST", Some("HOST")),
+            ("${HOST}", None),
+            ("^[A-Z]$", None),
+            ("$1 $x $X", None),
+            ("costs 5$", None),
+            ("", None),
+        ];
+        for (text, variable) in cases {
+            assert_eq!(bare_variable(text), variable, "{text}");
         }
     }
 

@@ -8,6 +8,7 @@ use super::fault::{Fault, Faults};
 use super::node::Node;
 use super::place::Place;
 use super::tree::{self, REPETITION, TAG};
+use super::words::quoted;
 
 const TOO_MUCH: &str = "its aliases (`*name`) blow it up beyond all measure";
 /// What ends a line, and so a comment, for the library.
@@ -44,7 +45,8 @@ fn syntax(error: &serde_yaml::Error, text: &str, file: &Place<'_>) -> Fault {
         true => "a key must be a text".to_owned(),
         false => sentence(&message),
     };
-    Fault::saying(place, statement).with_hint(advice(&message, line))
+    let from = line.char_indices().nth(location.column().saturating_sub(1)).map_or(0, |(from, _)| from);
+    Fault::saying(place, statement).with_hint(advice(&message, line, from))
 }
 
 /// The library's message without the positions in it.
@@ -64,10 +66,15 @@ fn sentence(message: &str) -> String {
     format!("not valid YAML: {bare}")
 }
 
-/// The mistakes people make most, by what the library says of them and how the line looks.
-fn advice(message: &str, line: &str) -> &'static str {
+/// The mistakes people make most, by what the library says of them and how the line looks where it stopped.
+fn advice(message: &str, line: &str, from: usize) -> String {
     let indent = line.len() - line.trim_start().len();
-    match () {
+    if !line.contains("${")
+        && let Some(word) = word_with_braces(line, from)
+    {
+        return format!("a text with braces needs quotes: {}", quoted(word));
+    }
+    let advice = match () {
         _ if line.get(..indent).is_some_and(|blank| blank.contains('\t')) => "YAML indents with spaces, not with tabs",
         _ if line.contains("${") && line.contains(['{', '[']) && !line.contains("\"${") => {
             "between { } or [ ], a text with ${…} needs quotes: \"${NAME}\""
@@ -79,8 +86,28 @@ fn advice(message: &str, line: &str) -> &'static str {
             "a text with a colon and a space in it needs quotes; or the line is indented too far"
         }
         _ if message.contains("cannot start any token") => "a text that begins with this character needs quotes",
+        _ if message.contains("could not find expected ':'") => {
+            "the line before it has no `key: value` with a space after the colon"
+        }
+        _ if message.contains("expected '-' indicator") || message.contains("expected key") => {
+            "the line is not indented like the lines that it belongs to"
+        }
+        _ if message.contains("expected ',' or") => "a bracket or brace before it is not closed",
         _ => "",
-    }
+    };
+    advice.into()
+}
+
+/// The word with `{…}` in it, where reading stopped at its brace: `/users/{id}` between braces, or `{*}/x`.
+fn word_with_braces(line: &str, from: usize) -> Option<&str> {
+    let ends = |c: char| c.is_whitespace() || ",[]\"'".contains(c);
+    let start = line.get(..from)?.rfind(ends).map_or(0, |end| end + 1);
+    let word = line.get(start..)?;
+    let word = word.get(..word.find(ends).unwrap_or(word.len()))?;
+    let is_closing = word.matches('}').count() > word.matches('{').count();
+    let word = if is_closing { word.strip_suffix('}')? } else { word };
+    let (_, name) = word.split_once('{')?;
+    name.contains('}').then_some(word).filter(|word| !word.contains(':'))
 }
 
 #[cfg(test)]
@@ -100,7 +127,10 @@ mod tests {
     fn a_syntax_error_is_one_sentence_with_its_line() {
         let star = "a text that begins with * or & needs quotes: \"*.example.org\"";
         let cases = [
-            ("a: [1", "2:1: not valid YAML: did not find expected ',' or ']'"),
+            (
+                "a: [1",
+                "2:1: not valid YAML: did not find expected ',' or ']'; a bracket or brace before it is not closed",
+            ),
             (
                 "a:\n\tb: 1",
                 "2:1: not valid YAML: found character that cannot start any token; YAML indents with spaces, not with tabs",
@@ -117,6 +147,22 @@ mod tests {
             (
                 "a: { b: ${X} }",
                 "1:10: not valid YAML: did not find expected ',' or '}'; between { } or [ ], a text with ${…} needs quotes: \"${NAME}\"",
+            ),
+            (
+                "a: { b: /users/{id}, c: 1 }",
+                "1:16: not valid YAML: did not find expected ',' or '}'; a text with braces needs quotes: \"/users/{id}\"",
+            ),
+            (
+                "a: {*}/b",
+                "1:6: not valid YAML: did not find expected alphabetic or numeric character; a text with braces needs quotes: \"{*}/b\"",
+            ),
+            (
+                "a: 1\nb:2\nc: 3",
+                "3:1: not valid YAML: could not find expected ':'; the line before it has no `key: value` with a space after the colon",
+            ),
+            (
+                "a:\n  - b: 1\n   c: 2",
+                "3:4: not valid YAML: did not find expected '-' indicator; the line is not indented like the lines that it belongs to",
             ),
             ("a: !x 1", "1:4: a tag (`!name`) means nothing here"),
             ("? [a]\n: 1", "1:3: a key must be a text"),
@@ -160,6 +206,19 @@ mod tests {
             assert!(faults_of(&bomb).contains(TOO_MUCH), "{}", faults_of(&bomb));
             assert!(begun.elapsed() < Duration::from_secs(2));
         }
+    }
+
+    #[test]
+    fn merge_keys_take_in_what_is_not_written() {
+        let read = |text: &str| read(text, &Place::default(), &mut Faults::default()).unwrap();
+        let base = "base: &b { a: 1, c: 2 }\nmore: &m { a: 3, d: 4 }\n";
+        let Node::Map(map) = read(&format!("{base}one: {{ <<: *b, c: 5 }}\nboth:\n  <<: [*b, *m]\n  e: 6\n")) else {
+            panic!()
+        };
+        assert_eq!(map["one"], read("a: 1\nc: 5"));
+        assert_eq!(map["both"], read("a: 1\nc: 2\nd: 4\ne: 6"));
+        let Node::Map(map) = read("<<: 1\na: 2\n") else { panic!() };
+        assert_eq!(map.len(), 2);
     }
 
     #[test]

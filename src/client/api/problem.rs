@@ -26,10 +26,22 @@ pub struct Problem {
 }
 
 /// A fault, and its place in the request body or in the configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
 pub struct FaultAt {
     /// Where it is, such as `gatekeeper.yaml: routes[3].path_pattern`.
     pub place: String,
+    /// The file, if it is in one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// The line in the file, if it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+    /// The place without its file: `routes[3].path_pattern`.
+    pub path: String,
+    /// The name of the route, service, rate limit, test or listener that it belongs to, if it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// What was found; a complete sentence if `allowed` is empty.
     pub found: String,
     /// What is allowed.
@@ -42,6 +54,10 @@ impl From<&Fault> for FaultAt {
     fn from(fault: &Fault) -> Self {
         FaultAt {
             place: fault.place.to_string(),
+            file: fault.file().map(String::from),
+            line: fault.line(),
+            path: fault.place.path(),
+            name: fault.name().map(String::from),
             found: fault.found.clone(),
             allowed: fault.allowed.clone(),
             hint: fault.hint.clone(),

@@ -85,6 +85,14 @@ impl PathPattern {
         Some(Captures { named, rest: self.is_prefix().then_some(rest) })
     }
 
+    /// Whether no path that it matches begins with these whole segments.
+    pub fn never_begins_with(&self, prefix: &str) -> bool {
+        let asked = prefix.split('/').skip(1);
+        let is_longer = asked.clone().count() > self.segments().count() && !self.is_prefix();
+        let differs = |(asked, segment): (&str, Segment)| segment.literal().is_some_and(|literal| literal != asked);
+        is_longer || asked.zip(self.segments()).any(differs)
+    }
+
     /// Whether it has a capture of this name; `*` is what a trailing `/*` matches.
     pub fn offers(&self, name: &str) -> bool {
         if name == "*" { self.is_prefix() } else { self.names().any(|own| own == name) }
@@ -253,6 +261,22 @@ mod tests {
 
     fn pattern(text: &str) -> PathPattern {
         PathPattern::parse(text).unwrap()
+    }
+
+    #[test]
+    fn what_no_path_begins_with() {
+        for (pattern, prefix, never) in [
+            ("/api/*", "/api", false),
+            ("/api/*", "/api/v1", false),
+            ("/api/*", "/v1", true),
+            ("/{tenant}/x", "/a", false),
+            ("/{tenant}/x", "/a/y", true),
+            ("/a", "/a/b", true),
+            ("/*", "/a", false),
+            ("/a/", "/a", false),
+        ] {
+            assert_eq!(PathPattern::parse(pattern).unwrap().never_begins_with(prefix), never, "{pattern} {prefix}");
+        }
     }
 
     #[test]

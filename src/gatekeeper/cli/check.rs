@@ -1,19 +1,22 @@
 //! `check`: every error and warning of the configuration.
 
-use super::{Options, Outcome, compile_file};
+use super::{Options, Outcome, counted, examine_file};
 
 /// Checks the configuration.
 pub fn run(options: &Options) -> Outcome {
-    let (loaded, plan, faults) = compile_file(options)?;
+    let (loaded, plan, faults) = examine_file(options)?;
     let lints = faults.lints();
     if !options.json {
-        lints.iter().for_each(|lint| eprintln!("warning: {lint}"));
+        lints.iter().for_each(|lint| eprintln!("{}", lint.as_warning()));
     }
     let (routes, services, tests) = (plan.routes.len(), plan.services.len(), loaded.config.tests.len());
     let text = format!(
-        "{} is valid: {routes} routes, {services} services, {tests} tests passed, {} warnings\n",
+        "{} is valid: {}, {}, {} passed, {}\n",
         options.file().display(),
-        lints.len()
+        counted(routes, "route"),
+        counted(services, "service"),
+        counted(tests, "test"),
+        counted(lints.len(), "warning"),
     );
     let json =
         serde_json::json!({"faults": [], "lints": lints, "routes": routes, "services": services, "tests": tests});

@@ -14,7 +14,7 @@ use gatekeeper_model::load::load;
 use gatekeeper_model::{Loaded, raw};
 use gatekeeper_plane::observe::metrics::Metrics;
 use gatekeeper_plane::plan::Plan;
-use gatekeeper_plane::plan::candidate::Candidate;
+use gatekeeper_plane::plan::candidate::{Candidate, Draft};
 
 mod check;
 mod config;
@@ -235,8 +235,25 @@ impl Failure {
     }
 }
 
+/// `1 route`, `2 routes`.
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Loads and compiles a configuration without looking names up.
 fn compile_file(options: &Options) -> Result<(Loaded, Plan, Faults), Failure> {
+    compile_as(options, Candidate::judge)
+}
+
+/// Loads and compiles a configuration, and looks its names up.
+fn examine_file(options: &Options) -> Result<(Loaded, Plan, Faults), Failure> {
+    compile_as(options, Candidate::examine)
+}
+
+fn compile_as(
+    options: &Options,
+    compile: impl for<'m> FnOnce(Candidate, &'m Metrics) -> Result<Draft<'m>, Faults>,
+) -> Result<(Loaded, Plan, Faults), Failure> {
     if options.file.is_none() && !options.file().exists() {
         let file = options.file();
         let text = format!("there is no gatekeeper.yaml here and no {}: name a file with -c", file.display());
@@ -246,7 +263,7 @@ fn compile_file(options: &Options) -> Result<(Loaded, Plan, Faults), Failure> {
     let Some(loaded) = loaded else { return Err(Failure::Faults(faults)) };
     let metrics = Metrics::new("").map_err(|error| Failure::Refused(error.to_string()))?;
     let (origins, files) = (loaded.origins.clone(), loaded.files.clone());
-    let draft = Candidate::of(loaded, faults, "the command line").judge(&metrics).map_err(Failure::Faults)?;
+    let draft = compile(Candidate::of(loaded, faults, "the command line"), &metrics).map_err(Failure::Faults)?;
     let loaded = Loaded { config: draft.config, origins, files };
     Ok((loaded, draft.plan, draft.faults))
 }

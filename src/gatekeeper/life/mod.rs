@@ -90,7 +90,7 @@ impl Process for Life {
             }
             Err(faults) => {
                 let revision = self.plane.live.plan().revision;
-                log::error!("reload rejected, still running revision {revision}: {faults}");
+                log::error!("reload rejected, still running revision {revision}:\n{}", faults.to_string().trim_end());
             }
         }
         self.systemd.ready(&self.serving());

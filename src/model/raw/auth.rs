@@ -225,6 +225,7 @@ pub struct ForwardAuth {
 pub struct Failures {
     /// How many wrong credentials (1 to 100000).
     #[serde(default = "default_failures")]
+    #[schemars(range(min = 1, max = 100_000))]
     pub max: u32,
     /// In any window of this length (1s to 24h).
     #[serde(default = "default_failure_window")]

@@ -43,8 +43,10 @@ pub struct HealthCheck {
     /// A good check that takes longer (1ms to 10m) makes a target degraded.
     pub slow: Period,
     /// The number of good checks in a row that make a target healthy (1 to 100).
+    #[schemars(range(min = 1, max = 100))]
     pub rise: u32,
     /// The number of bad checks in a row that make a target unhealthy (1 to 100).
+    #[schemars(range(min = 1, max = 100))]
     pub fall: u32,
 }
 

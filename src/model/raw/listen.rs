@@ -98,9 +98,11 @@ pub struct ClientAuth {
 pub struct Limits {
     /// Connections in all. More wait to be accepted.
     #[serde(default = "default_connections")]
+    #[schemars(range(min = 1, max = 10_000_000))]
     pub connections: usize,
     /// Connections of one address (IPv6: of a /64). More are closed at once. Trusted proxies are exempt.
     #[serde(default = "default_connections_per_address")]
+    #[schemars(range(min = 1, max = 10_000_000))]
     pub connections_per_address: usize,
     /// Memory for responses that clients have not read yet, in all (16MiB to 1TiB). When it is used up, further
     /// responses are not read from their services until there is room, and clients that read nothing lose theirs.
@@ -112,18 +114,22 @@ pub struct Limits {
     pub head_timeout: Period,
     /// Bytes of a request's head (1024 to 1048576). More is answered with 431.
     #[serde(default = "default_head_bytes")]
+    #[schemars(range(min = 1024, max = 1_048_576))]
     pub head_bytes: usize,
     /// Header fields of a request (8 to 256). More is answered with 431.
     #[serde(default = "default_head_fields")]
+    #[schemars(range(min = 8, max = 256))]
     pub head_fields: usize,
     /// Bytes of a request's target (64 to 65000). More is answered with 414.
     #[serde(default = "default_uri_bytes")]
+    #[schemars(range(min = 64, max = 65_000))]
     pub uri_bytes: usize,
     /// The idle timeout of a connection between requests (1ms to 1d).
     #[serde(default = "default_keep_alive")]
     pub keep_alive: Period,
     /// Requests on one HTTP/1 connection; the last response closes it. Unlimited if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000_000))]
     pub keep_alive_requests: Option<u64>,
     /// The age (1s to 30d) at which a connection accepts no more requests; those in progress finish. It varies by a
     /// tenth downwards. A websocket may live longer (`websocket.max_life`). Unlimited if absent.

@@ -17,6 +17,7 @@ pub struct AccessLog {
     pub format: LogFormat,
     /// How many records may wait for the writer. Further records are dropped and counted. A change needs a restart.
     #[serde(default = "default_log_queue")]
+    #[schemars(range(min = 16, max = 10_000_000))]
     pub queue: usize,
     /// How client addresses are written.
     #[serde(default)]

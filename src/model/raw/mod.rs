@@ -81,6 +81,7 @@ pub struct Config {
     pub state_dir: Option<String>,
     /// The number of threads that serve requests; as many as there are cores if absent. A change needs a restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1024))]
     pub threads: Option<usize>,
     /// The level of the gateway's own log on standard error.
     #[serde(default)]
@@ -202,6 +203,7 @@ pub struct Compression {
     pub enabled: Setting<false>,
     /// 1 (fast) to 9 (small); br goes no further than 5.
     #[serde(default = "default_level")]
+    #[schemars(range(min = 1, max = 9))]
     pub level: u32,
 }
 
@@ -211,6 +213,7 @@ pub struct Compression {
 pub struct UpstreamPool {
     /// The number of idle connections in all. A change needs a restart.
     #[serde(default = "default_pool_size")]
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub size: usize,
     /// An idle connection is closed after this time (1ms to 1h). Keep it below the idle timeout of the services.
     #[serde(default = "default_pool_idle")]

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::super::value::Setting;
+use super::super::value::{Seconds, Setting};
 use super::shadow::Mode;
 
 /// A rate limit. It applies to the routes and API keys that name it. A rule that nothing names applies to its
@@ -20,14 +20,16 @@ pub struct RateLimitRule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path_pattern: Option<String>,
     /// The number of requests (1 to 1000000000).
+    #[schemars(range(min = 1, max = 1_000_000_000))]
     pub max_requests: u32,
-    /// The length of the window in seconds (1 to 31536000).
-    pub window_seconds: u32,
+    /// The length of the window in seconds (1 to 31536000), or a time such as `1m`.
+    pub window_seconds: Seconds,
     /// The algorithm.
     #[serde(default)]
     pub algorithm: Algorithm,
     /// With `gcra`: how many requests may come at once; `max_requests` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000_000))]
     pub burst: Option<u32>,
     /// Whether the rule refuses requests or only reports what it would refuse.
     #[serde(default)]
@@ -35,6 +37,7 @@ pub struct RateLimitRule {
     /// How many subjects are counted exactly at a time (1000 to 100000000). Further subjects share counters and may be
     /// refused too early.
     #[serde(default = "default_max_subjects")]
+    #[schemars(range(min = 1000, max = 100_000_000))]
     pub max_subjects: u32,
     /// `false`: the rule has no effect.
     #[serde(default)]

@@ -16,12 +16,14 @@ pub struct CircuitBreaker {
     /// The number of failed requests in a row after which it opens (1 to 10000; 5 if absent). Not together with
     /// `ratio`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000))]
     pub failure_threshold: Option<u32>,
     /// It opens when this part of the requests failed, instead of after failures in a row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ratio: Option<FailureRatio>,
     /// The number of good probes after which it closes (1 to 10000).
     #[serde(default = "default_success_threshold")]
+    #[schemars(range(min = 1, max = 10_000))]
     pub success_threshold: u32,
     /// How long it stays open at first (1ms to 1d). The time doubles with each failed probe.
     #[serde(default = "default_open")]
@@ -36,6 +38,7 @@ pub struct CircuitBreaker {
     /// The statuses that count as failures, of the service and of a target (for ejection). 500 is not included by
     /// default, because applications use it for single requests.
     #[serde(default = "default_failure_statuses")]
+    #[schemars(inner(range(min = 400, max = 599)))]
     pub failure_statuses: Vec<u16>,
 }
 
@@ -51,6 +54,7 @@ pub struct FailureRatio {
     pub window: Period,
     /// The least number of requests in that window.
     #[serde(default = "default_min_requests")]
+    #[schemars(range(min = 1))]
     pub min_requests: u32,
 }
 
@@ -63,6 +67,7 @@ pub struct Ejection {
     pub enabled: Setting<true>,
     /// The number of failed attempts in a row after which a target is ejected (1 to 10000).
     #[serde(default = "default_failures")]
+    #[schemars(range(min = 1, max = 10_000))]
     pub failures: u32,
     /// The length of the first ejection (1ms to 1d). Each ejection that follows soon is longer by the same time.
     #[serde(default = "default_ejection")]
@@ -78,9 +83,11 @@ pub struct Ejection {
 pub struct RetryBudget {
     /// Retries per request: 0 to 1.
     #[serde(default = "default_share")]
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub share: f64,
     /// Retries per second, however few requests there are (0 to 100000).
     #[serde(default = "default_floor")]
+    #[schemars(range(min = 0, max = 100_000))]
     pub per_second: u32,
     /// The time in which the unspent budget fades to about a third (1ms to 1h).
     #[serde(default = "default_saved")]
@@ -93,6 +100,7 @@ pub struct RetryBudget {
 pub struct Queue {
     /// How many requests may wait (at most 1000000); 0 for none.
     #[serde(default = "default_length")]
+    #[schemars(range(min = 0, max = 1_000_000))]
     pub length: u32,
     /// How long a request may wait (1ms to 1h).
     #[serde(default = "default_wait")]

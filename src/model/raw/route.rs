@@ -80,6 +80,7 @@ pub struct Route {
     pub timeouts: Timeouts,
     /// Retries of a request whose first attempt failed (0 to 10).
     #[serde(default = "default_retry_count")]
+    #[schemars(range(min = 0, max = 10))]
     pub retry_count: u32,
     /// When requests are retried.
     #[serde(default)]
@@ -171,6 +172,7 @@ pub struct SplitShare {
     pub service: String,
     /// Its share in relation to the others' (0 to 1000).
     #[serde(default = "default_weight")]
+    #[schemars(range(min = 0, max = 1000))]
     pub weight: u32,
 }
 
@@ -190,6 +192,7 @@ pub struct Redirect {
 #[serde(deny_unknown_fields)]
 pub struct Respond {
     /// 200 to 599.
+    #[schemars(range(min = 200, max = 599))]
     pub status: u16,
     /// Its headers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

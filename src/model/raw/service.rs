@@ -54,6 +54,7 @@ pub struct Service {
     pub retry_budget: RetryBudget,
     /// The most requests in flight. Unlimited if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000_000))]
     pub max_in_flight: Option<u32>,
     /// The queue of requests that exceed `max_in_flight`.
     #[serde(default)]
@@ -79,8 +80,9 @@ pub enum Target {
 pub struct WeightedTarget {
     /// `http://10.0.0.5:8003`, `https://id.example` or `unix:/run/app.sock`.
     pub url: Link,
-    /// Its share in relation to the other targets' weights (1 to 1000).
+    /// Its share in relation to the other targets' weights (0 to 1000).
     #[serde(default = "default_weight")]
+    #[schemars(range(min = 0, max = 1000))]
     pub weight: u32,
     /// The most requests in flight to each of its addresses. Unlimited if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

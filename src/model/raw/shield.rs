@@ -41,6 +41,7 @@ pub struct Shields {
 #[serde(deny_unknown_fields)]
 pub struct Flood {
     /// The number of requests (1 to 1000000).
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub requests: u32,
     /// The length of the window (1s to 60s).
     #[serde(default = "default_window")]

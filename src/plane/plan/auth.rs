@@ -71,8 +71,14 @@ pub fn compile(
     })
 }
 
-/// What a route asks for; `None` if it is public.
-pub fn of_route(raw: &raw::Route, auth: Option<&Arc<Auth>>, place: &Place, faults: &mut Faults) -> Option<RouteAuth> {
+/// What a route asks for; `None` if it is public, or if `auth` is set up but has faults of its own.
+pub fn of_route(
+    raw: &raw::Route,
+    auth: Option<&Arc<Auth>>,
+    is_set_up: bool,
+    place: &Place,
+    faults: &mut Faults,
+) -> Option<RouteAuth> {
     let public = raw.is_public.unwrap_or(auth.is_none());
     let asked = [
         ("is_public", raw.is_public == Some(false)),
@@ -84,9 +90,13 @@ pub fn of_route(raw: &raw::Route, auth: Option<&Arc<Auth>>, place: &Place, fault
     ];
     let asked = asked.iter().filter(|(_, asked)| *asked).map(|(key, _)| *key);
     let Some(auth) = auth.filter(|_| !public) else {
-        let why =
-            if public && raw.is_public.is_some() { "the route is public" } else { "nothing is set up under auth" };
-        asked.for_each(|key| faults.add(Fault::saying(place.key(key), format!("nobody is asked who they are: {why}"))));
+        let is_open = raw.is_public == Some(true);
+        let why = if is_open { "the route is public" } else { "there is no auth" };
+        if is_open || !(is_set_up || faults.was_pruned(&Place::new("auth"))) {
+            asked.for_each(|key| {
+                faults.add(Fault::saying(place.key(key), format!("no client is asked for credentials here: {why}")))
+            });
+        }
         return None;
     };
     let methods = methods(raw, auth, place, faults);
@@ -249,10 +259,7 @@ impl Compiler<'_, '_> {
             let place = place.key("keys").index(index);
             let hash = api_key::read_hash(&key.hash);
             match hash {
-                None => {
-                    let allowed = "sha256: and 64 hexadecimal digits, as `gatekeeper key` prints them";
-                    self.faults.push(place.key("hash"), "something else", allowed);
-                }
+                None => self.faults.add(wrong_hash(&key.hash, place.key("hash"))),
                 Some(hash) => {
                     if let Some(first) = seen.insert(hash, index) {
                         let fault = format!("the same key as auth.api_keys.keys[{first}]");
@@ -341,6 +348,19 @@ impl Compiler<'_, '_> {
 
 /// Fields that say where a message goes and where it ends.
 const FRAMING: [&str; 7] = ["connection", "content-length", "host", "keep-alive", "te", "transfer-encoding", "upgrade"];
+
+/// The text itself is never shown: it may be the key.
+fn wrong_hash(text: &str, place: Place) -> Fault {
+    let is_bare = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let (found, hint) = match is_bare {
+        true => ("64 digits alone".into(), "write sha256: before them"),
+        false => (
+            format!("another text of {} characters", text.chars().count()),
+            "`gatekeeper key` makes a key and its hash",
+        ),
+    };
+    Fault::new(place, found, "sha256: and 64 hexadecimal digits (sha256:9f86d0…)").with_hint(hint)
+}
 
 fn boxed(texts: &[String]) -> Box<[Box<str>]> {
     texts.iter().map(|text| text.as_str().into()).collect()

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use gatekeeper_model::fault::Faults;
 use gatekeeper_model::load::load;
-use gatekeeper_model::raw::{Config, Target};
-use gatekeeper_model::{Loaded, Origins, Place};
+use gatekeeper_model::raw::Config;
+use gatekeeper_model::{Fault, Loaded, Origins, Place};
 
 use super::Plan;
 use super::compile::{Context, compile};
@@ -72,11 +72,34 @@ impl Candidate {
         let names = names(&self.config, previous);
         let hosts = hosts(&self.config);
         let wanted: Vec<&str> = hosts.iter().map(String::as_str).collect();
-        let addresses = names.as_ref().map(|names| names.look_up_all(&wanted, LOOK_UPS)).unwrap_or_default();
-        let draft = self.compile(previous, names, addresses, metrics)?;
-        for host in hosts.iter().filter(|host| !draft.addresses.contains_key(*host)) {
-            log::warn!("{host} does not resolve");
+        let answers = names.as_ref().map(|names| names.look_up_all(&wanted, LOOK_UPS)).unwrap_or_default();
+        let (mut addresses, mut unresolved) = (HashMap::with_capacity(answers.len()), Vec::new());
+        for (host, answer) in answers {
+            match answer {
+                Ok(answer) => drop(addresses.insert(host, answer)),
+                Err(why) => unresolved.push(format!("{host} does not resolve: {why}")),
+            }
         }
+        let draft = self.compile(previous, names, addresses, metrics)?;
+        unresolved.iter().for_each(|sentence| log::warn!("{sentence}"));
+        Ok(draft)
+    }
+
+    /// Compiles it to judge it, and adds warnings of names that do not resolve. Blocks: names are looked up.
+    pub fn examine(self, metrics: &Metrics) -> Result<Draft<'_>, Faults> {
+        let mut draft = self.judge(metrics)?;
+        // A variable that is not filled in has a warning of its own.
+        let targets = named_targets(&draft.config).filter(|(_, host)| !host.contains('$'));
+        let targets: Vec<(Place<'static>, String)> = targets.collect();
+        let hosts: BTreeSet<&str> = targets.iter().map(|(_, host)| host.as_str()).collect();
+        let wanted: Vec<&str> = hosts.into_iter().collect();
+        let answers = draft.plan.edge.names.look_up_all(&wanted, LOOK_UPS);
+        for (place, host) in targets {
+            if let Some(Err(why)) = answers.get(&host) {
+                draft.faults.warn(Fault::saying(place, format!("{host:?} does not resolve: {why}")));
+            }
+        }
+        draft.faults.locate();
         Ok(draft)
     }
 
@@ -90,7 +113,9 @@ impl Candidate {
         let Candidate { config, origins, by, revision, mut faults } = self;
         let (claims, owners) = (metrics.claims(), origins.owners());
         let context = Context { previous, names, claims: &claims, owners: &owners };
-        let Some(mut plan) = compile(&config, &context, &mut faults) else { return Err(faults) };
+        let plan = compile(&config, &context, &mut faults);
+        faults.locate();
+        let Some(mut plan) = plan else { return Err(faults) };
         plan.revision = revision.unwrap_or_default();
         Ok(Draft { plan, config, by, faults, claims, addresses })
     }
@@ -127,8 +152,20 @@ fn names(config: &Config, previous: Option<&Plan>) -> Option<Arc<Names>> {
 
 /// The names of all targets.
 fn hosts(config: &Config) -> BTreeSet<String> {
-    let of_services = config.services.values().flat_map(|service| &service.targets).map(Target::url);
-    let of_routes = config.routes.iter().filter_map(|route| route.target_url.as_deref());
-    let places = of_services.chain(of_routes).filter_map(|url| Url::parse(url).ok());
-    places.filter_map(|place| place.name().map(String::from)).collect()
+    named_targets(config).map(|(_, host)| host).collect()
+}
+
+/// The targets that have names, and where they are written.
+fn named_targets(config: &Config) -> impl Iterator<Item = (Place<'static>, String)> {
+    let of_services = config.services.iter().flat_map(|(name, service)| {
+        let place = Place::new("services").key(name).key("targets");
+        let targets = service.targets.iter().enumerate();
+        targets.map(move |(index, target)| (place.index(index), target.url()))
+    });
+    let routes = config.routes.iter().enumerate();
+    let of_routes = routes.filter_map(|(index, route)| {
+        Some((Place::new("routes").index(index).key("target_url"), route.target_url.as_deref()?))
+    });
+    let named = |(place, url): (Place<'_>, &str)| Some((place.into_owned(), Url::parse(url).ok()?.name()?.to_owned()));
+    of_services.chain(of_routes).filter_map(named)
 }

@@ -10,7 +10,7 @@ use super::route::Route;
 use super::route_parts::Written;
 use super::{
     Edge, OwnPath, Plan, auth, bounds, cors, exposure, limits, lint, listeners, protected, route_parts, route_tests,
-    shield,
+    shield, slips,
 };
 use crate::listen::entrance::Entrance;
 use crate::listen::http2::Http2;
@@ -84,6 +84,7 @@ pub(super) fn compile(config: &Config, context: &Context, faults: &mut Faults) -
     let plan = Plan { generation: 0, revision: 0, table, routes: routes.into(), services, edge: edge?, entrances };
     lint::lint(config, &plan, faults);
     exposure::lint(config, &plan, faults);
+    slips::lint(config, faults);
     route_tests::run(config, &plan, faults);
     faults.is_empty().then_some(plan)
 }

@@ -100,7 +100,7 @@ fn limit(
         }
     };
     within("max_requests", raw.max_requests, REQUESTS);
-    within("window_seconds", raw.window_seconds, SECONDS);
+    within("window_seconds", raw.window_seconds.0, SECONDS);
     within("burst", raw.burst.unwrap_or(1), REQUESTS);
     within("max_subjects", raw.max_subjects, SUBJECTS);
     let algorithm = match raw.algorithm {
@@ -118,7 +118,7 @@ fn limit(
     let path = raw.path_pattern.as_deref().map(PathPattern::parse).transpose();
     let path = path.map_err(|fault| faults.add(Fault::saying(place.key("path_pattern"), fault))).ok();
     let (true, Some(subject), Some(path)) = (faults.len() == before, subject, path) else { return None };
-    let quota = Quota { max: raw.max_requests, window: Duration::from_secs(raw.window_seconds.into()), algorithm };
+    let quota = Quota { max: raw.max_requests, window: Duration::from_secs(raw.window_seconds.0.into()), algorithm };
     if let Algorithm::Gcra { burst } = algorithm
         && burst > quota.largest_burst()
     {
@@ -155,6 +155,10 @@ fn counts(
     }
 }
 
+fn declared(names: &[&str]) -> String {
+    if names.is_empty() { "no rate limits are declared".into() } else { format!("declared: {}", names.join(", ")) }
+}
+
 impl PartialEq for RouteLimits {
     fn eq(&self, other: &Self) -> bool {
         let RouteLimits { limits, by_path, policy, shadow } = self;
@@ -189,8 +193,7 @@ impl Limits {
                 None if faults.was_pruned(&Place::new("rate_limits")) => {}
                 None => {
                     let known = || self.all.iter().map(|limit| &*limit.name);
-                    let hint = did_you_mean(name, known())
-                        .unwrap_or_else(|| format!("declared: {}", known().collect::<Vec<_>>().join(", ")));
+                    let hint = did_you_mean(name, known()).unwrap_or_else(|| declared(&known().collect::<Vec<_>>()));
                     let fault = Fault::saying(place.index(index), format!("there is no rate limit {name:?}"));
                     faults.add(fault.with_hint(hint));
                 }

@@ -50,6 +50,7 @@ pub mod route;
 mod route_parts;
 pub mod route_tests;
 mod shield;
+mod slips;
 pub mod walk;
 
 pub use route_parts::MOST_RETRIES;

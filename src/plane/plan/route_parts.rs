@@ -53,7 +53,8 @@ pub fn compile<'a>(
     let retry = retry(raw, place, compiler.faults);
     let cors = edge.and_then(|edge| compiler.cors(edge));
     let security = compiler.security(edge);
-    let auth = auth::of_route(raw, edge.and_then(|edge| edge.auth.as_ref()), place, compiler.faults);
+    let auth =
+        auth::of_route(raw, edge.and_then(|edge| edge.auth.as_ref()), config.auth.is_some(), place, compiler.faults);
     let access = raw.access.as_ref().map(|raw| RouteAccess {
         access: access::compile(raw, pattern, &place.key("access"), compiler.faults),
         shadow: compiler.raw.shadow.contains(&Policy::Access),
@@ -111,8 +112,8 @@ fn retry(raw: &raw::Route, place: &Place, faults: &mut Faults) -> Option<Retry> 
     }
     let place = place.key("retry");
     if raw.retry.backoff.max < raw.retry.backoff.base {
-        let allowed = format!("{} (base) or more", raw.retry.backoff.base);
-        faults.push(place.key("backoff").key("max"), raw.retry.backoff.max.to_string(), allowed);
+        let (base, allowed) = (raw.retry.backoff.base, format!("at most {} (max)", raw.retry.backoff.max));
+        faults.push(place.key("backoff").key("base"), base.to_string(), allowed);
     }
     let mut statuses = Vec::new();
     for (index, on) in raw.retry.on.iter().enumerate() {
@@ -162,9 +163,12 @@ impl<'a> Compiler<'a, '_> {
         ];
         let names: Vec<&str> = given.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
         if names.len() != 1 {
-            let found = if names.is_empty() { "none".into() } else { names.join(" and ") };
-            let allowed = "one of target_service, target_url, split, redirect, respond";
-            self.faults.push(self.place.clone(), format!("{found} as the destination"), allowed);
+            let all = "target_service, target_url, split, redirect, respond";
+            let text = match names.len() {
+                0 => format!("no destination: add one of {all}"),
+                many => format!("{many} destinations: keep one of {}", names.join(", ")),
+            };
+            self.faults.add(Fault::saying(self.place.clone(), text));
             return None;
         }
         if let Some(name) = &raw.target_service {
@@ -200,7 +204,14 @@ impl<'a> Compiler<'a, '_> {
         let declared = self.config.services.contains_key(name);
         if found.is_none() && !declared && !self.faults.was_pruned(&Place::new("services").key(name)) {
             let known: Vec<&str> = self.config.services.keys().map(String::as_str).collect();
-            let hint = did_you_mean(name, known.iter().copied()).unwrap_or(format!("declared: {}", known.join(", ")));
+            let others = || {
+                if known.is_empty() {
+                    "no services are declared".into()
+                } else {
+                    format!("declared: {}", known.join(", "))
+                }
+            };
+            let hint = did_you_mean(name, known.iter().copied()).unwrap_or_else(others);
             self.faults.add(Fault::saying(place, format!("there is no service {name:?}")).with_hint(hint));
         }
         found

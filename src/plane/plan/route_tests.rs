@@ -165,7 +165,7 @@ fn compare(test: &RouteTest, outcome: &Outcome, place: &Place, faults: &mut Faul
     let Expectation { route, service, path, status, auth, limits } = &test.expect;
     let mut differ = |key: &str, wanted: String, found: Option<String>| {
         let found = found.unwrap_or("none".into());
-        let text = format!("{}: expected {key} {wanted}, it is {found}", test.request);
+        let text = format!("expected {key} {wanted}, found {found}");
         faults.add(Fault::saying(place.key("expect").key(key), text));
     };
     if route.is_some() && *route != outcome.route {

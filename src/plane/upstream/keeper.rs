@@ -95,7 +95,7 @@ impl LookUps {
                     service.memory.miss(host, &why);
                     if self.missing.insert(host.into()) {
                         log::warn!(
-                            "service {}: cannot resolve {host}, its last addresses stay in use: {why}",
+                            "service {}: {host} does not resolve: {why}; its last addresses are kept",
                             service.name
                         );
                     }

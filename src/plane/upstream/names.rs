@@ -126,8 +126,8 @@ impl Names {
     }
 
     /// Looks all of them up at once, and blocks meanwhile, but not longer than `within`; what is not known by then is
-    /// absent. Not to be called by a task, but by a thread of its own or one of those for tasks that block.
-    pub fn look_up_all(&self, hosts: &[&str], within: Duration) -> HashMap<String, Answer> {
+    /// a failure. Not to be called by a task, but by a thread of its own or one of those for tasks that block.
+    pub fn look_up_all(&self, hosts: &[&str], within: Duration) -> HashMap<String, Result<Answer, String>> {
         match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime.block_on(self.find_all(hosts, Instant::now() + within)),
             Err(why) => {
@@ -138,7 +138,7 @@ impl Names {
     }
 
     /// Turns of its own: those waiting in the background do not hold it up.
-    async fn find_all(&self, hosts: &[&str], deadline: Instant) -> HashMap<String, Answer> {
+    async fn find_all(&self, hosts: &[&str], deadline: Instant) -> HashMap<String, Result<Answer, String>> {
         let own = Names::new(self.settings.clone());
         let mut look_ups = JoinSet::new();
         for host in hosts {
@@ -153,8 +153,7 @@ impl Names {
         let mut known = HashMap::new();
         while let Some(ended) = look_ups.join_next().await {
             match ended {
-                Ok((host, Ok(answer))) => drop(known.insert(host, answer)),
-                Ok((host, Err(why))) => log::debug!("cannot resolve {host}: {why}"),
+                Ok((host, answer)) => drop(known.insert(host, answer)),
                 Err(why) => log::error!("a DNS lookup failed: {why}"),
             }
         }
@@ -290,8 +289,8 @@ impl Failure {
 
     fn sentence(self) -> String {
         match self {
-            Failure::NoName => "there is no such name (NXDOMAIN)".into(),
-            Failure::NoAddress => "the name has no address".into(),
+            Failure::NoName => "NXDOMAIN".into(),
+            Failure::NoAddress => "it has no addresses".into(),
             Failure::Failed(why) | Failure::Silent(why) => why,
         }
     }

@@ -372,7 +372,8 @@ fn understand(raw: &raw::Service, at: &Place<'_>, faults: &mut Faults) -> Option
         }
     }
     if !raw.registered.0 && raw.targets.iter().all(|target| target.weight() == 0) {
-        faults.push(at.key("targets"), "no target with a weight above 0", "at least one target");
+        let found = if raw.targets.is_empty() { "an empty list" } else { "no target with a weight above 0" };
+        faults.push(at.key("targets"), found, "at least one target");
         return None;
     }
     (targets.len() == raw.targets.len()).then(|| targets.into())

@@ -15,6 +15,9 @@ use gatekeeper_core::retry::Allowance;
 use gatekeeper_model::raw::{self, CircuitBreaker};
 use gatekeeper_model::{Fault, Faults, Place};
 
+/// A breaker stays open no longer at first.
+const LONGEST_OPEN: Duration = Duration::from_secs(86_400);
+
 /// A service's settings, compiled.
 pub struct Settings {
     /// How its requests are spread.
@@ -50,8 +53,9 @@ impl Settings {
         let failures = failures(&raw.circuit_breaker, breaker, faults);
         let failure_statuses = failure_statuses(&raw.circuit_breaker, breaker, faults);
         let CircuitBreaker { success_threshold, timeout, max_timeout, probe_timeout, .. } = raw.circuit_breaker;
-        if max_timeout < timeout {
-            faults.push(breaker.key("max_timeout"), max_timeout.to_string(), format!("{timeout} (timeout) or more"));
+        // What is out of its own bounds is told elsewhere.
+        if max_timeout < timeout && timeout.0 <= LONGEST_OPEN {
+            faults.push(breaker.key("timeout"), timeout.to_string(), format!("at most {max_timeout} (max_timeout)"));
         }
         let policy = breaker::Policy {
             failures: failures?,
@@ -105,8 +109,8 @@ fn check_numbers(raw: &raw::Service, at: &Place, faults: &mut Faults) {
         faults.push(at.key("retry_budget").key("share"), raw.retry_budget.share.to_string(), "0 to 1");
     }
     if raw.ejection.max < raw.ejection.base {
-        let allowed = format!("{} (base) or more", raw.ejection.base);
-        faults.push(at.key("ejection").key("max"), raw.ejection.max.to_string(), allowed);
+        let allowed = format!("at most {} (max)", raw.ejection.max);
+        faults.push(at.key("ejection").key("base"), raw.ejection.base.to_string(), allowed);
     }
 }
 
@@ -206,7 +210,10 @@ mod tests {
             (json!({ "max_in_flight": 0 }), "app.max_in_flight: found 0, allowed: 1 to 10000000"),
             (json!({ "queue": { "length": 1_000_001 } }), "app.queue.length: found 1000001, allowed: 0 to 1000000"),
             (json!({ "ejection": { "failures": 0 } }), "app.ejection.failures: found 0, allowed: 1 to 10000"),
-            (json!({ "ejection": { "base": "10s", "max": "9s" } }), "app.ejection.max: found 9s, allowed: 10s (base)"),
+            (
+                json!({ "ejection": { "base": "10s", "max": "9s" } }),
+                "app.ejection.base: found 10s, allowed: at most 9s (max)",
+            ),
             (json!({ "retry_budget": { "share": 1.1 } }), "app.retry_budget.share: found 1.1, allowed: 0 to 1"),
             (json!({ "retry_budget": { "share": -0.1 } }), "app.retry_budget.share: found -0.1"),
             (json!({ "retry_budget": { "per_second": 100_001 } }), "app.retry_budget.per_second: found 100001"),
@@ -218,7 +225,7 @@ mod tests {
                 json!({ "circuit_breaker": { "success_threshold": 0 } }),
                 "app.circuit_breaker.success_threshold: found 0",
             ),
-            (json!({ "circuit_breaker": { "timeout": "2s", "max_timeout": "1s" } }), "app.circuit_breaker.max_timeout"),
+            (json!({ "circuit_breaker": { "timeout": "2s", "max_timeout": "1s" } }), "app.circuit_breaker.timeout"),
             (json!({ "circuit_breaker": { "ratio": { "rate": 0.0 } } }), "app.circuit_breaker.ratio.rate: found 0"),
             (json!({ "circuit_breaker": { "ratio": { "rate": 1.01 } } }), "app.circuit_breaker.ratio.rate: found 1.01"),
             (

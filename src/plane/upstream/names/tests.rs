@@ -115,8 +115,8 @@ async fn aliases_that_lead_nowhere_or_in_a_circle_are_no_addresses() {
     {
         dns.reply_to_all(name, records([alias_record(name, 60, target)]));
     }
-    assert_eq!(look_up(asking(&[&dns]), "lost.example").await, Err("there is no such name (NXDOMAIN)".into()));
-    assert_eq!(look_up(asking(&[&dns]), "a.example").await, Err("the name has no address".into()));
+    assert_eq!(look_up(asking(&[&dns]), "lost.example").await, Err("NXDOMAIN".into()));
+    assert_eq!(look_up(asking(&[&dns]), "a.example").await, Err("it has no addresses".into()));
     assert!(dns.asked_in_all() < 100, "{}", dns.asked_in_all());
 }
 
@@ -125,8 +125,8 @@ async fn failures_are_told_apart() {
     let dns = DnsServer::start();
     let address = dns.address;
     let cases = [
-        (code(ResponseCode::NXDomain), "there is no such name (NXDOMAIN)".to_owned()),
-        (records([]), "the name has no address".into()),
+        (code(ResponseCode::NXDomain), "NXDOMAIN".to_owned()),
+        (records([]), "it has no addresses".into()),
         (code(ResponseCode::ServFail), format!("{address} answered SERVFAIL")),
         (code(ResponseCode::Refused), format!("{address} answered REFUSED")),
         (Reply::Silent, format!("{address} did not answer in time")),
@@ -345,7 +345,7 @@ async fn many_names_at_once_take_turns() {
     let found = found.await.unwrap();
     assert_eq!(found.len(), 300);
     for (number, name) in names.iter().enumerate() {
-        assert_eq!(Ok(found[name].clone()), answer(&[&format!("10.0.1.{}", number % 256)], 60));
+        assert_eq!(found[name], answer(&[&format!("10.0.1.{}", number % 256)], 60));
     }
 }
 
@@ -365,7 +365,8 @@ fn a_look_up_of_all_ends_in_time_with_what_is_known() {
     let found = names.look_up_all(&hosts, Duration::from_secs(1));
     let taken = started.elapsed();
     assert!(taken < Duration::from_millis(1800), "{taken:?}");
-    let mut known: Vec<_> = found.keys().map(String::as_str).collect();
+    assert_eq!(found["none.example."], Err("NXDOMAIN".into()));
+    let mut known: Vec<_> = found.iter().filter(|(_, found)| found.is_ok()).map(|(name, _)| name.as_str()).collect();
     known.sort_unstable();
     assert_eq!(known, ["10.0.0.3", "good.example.", "half.example."]);
     // The others were waiting for their turn.
@@ -383,10 +384,10 @@ fn it_is_bound_to_no_runtime() {
     for _ in 0..3 {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         assert_eq!(runtime.block_on(names.look_up("db.example")), answer(&["10.0.0.1"], 60));
-        assert_eq!(names.look_up_all(&["db.example"], TIMEOUT).len(), 1);
+        assert_eq!(names.look_up_all(&["db.example"], TIMEOUT)["db.example"], answer(&["10.0.0.1"], 60));
         let blocking = names.clone();
         let all = runtime.spawn_blocking(move || blocking.look_up_all(&["db.example"], TIMEOUT));
-        assert_eq!(runtime.block_on(all).unwrap().len(), 1);
+        assert_eq!(runtime.block_on(all).unwrap()["db.example"], answer(&["10.0.0.1"], 60));
     }
 }
 
