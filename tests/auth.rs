@@ -561,7 +561,7 @@ async fn what_cannot_work_is_a_fault() {
         ("{ api_keys: { keys: [] } }", "access: { any: [{}] }", "(routes[0]).access.any[0]"),
         ("{ api_keys: { keys: [] } }", "token_from: query:t", "(routes[0]).token_from"),
         ("{ api_keys: { header: \"a b\", keys: [] } }", "", "auth.api_keys.header"),
-        ("null", "access: { roles: [a] }", "no client is asked for credentials here: there is no auth"),
+        ("null", "access: { roles: [a] }", "has no effect: there is no auth section"),
     ];
     for (auth, route, wanted) in cases {
         let said = told(auth, route);

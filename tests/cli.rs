@@ -172,9 +172,9 @@ fn check_warns_of_what_can_hardly_be_meant() {
     assert_eq!(call.code, Some(0));
     assert!(call.out.ends_with("4 warnings\n"), "{}", call.out);
     let warnings = [
-        "4: warning: service \"unused\": no route leads here",
+        "4: warning: service \"unused\": no route uses this service",
         "4: warning: service \"unused\".tls.verify: anyone on the way can pose as this service",
-        "12: warning: route \"never\" (routes[5]): is never taken: \"content\" already takes",
+        "12: warning: route \"never\" (routes[5]): never matches: \"content\" matches all of its requests first",
         "13: warning: route \"health\" (routes[6]).path_pattern: \"/health\" is answered by the gateway itself",
     ];
     for (line, warning) in call.err.lines().zip(warnings) {
@@ -432,9 +432,7 @@ fn a_file_that_cannot_be_read_is_one_sentence_that_names_it() {
     fs::create_dir(place.0.path().join("folder")).unwrap();
     std::os::unix::fs::symlink("/nowhere/x", place.0.path().join("dangling")).unwrap();
     for command in ["check", "run", "reload", "status"] {
-        for (name, why) in
-            [("none", "there is no such file"), ("dangling", "no such file"), ("folder", "it is a directory")]
-        {
+        for (name, why) in [("none", "No such file"), ("dangling", "No such file"), ("folder", "it is a directory")] {
             let told = place.call(&[command, "-c", name]).sentence(1);
             assert!(told.contains(name) && told.contains(why), "{told}");
         }
@@ -489,10 +487,10 @@ fn certificates_that_cannot_be_used_are_told_with_their_place() {
     place.write("ours.key", &ours.key_pem());
     place.write("other.key", &other.key_pem());
     for (tls, key, why) in [
-        ("ca: none", "ca", "none can't be read: No such file"),
+        ("ca: none", "ca", "cannot read none: No such file"),
         ("ca: garbage", "ca", "garbage holds no certificate"),
-        ("ca: broken", "ca", "broken holds a certificate that can't be read"),
-        ("client_certificate: none, client_key: ours.key", "client_certificate", "none can't be read"),
+        ("ca: broken", "ca", "broken holds a certificate that is malformed"),
+        ("client_certificate: none, client_key: ours.key", "client_certificate", "cannot read none"),
         ("client_certificate: ours.pem", "client_certificate", "client_key is missing beside it"),
         ("client_key: ours.key", "client_key", "client_certificate is missing beside it"),
         ("client_certificate: ours.pem, client_key: garbage", "client_key", "garbage holds no private key"),
@@ -522,9 +520,9 @@ fn what_a_listener_cannot_use_is_told_with_its_place() {
     let first = |pair: &str| tls(&format!("certificates: [{{ {pair} }}]"));
     let beside = |more: &str| tls(&format!("{good}, {more}"));
     for (listener, told) in [
-        (first("cert: none, key: ours.key"), "tls.certificates[0]: none can't be read: No such file"),
+        (first("cert: none, key: ours.key"), "tls.certificates[0]: cannot read none: No such file"),
         (first("cert: garbage, key: ours.key"), "tls.certificates[0]: garbage holds no certificate"),
-        (first("cert: ours.pem, key: none"), "tls.certificates[0]: none can't be read: No such file"),
+        (first("cert: ours.pem, key: none"), "tls.certificates[0]: cannot read none: No such file"),
         (first("cert: ours.pem, key: garbage"), "tls.certificates[0]: garbage holds no private key"),
         (first("cert: ours.pem, key: other.key"), "tls.certificates[0]: other.key does not fit ours.pem"),
         (tls("certificates: []"), "tls.certificates: a TLS listener needs a certificate"),
@@ -534,7 +532,7 @@ fn what_a_listener_cannot_use_is_told_with_its_place() {
             beside("min_version: 1.3, cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]"),
             "tls.cipher_suites: none of the suites is for the versions that are allowed",
         ),
-        (beside("client_auth: { ca: none }"), "tls.client_auth.ca: none can't be read"),
+        (beside("client_auth: { ca: none }"), "tls.client_auth.ca: cannot read none"),
         (beside("client_auth: { ca: garbage }"), "tls.client_auth.ca: garbage holds no certificate"),
         (beside("http2: true") + ", h2c: true", "h2c: is for listeners without tls"),
         (beside("http2: true") + ", redirect_https: 443", "redirect_https: is for listeners without tls"),

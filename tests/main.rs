@@ -38,6 +38,7 @@ mod listeners;
 mod log;
 mod malformed;
 mod many_routes;
+mod mistakes;
 mod oidc;
 mod one_walk;
 mod posts;

@@ -204,7 +204,7 @@ async fn files_that_cannot_be_used_refuse_the_reload_and_the_old_ones_serve_on()
         assert!(shown(&gateway, &authority).await == good.der());
     }
     std::fs::remove_file(files.path("a.pem")).unwrap();
-    assert!(gateway.reload(&config).unwrap_err().contains("can't be read"));
+    assert!(gateway.reload(&config).unwrap_err().contains("cannot read "));
     assert!(shown(&gateway, &authority).await == good.der());
     // One that expired is told of, and shown: to refuse it would also refuse what could renew it.
     files.pair("a", &authority.issue_with(&["a.test"], |params| params.not_after = date_time_ymd(2020, 1, 1)));

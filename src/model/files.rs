@@ -4,6 +4,7 @@
 //! folder must not choose what else is read or written, its files are reached from the opened folder, and no symbolic
 //! link is followed.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -39,11 +40,15 @@ pub fn open(path: impl AsRef<Path>) -> io::Result<File> {
 /// The cause of an input error, without the number of the operating system.
 pub(super) fn cause(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::NotFound => "there is no such file".into(),
-        io::ErrorKind::PermissionDenied => "permission denied".into(),
+        io::ErrorKind::NotFound => "No such file".into(),
         io::ErrorKind::IsADirectory => "it is a directory".into(),
-        _ => error.to_string().split(" (os error").next().unwrap_or_default().to_lowercase(),
+        _ => error.to_string().split(" (os error").next().unwrap_or_default().into(),
     }
+}
+
+/// The sentence about a file that was not read: `cannot read ca.pem: No such file`.
+pub fn unreadable(path: impl fmt::Display, error: &io::Error) -> String {
+    format!("cannot read {path}: {}", cause(error))
 }
 
 fn regular(file: File) -> io::Result<File> {

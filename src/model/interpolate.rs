@@ -9,7 +9,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::fault::{Fault, Faults};
-use super::files::{cause, open};
+use super::files::{open, unreadable};
 use super::node::{Node, Source, Text};
 use super::place::Place;
 use super::words::{bare_variable, quoted};
@@ -198,7 +198,7 @@ fn read(path: &Path, written: &str) -> Result<String, Unfilled> {
     let refuse = |why: String| Unfilled::new(format!("the file {} {why}", quoted(written)), "", "");
     let mut bytes = Vec::new();
     let opened = open(path).and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes));
-    opened.map_err(|error| refuse(format!("cannot be read: {}", cause(&error))))?;
+    opened.map_err(|error| Unfilled::new(unreadable(quoted(written), &error), "", ""))?;
     if bytes.len() as u64 > LARGEST_FILE {
         return Err(refuse("is over 1 MiB".into()));
     }
@@ -275,7 +275,7 @@ mod tests {
                 "${A B:-secret}",
                 "a: found \"${A B}\", allowed: ${NAME}, ${NAME:-default} or ${file:PATH} ($$ for a literal $)",
             ),
-            ("${file:none}", "a: the file \"none\" cannot be read: there is no such file"),
+            ("${file:none}", "a: cannot read \"none\": No such file"),
         ];
         for (text, shown) in cases {
             assert_eq!(fill(text, Path::new("/nowhere")), (Node::Gone(None), format!("{shown}\n")), "{text}");
@@ -308,7 +308,7 @@ mod tests {
         for (text, why) in [
             ("${file:binary}", "is not UTF-8 text"),
             ("${file:large}", "is over 1 MiB"),
-            ("${file:.}", "cannot be read: it is a directory"),
+            ("${file:.}", "cannot read \".\": it is a directory"),
         ] {
             assert!(fill(text, folder.path()).1.ends_with(&format!("{why}\n")), "{text}");
         }

@@ -21,7 +21,7 @@ use super::origin::Origins;
 use super::place::{File, Place};
 use super::repair::decode;
 use super::{paths, permissions, short, yaml};
-use crate::files::{self, cause};
+use crate::files::{self, cause, unreadable};
 use crate::raw::{Config, Service};
 
 const LARGEST_FILE: u64 = 64 << 20;
@@ -125,7 +125,7 @@ impl<'e> Loader<'e> {
             Ok(parts) => parts,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
             Err(error) => {
-                let why = format!("its folder conf.d cannot be read: {}", cause(&error));
+                let why = unreadable("its folder conf.d", &error);
                 self.faults.add(Fault::saying(Place::file(main), why));
                 return Vec::new();
             }
@@ -307,10 +307,10 @@ mod tests {
             gatekeeper.yaml: services.s.targets[0]: found 1, allowed: a text such as http://10.0.0.5:8003, or a map with url, weight, max_in_flight; put it in quotes\n\
             gatekeeper.yaml: services.s.targets[1]: found x, allowed: y\n\
             conf.d/x.yaml: acme_webroot: this is set twice; first at gatekeeper.yaml: acme_webroot\n\
-            conf.d/x.yaml: routes[0].name: the route name \"b\" is claimed twice; first at gatekeeper.yaml: routes[1]\n\
+            conf.d/x.yaml: routes[0].name: the route name \"b\" is used twice; first at gatekeeper.yaml: routes[1]\n\
             conf.d/x.yaml: routes[1].hosts: found \"x\", allowed: a list; write [x]\n\
             conf.d/x.yaml: routes[1].path_pattern: found x, allowed: y\n\
-            conf.d/x.yaml: services.s: the service name \"s\" is claimed twice; first at gatekeeper.yaml: services.s\n\
+            conf.d/x.yaml: services.s: the service name \"s\" is used twice; first at gatekeeper.yaml: services.s\n\
             conf.d/x.yaml: services.t: found 1, allowed: a map with targets, protocol, tls, idle_timeout, load_balancing, slow_start, health_check, circuit_breaker, ejection, retry_budget, max_in_flight, queue, …\n\
             conf.d/y.yaml: paths: found 1, allowed: a map with merge_slashes\n\
             conf.d/y.yaml: rotes: unknown key; did you mean \"routes\"?\n\
@@ -350,7 +350,7 @@ mod tests {
         fs::write(folder.path().join("latin.yaml"), b"version: 1\n# caf\xe9\n").unwrap();
         let at = folder.path().display();
         let cases = [
-            ("none.yaml", format!("{at}/none.yaml: there is no such file\n")),
+            ("none.yaml", format!("{at}/none.yaml: No such file\n")),
             ("dir", format!("{at}/dir: it is a directory\n")),
             ("latin.yaml", format!("{at}/latin.yaml: the file is not UTF-8 text (line 2)\n")),
             ("big.yaml", format!("{at}/big.yaml: the file is over 64 MiB\n")),
@@ -364,7 +364,7 @@ mod tests {
         fs::write(folder.path().join("conf.d"), "").unwrap();
         fs::write(folder.path().join("g.yaml"), "version: 1").unwrap();
         let (_, faults) = load(&folder.path().join("g.yaml"));
-        assert_eq!(faults.to_string(), "g.yaml: its folder conf.d cannot be read: not a directory\n");
+        assert_eq!(faults.to_string(), "g.yaml: cannot read its folder conf.d: Not a directory\n");
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl Merged {
             let routes = Place::new("routes");
             if let Some(first) = first_of.get(&name) {
                 let first = self.origins.translate(routes.index(*first).into_owned());
-                let statement = format!("the route name {} is claimed twice", quoted(&name));
+                let statement = format!("the route name {} is used twice", quoted(&name));
                 let place = self.origins.translate(routes.index(index).key("name").into_owned());
                 faults.add(claimed_twice(place, &statement, first));
                 *route = Node::Gone(Some(name));
@@ -107,7 +107,7 @@ fn join(
             Entry::Occupied(taken) => {
                 let first = origins.translate(Place::new(section).key(taken.key()).into_owned());
                 let statement = match section {
-                    "services" => format!("the service name {} is claimed twice", quoted(taken.key())),
+                    "services" => format!("the service name {} is used twice", quoted(taken.key())),
                     _ => "this is set twice".into(),
                 };
                 faults.add(claimed_twice(Place::file(file).key(section).key(taken.key()), &statement, first));

@@ -14,6 +14,7 @@ use super::node::Node;
 use super::place::{Place, Step};
 use super::schema;
 use super::size::{SIZE_FORMS, size_meant};
+use super::tree::MERGE;
 use super::value::{PERIOD_FORMS, period_meant};
 use super::words::{did_you_mean, nearest, quoted};
 
@@ -55,6 +56,8 @@ fn repair(root: &mut Node, error: Error, place: &Place<'_>, faults: &mut Faults,
         (Kind::Unknown(key, allowed), Some(_)) => {
             let meant = nearest(&key, allowed.iter().copied());
             let home = meant.is_none().then(|| belongs(&key)).flatten();
+            let home =
+                if key == MERGE { Some(format!("{MERGE} takes in a map or a list of maps: *name")) } else { home };
             let others = || home.unwrap_or_else(|| format!("allowed here: {}", allowed.join(", ")));
             let hint = meant.map_or_else(others, |meant| format!("did you mean {}?", quoted(meant)));
             faults.add(Fault::saying(shown(&path), "unknown key").with_hint(hint));
@@ -198,7 +201,7 @@ routes[1].headers.X-Version: found 2, allowed: a text it must equal, or a map wi
 routes[1].is_active: found "no", allowed: true or false; did you mean false?
 routes[1].path_pattern: missing; this key is required
 routes[1].priority: found "high", allowed: a whole number from -2147483648 to 2147483647
-routes[2].name: the route name "content" is claimed twice; first at routes[0]
+routes[2].name: the route name "content" is used twice; first at routes[0]
 routes[3]: found "just a text", allowed: a map with name, path_pattern, hosts, listeners, methods, headers, query, priority, is_active, target_service, target_url, split, …
 routes[4].respond.status: found 99999, allowed: 200 to 599
 routes[4].timeout: the environment variable TIMEOUT is not set; set it, or give a default: ${TIMEOUT:-default}

@@ -52,7 +52,7 @@ mod tests {
     fn two_routes_without_a_name_may_not_share_their_pattern() {
         let route = "{ path_pattern: /a, respond: { status: 204 } }";
         let (_, faults) = parse(&format!("version: 1\nroutes: [{route}, {route}]\n"));
-        assert!(faults.to_string().contains("the route name \"/a\" is claimed twice"), "{faults}");
+        assert!(faults.to_string().contains("the route name \"/a\" is used twice"), "{faults}");
     }
 
     #[test]

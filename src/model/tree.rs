@@ -16,7 +16,7 @@ use super::place::Place;
 /// What aliases may add to a small text, in bytes of text and values.
 const SLACK: usize = 1 << 20;
 /// The key that takes in other maps.
-const MERGE: &str = "<<";
+pub const MERGE: &str = "<<";
 /// The error of a text whose aliases add more.
 pub const REPETITION: &str = "repetition limit";
 /// The error of a text with a tag.

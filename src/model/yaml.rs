@@ -11,6 +11,8 @@ use super::tree::{self, REPETITION, TAG};
 use super::words::quoted;
 
 const TOO_MUCH: &str = "its aliases (`*name`) blow it up beyond all measure";
+/// What the library says of a text with several documents.
+const DOCUMENTS: &str = "more than one document";
 /// What ends a line, and so a comment, for the library.
 const BREAKS: [char; 5] = ['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}'];
 
@@ -37,7 +39,8 @@ pub fn write(value: &serde_json::Value) -> String {
 fn syntax(error: &serde_yaml::Error, text: &str, file: &Place<'_>) -> Fault {
     let message = error.to_string();
     let Some(location) = error.location().filter(|location| location.line() > 0) else {
-        return Fault::saying(file.clone(), sentence(&message));
+        let place = second_document(text).filter(|_| message.contains(DOCUMENTS)).map(|line| file.line(line, 1));
+        return Fault::saying(place.unwrap_or(file.clone()), sentence(&message));
     };
     let place = file.line(location.line(), location.column());
     let line = text.lines().nth(location.line() - 1).unwrap_or_default();
@@ -49,11 +52,17 @@ fn syntax(error: &serde_yaml::Error, text: &str, file: &Place<'_>) -> Fault {
     Fault::saying(place, statement).with_hint(advice(&message, line, from))
 }
 
+/// The line that begins the second document.
+fn second_document(text: &str) -> Option<usize> {
+    let mut lines = text.lines().zip(1..).skip_while(|(line, _)| is_blank(line));
+    lines.find(|(line, _)| line.trim_end() == "---").map(|(_, number)| number)
+}
+
 /// The library's message without the positions in it.
 fn sentence(message: &str) -> String {
     const KNOWN: [(&str, &str); 5] = [
         (TAG, TAG),
-        ("more than one document", "the file holds several YAML documents (a line `---`), allowed is one"),
+        (DOCUMENTS, "the file holds several YAML documents (a line `---`), allowed is one"),
         ("recursion limit", "it nests more than 128 levels deep"),
         (REPETITION, TOO_MUCH),
         ("EOF while parsing", "the file is empty"),
@@ -78,6 +87,9 @@ fn advice(message: &str, line: &str, from: usize) -> String {
         _ if line.get(..indent).is_some_and(|blank| blank.contains('\t')) => "YAML indents with spaces, not with tabs",
         _ if line.contains("${") && line.contains(['{', '[']) && !line.contains("\"${") => {
             "between { } or [ ], a text with ${…} needs quotes: \"${NAME}\""
+        }
+        _ if message.contains("unknown anchor") => {
+            "an alias (*name) needs its anchor (&name) above it; a text that begins with * needs quotes"
         }
         _ if message.contains("alias") || message.contains("anchor") => {
             "a text that begins with * or & needs quotes: \"*.example.org\""
@@ -139,7 +151,10 @@ mod tests {
                 "a: *.example.org",
                 &format!("1:5: not valid YAML: did not find expected alphabetic or numeric character; {star}"),
             ),
-            ("a: *b", &format!("1:4: not valid YAML: unknown anchor; {star}")),
+            (
+                "a: *b",
+                "1:4: not valid YAML: unknown anchor; an alias (*name) needs its anchor (&name) above it; a text that begins with * needs quotes",
+            ),
             (
                 "a: b: c",
                 "1:5: not valid YAML: mapping values are not allowed in this context; a text with a colon and a space in it needs quotes; or the line is indented too far",
@@ -178,7 +193,7 @@ mod tests {
         }
         assert_eq!(
             faults_of("a: 1\n---\nb: 2"),
-            "g.yaml: the file holds several YAML documents (a line `---`), allowed is one\n"
+            "g.yaml:2:1: the file holds several YAML documents (a line `---`), allowed is one\n"
         );
     }
 

@@ -7,6 +7,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
 use super::{Failure, Options, Outcome, load_for_administration};
+use gatekeeper_model::files;
 use gatekeeper_model::raw::{Config, Issuer};
 use gatekeeper_model::value::Period;
 use gatekeeper_plane::policy::auth::identity::Claims;
@@ -104,7 +105,7 @@ fn key(issuer: &Issuer, args: &Args, algorithm: Algorithm) -> Result<EncodingKey
             issuer.secret.as_ref().ok_or_else(|| wrong("this issuer has no secret; sign with --private-key".into()))?;
         return Ok(EncodingKey::from_secret(secret.reveal().as_bytes()));
     };
-    let pem = std::fs::read(file).map_err(|error| wrong(format!("cannot read {}: {error}", file.display())))?;
+    let pem = files::read(file).map_err(|error| wrong(files::unreadable(file.display(), &error)))?;
     let key = match format!("{algorithm:?}").as_bytes() {
         [b'E', b'S', ..] => EncodingKey::from_ec_pem(&pem),
         [b'E', b'd', ..] => EncodingKey::from_ed_pem(&pem),

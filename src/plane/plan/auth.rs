@@ -91,11 +91,9 @@ pub fn of_route(
     let asked = asked.iter().filter(|(_, asked)| *asked).map(|(key, _)| *key);
     let Some(auth) = auth.filter(|_| !public) else {
         let is_open = raw.is_public == Some(true);
-        let why = if is_open { "the route is public" } else { "there is no auth" };
+        let why = if is_open { "the route is public" } else { "there is no auth section" };
         if is_open || !(is_set_up || faults.was_pruned(&Place::new("auth"))) {
-            asked.for_each(|key| {
-                faults.add(Fault::saying(place.key(key), format!("no client is asked for credentials here: {why}")))
-            });
+            asked.for_each(|key| faults.add(Fault::saying(place.key(key), format!("has no effect: {why}"))));
         }
         return None;
     };
@@ -354,10 +352,9 @@ fn wrong_hash(text: &str, place: Place) -> Fault {
     let is_bare = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let (found, hint) = match is_bare {
         true => ("64 digits alone".into(), "write sha256: before them"),
-        false => (
-            format!("another text of {} characters", text.chars().count()),
-            "`gatekeeper key` makes a key and its hash",
-        ),
+        false => {
+            (format!("a text of {} characters", text.chars().count()), "`gatekeeper key` makes a key and its hash")
+        }
     };
     Fault::new(place, found, "sha256: and 64 hexadecimal digits (sha256:9f86d0…)").with_hint(hint)
 }

@@ -40,7 +40,7 @@ fn shadowed_routes(config: &Config, plan: &Plan, faults: &mut Faults) {
         let Some((index, _)) = routes.get(shadow.route) else { continue };
         let winners = shadow.by.iter().filter_map(|by| routes.get(*by)).map(|(_, route)| format!("{:?}", route.name));
         let winners = winners.collect::<Vec<_>>().join(" and ");
-        let text = format!("is never taken: {winners} already takes all that it would match");
+        let text = format!("never matches: {winners} matches all of its requests first");
         let hint = "remove it, or give it a higher priority";
         faults.warn(Fault::saying(Place::new("routes").index(*index), text).with_hint(hint));
     }
@@ -66,7 +66,7 @@ fn unused_services(config: &Config, faults: &mut Faults) {
         used.extend(route.split.iter().flat_map(|split| split.services.iter().map(|share| share.service.as_str())));
     }
     for name in config.services.keys().filter(|name| !used.contains(name.as_str())) {
-        faults.warn(Fault::saying(Place::new("services").key(name), "no route leads here"));
+        faults.warn(Fault::saying(Place::new("services").key(name), "no route uses this service"));
     }
 }
 

@@ -12,6 +12,7 @@ use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
 use rustls::pki_types::pem::PemObject;
 
 use super::shares::stable_hash;
+use gatekeeper_model::files;
 use gatekeeper_model::raw::UpstreamTls;
 
 /// A service's TLS settings, read and judged.
@@ -96,7 +97,7 @@ fn read_certificates(path: &str, seen: &mut Vec<u8>) -> Result<Vec<CertificateDe
         let usable = RootCertStore::empty().add(certificate.clone()).is_ok()
             && x509_parser::parse_x509_certificate(certificate).is_ok();
         if !usable {
-            return Err(format!("{path} holds a certificate that can't be read"));
+            return Err(format!("{path} holds a certificate that is malformed"));
         }
         seen.extend_from_slice(certificate);
     }
@@ -125,7 +126,7 @@ fn read_pair(certificate: &str, key: &str, seen: &mut Vec<u8>) -> Result<(Arc<Ce
 }
 
 fn read(path: &str) -> Result<Vec<u8>, String> {
-    gatekeeper_model::files::read(path).map_err(|error| format!("{path} can't be read: {error}"))
+    files::read(path).map_err(|error| files::unreadable(path, &error))
 }
 
 fn wrap(der: CertificateDer<'static>) -> WrappedX509 {

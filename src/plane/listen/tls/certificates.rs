@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use gatekeeper_model::files;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -94,7 +95,7 @@ fn read_pair(chain_file: &str, key_file: &str) -> Result<(Arc<CertifiedKey>, Lea
     let key = PrivateKeyDer::from_pem_slice(&read(key_file)?)
         .map_err(|_| format!("{key_file} holds no private key that can be read"))?;
     let leaf = chain.first().and_then(|der| read_leaf(der));
-    let leaf = leaf.ok_or_else(|| format!("{chain_file} names its hosts in a way that can't be read"))?;
+    let leaf = leaf.ok_or_else(|| format!("{chain_file} names its hosts in a way that is malformed"))?;
     let pair = CertifiedKey::from_der(chain, key, &ring::default_provider())
         .map_err(|error| format!("{key_file} does not fit {chain_file}: {error}"))?;
     Ok((Arc::new(pair), leaf))
@@ -124,13 +125,13 @@ pub fn read_certificates(file: &str) -> Result<Vec<CertificateDer<'static>>, Str
         return Err(format!("{file} holds no certificate"));
     }
     if certificates.iter().any(|der| X509Certificate::from_der(der).is_err()) {
-        return Err(format!("{file} holds a certificate that can't be read"));
+        return Err(format!("{file} holds a certificate that is malformed"));
     }
     Ok(certificates)
 }
 
 fn read(file: &str) -> Result<Vec<u8>, String> {
-    gatekeeper_model::files::read(file).map_err(|error| format!("{file} can't be read: {error}"))
+    files::read(file).map_err(|error| files::unreadable(file, &error))
 }
 
 /// Chooses among certificates that may be replaced at any time.
@@ -244,13 +245,13 @@ mod tests {
         let faults = Certificates::read(&pairs).unwrap_err();
         let expected = [
             (1, "does not fit"),
-            (2, "/absent.pem can't be read: No such file"),
-            (3, "/absent.pem can't be read: No such file"),
+            (2, "/absent.pem: No such file"),
+            (3, "/absent.pem: No such file"),
             (4, "holds no certificate"),
             (5, "holds no private key"),
-            (6, "garbage.pem holds a certificate that can't be read"),
+            (6, "garbage.pem holds a certificate that is malformed"),
             (7, "broken.pem is not PEM"),
-            (8, "chain.pem holds a certificate that can't be read"),
+            (8, "chain.pem holds a certificate that is malformed"),
         ];
         assert_eq!(faults.len(), expected.len(), "{faults:#?}");
         for ((index, fault), (place, sentence)) in faults.iter().zip(expected) {

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gatekeeper_model::files;
 use http::{HeaderMap, Method, StatusCode};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, RequestBuilder, Url};
@@ -74,7 +75,7 @@ pub struct Authorities(Arc<[CertificateDer<'static>]>);
 impl Authorities {
     /// Reads a PEM file.
     pub fn read(path: &str) -> Result<Self, String> {
-        let pem = gatekeeper_model::files::read(path).map_err(|error| format!("{path} can't be read: {error}"))?;
+        let pem = files::read(path).map_err(|error| files::unreadable(path, &error))?;
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
         let certificates = certificates.map_err(|error| format!("{path} is not PEM: {error}"))?;
         if certificates.is_empty() {
@@ -252,7 +253,7 @@ mod tests {
                 .unwrap_err()
                 .contains("can't be used")
         );
-        assert!(Authorities::read("/nowhere").unwrap_err().starts_with("/nowhere can't be read"));
+        assert!(Authorities::read("/nowhere").unwrap_err().starts_with("cannot read /nowhere: "));
         let pem = rcgen::generate_simple_self_signed(["localhost".into()]).unwrap().cert.pem();
         let authorities = read(&pem).unwrap();
         assert_eq!(authorities, read(&pem).unwrap());

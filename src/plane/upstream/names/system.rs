@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
+use gatekeeper_model::files;
 use hickory_resolver::proto::rr::Name;
 
 /// The port of DNS.
@@ -32,10 +33,10 @@ impl Manner {
     /// As a `resolv.conf` says. Where there is none, or no server in it, one on this machine is asked, as by the C
     /// library; the same holds for a file that cannot be read, with the reason.
     pub fn of_system(file: &Path) -> (Self, Option<String>) {
-        let (text, why) = match gatekeeper_model::files::read(file) {
+        let (text, why) = match files::read(file) {
             Ok(text) => (text, None),
             Err(why) if why.kind() == ErrorKind::NotFound => (Vec::new(), None),
-            Err(why) => (Vec::new(), Some(format!("{} cannot be read: {why}", file.display()))),
+            Err(why) => (Vec::new(), Some(files::unreadable(file.display(), &why))),
         };
         (Manner::parse(&text), why)
     }
@@ -112,7 +113,7 @@ mod tests {
         assert_eq!(Manner::of_system(&folder.path().join("none")), (own.clone(), None));
         let (manner, why) = Manner::of_system(folder.path());
         assert_eq!(manner, own);
-        assert!(why.unwrap().contains("cannot be read"));
+        assert!(why.unwrap().contains("cannot read "));
         let garbage = folder.path().join("garbage");
         std::fs::write(&garbage, [0xff, 0, 0xfe, b'\n', 0x80]).unwrap();
         assert_eq!(Manner::of_system(&garbage), (own, None));
