@@ -59,6 +59,14 @@ async fn secrets_are_not_written_to_standard_error_either() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_record_names_the_unix_socket_that_was_tried() {
+    let gateway = Gateway::to_url("unix:/nobody/listens.sock").await;
+    assert_eq!(gateway.get("/x").await.status, 502);
+    let record = gateway.log_of("/x").await;
+    assert_eq!(record["upstream"], "unix:/nobody/listens.sock", "{record}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_the_configuration_lists_is_written() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("own.log");

@@ -15,7 +15,7 @@ use pingora_proxy::Session;
 use tokio::time::sleep;
 
 use super::ctx::Forwarded;
-use super::forward::{Forward, Next, Reached};
+use super::forward::{Forward, Next};
 use super::patience::wait;
 use super::stop::Stop;
 use super::{admit, fault, response, retry, shared, verdict};
@@ -77,19 +77,11 @@ pub async fn next_peer(session: &mut Session, request: &mut Forwarded<'_>) -> Re
         deadline::watch(|watch| watch.timed(Instant::now()));
     }
     forward.attempts += 1;
-    forward.reached = Some(reached(&slot));
     forward.tried.push(slot.endpoint.standing.id);
     forward.noted = false;
     forward.attempt = Some(slot);
     deadline::watch(|watch| watch.connecting(end));
     Ok(peer)
-}
-
-fn reached(slot: &Slot) -> Reached {
-    match slot.endpoint.peer._address.as_inet() {
-        Some(address) => Reached::Address(*address),
-        None => Reached::Socket(slot.endpoint.url.clone()),
-    }
 }
 
 /// The endpoint that was taken for this attempt, when its wait is over; or one whose turn it is.

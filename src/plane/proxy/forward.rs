@@ -1,13 +1,12 @@
 //! A request on its way to a service: what it holds there, and how its attempts went.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use smallvec::SmallVec;
 
-use crate::upstream::endpoint::Slot;
+use crate::upstream::endpoint::{Endpoint, Slot};
 use crate::upstream::gate::Pass;
 use crate::upstream::service::Service;
 use gatekeeper_core::breaker::Permit;
@@ -24,8 +23,6 @@ pub struct Forward {
     pub key: Option<u64>,
     /// Attempts begun.
     pub attempts: u32,
-    /// Where the last of them went.
-    pub reached: Option<Reached>,
     /// When the attempt under way began, its wait included; the first one with the request.
     pub began: Instant,
     /// The room at the endpoint of the attempt under way.
@@ -50,14 +47,6 @@ pub struct Forward {
     pub blamed: bool,
 }
 
-/// Where an attempt went. It is kept beside the endpoint, which is given back before the log is told.
-pub enum Reached {
-    /// This address.
-    Address(SocketAddr),
-    /// The unix socket with this URL.
-    Socket(Arc<str>),
-}
-
 /// An attempt that is to follow a failed one. All that it needs is at hand: nothing but the wait is left, and where room
 /// is scarce, room.
 pub struct Next {
@@ -76,7 +65,6 @@ impl Forward {
             path: None,
             key: None,
             attempts: 0,
-            reached: None,
             began,
             attempt: None,
             next: None,
@@ -89,5 +77,12 @@ impl Forward {
             noted: false,
             blamed: false,
         }
+    }
+
+    /// The endpoint that was tried last, if its room was given back since: after a failure, when no other attempt began. One
+    /// that the service has no longer is not found.
+    pub fn left_endpoint(&self) -> Option<Arc<Endpoint>> {
+        let last = self.tried.last().filter(|_| self.attempt.is_none())?;
+        self.service.pool().endpoints.iter().find(|endpoint| endpoint.standing.id == *last).cloned()
     }
 }

@@ -8,10 +8,11 @@ use pingora::Error;
 use pingora_proxy::Session;
 
 use super::ctx::{Arrived, Course, Ctx};
-use super::forward::Reached;
+use super::forward::Forward;
 use super::{reply, verdict};
 use crate::listen::deadline::{self, Watch};
 use crate::observe::refusals::Keeping;
+use crate::upstream::endpoint::Endpoint;
 use gatekeeper_core::event::{Arrival, Event, Head, Outcome, Way};
 use gatekeeper_core::refusal::Kind;
 
@@ -42,7 +43,16 @@ pub fn settle(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
         error_message: cause.or(unforeseen.as_deref()),
         truncated: error.is_some() && sent.is_some() && !answered,
     };
-    tell(ctx, &Event::of(arrival(ctx), Some(head), way(ctx), outcome));
+    let left = ctx.forward().and_then(Forward::left_endpoint);
+    tell(ctx, &Event::of(arrival(ctx), Some(head), way(ctx, left.as_deref()), outcome));
+    leave(ctx);
+}
+
+/// Gives back the room at the endpoint: the log wants to know which one it was.
+fn leave(ctx: &mut Ctx) {
+    if let Some(forward) = ctx.forward_mut() {
+        forward.attempt = None;
+    }
 }
 
 fn end(ctx: &mut Ctx, late: Option<Kind>, now: Instant) {
@@ -74,12 +84,14 @@ pub fn settle_lost(ctx: &mut Ctx) {
         truncated: true,
         ..Outcome::after(now.saturating_duration_since(ctx.course.began.instant))
     };
-    tell(ctx, &Event::of(arrival(ctx), head, way(ctx), outcome));
+    let left = ctx.forward().and_then(Forward::left_endpoint);
+    tell(ctx, &Event::of(arrival(ctx), head, way(ctx, left.as_deref()), outcome));
     if let Some(stream) = ctx.forward().and_then(|forward| forward.attempt.as_ref()?.stream.as_ref()) {
         stream.abandon();
     }
     // Last: a gateway that ends waits for it, and then closes the log.
     end(ctx, Some(late.map_or(Kind::INTERNAL, |late| late.kind)), now);
+    leave(ctx);
 }
 
 fn arrival(ctx: &Ctx) -> Arrival<'_> {
@@ -87,13 +99,11 @@ fn arrival(ctx: &Ctx) -> Arrival<'_> {
     Arrival { request_id: Some(ctx.id()), started: ctx.course.began.time, client }
 }
 
-fn way(ctx: &Ctx) -> Way<'_> {
+/// The way of a request; `left` is the endpoint that it tried last, if it holds no room there any more.
+fn way<'a>(ctx: &'a Ctx, left: Option<&'a Endpoint>) -> Way<'a> {
     let forward = ctx.forward();
-    let (upstream, upstream_socket) = match forward.and_then(|forward| forward.reached.as_ref()) {
-        Some(Reached::Address(address)) => (Some(*address), None),
-        Some(Reached::Socket(url)) => (None, Some(&**url)),
-        None => (None, None),
-    };
+    let tried = forward.and_then(|forward| forward.attempt.as_ref()).map(|slot| &*slot.endpoint).or(left);
+    let upstream = tried.and_then(|endpoint| endpoint.peer._address.as_inet().copied());
     Way {
         canonical_path: ctx.arrival().and_then(|arrival| arrival.canonical_path.as_deref()),
         route: ctx.route().map(|route| &*route.name),
@@ -103,7 +113,7 @@ fn way(ctx: &Ctx) -> Way<'_> {
         upstream_time: forward.and_then(|forward| forward.upstream_time),
         attempts: forward.map_or(0, |forward| forward.attempts),
         upstream,
-        upstream_socket,
+        upstream_socket: tried.filter(|_| upstream.is_none()).map(|endpoint| &*endpoint.url),
     }
 }
 

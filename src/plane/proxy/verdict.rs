@@ -82,8 +82,8 @@ pub fn note_trailers(session: &Session, trailers: &HeaderMap, forward: &mut Forw
     }
 }
 
-/// Gives back what a request holds of its service, and says what it came to. `late` is why its time was over, if nobody
-/// could be told.
+/// Gives back what a request holds of its service, but for the room at its endpoint, and says what it came to. `late` is why
+/// its time was over, if nobody could be told.
 pub fn conclude(ctx: &mut Ctx, late: Option<Kind>, now: Instant) {
     let kind = ctx.course.failure.as_ref().map(|failure| failure.refusal.kind).or(late);
     let Some(forward) = ctx.forward_mut() else { return };
@@ -98,7 +98,7 @@ pub fn conclude(ctx: &mut Ctx, late: Option<Kind>, now: Instant) {
     if let (None, Some(_), Some(slot)) = (kind, forward.status, &mut forward.attempt) {
         slot.ended();
     }
-    (forward.attempt, forward.next, forward.pass) = (None, None, None);
+    (forward.next, forward.pass) = (None, None);
     if let Some(permit) = forward.permit.take() {
         permit.settle(verdict(kind, forward), now);
     }
