@@ -8,7 +8,7 @@ use pingora::{Error, ErrorSource, ErrorType};
 use pingora_proxy::{FailToProxy, Session};
 
 use super::ctx::{Course, Ctx};
-use super::forward::Reached;
+use super::forward::Forward;
 use super::{reply, verdict};
 use crate::listen::deadline::{self, Late, Watch};
 use crate::listen::refuse::refusal;
@@ -37,6 +37,7 @@ pub async fn answer(session: &mut Session, error: &Error, ctx: &mut Ctx) -> Fail
     let client_gone = refusal.kind == Kind::CLIENT_GONE;
     // What is answered now is ours, and may be taken slowly: the service has no part in it.
     verdict::conclude(ctx, Some(refusal.kind), Instant::now());
+    verdict::leave(ctx);
     let status = refusal.kind.status;
     // The framework closes the connection after a failure: the client is told.
     session.set_keepalive(None);
@@ -53,10 +54,13 @@ fn cause(error: &Error, ctx: &Ctx) -> String {
     if *error.esource() != ErrorSource::Upstream {
         return error.to_string();
     }
-    match ctx.forward().and_then(|forward| forward.reached.as_ref()) {
-        Some(Reached::Address(address)) => format!("{address}: {}", sentence(error)),
-        Some(Reached::Socket(url)) => format!("{url}: {}", sentence(error)),
-        None => sentence(error),
+    let left = ctx.forward().and_then(Forward::left_endpoint);
+    let Some(endpoint) = ctx.forward().and_then(|forward| forward.endpoint(left.as_deref())) else {
+        return sentence(error);
+    };
+    match endpoint.peer._address.as_inet() {
+        Some(address) => format!("{address}: {}", sentence(error)),
+        None => format!("{}: {}", endpoint.url, sentence(error)),
     }
 }
 

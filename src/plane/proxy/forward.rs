@@ -79,6 +79,11 @@ impl Forward {
         }
     }
 
+    /// The endpoint that was tried last; `left` is the one where no room is held any more.
+    pub fn endpoint<'a>(&'a self, left: Option<&'a Endpoint>) -> Option<&'a Endpoint> {
+        self.attempt.as_ref().map(|slot| &*slot.endpoint).or(left)
+    }
+
     /// The endpoint that was tried last, if its room was given back since: after a failure, when no other attempt began. One
     /// that the service has no longer is not found.
     pub fn left_endpoint(&self) -> Option<Arc<Endpoint>> {

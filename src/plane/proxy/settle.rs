@@ -45,14 +45,7 @@ pub fn settle(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
     };
     let left = ctx.forward().and_then(Forward::left_endpoint);
     tell(ctx, &Event::of(arrival(ctx), Some(head), way(ctx, left.as_deref()), outcome));
-    leave(ctx);
-}
-
-/// Gives back the room at the endpoint: the log wants to know which one it was.
-fn leave(ctx: &mut Ctx) {
-    if let Some(forward) = ctx.forward_mut() {
-        forward.attempt = None;
-    }
+    verdict::leave(ctx);
 }
 
 fn end(ctx: &mut Ctx, late: Option<Kind>, now: Instant) {
@@ -91,7 +84,7 @@ pub fn settle_lost(ctx: &mut Ctx) {
     }
     // Last: a gateway that ends waits for it, and then closes the log.
     end(ctx, Some(late.map_or(Kind::INTERNAL, |late| late.kind)), now);
-    leave(ctx);
+    verdict::leave(ctx);
 }
 
 fn arrival(ctx: &Ctx) -> Arrival<'_> {
@@ -102,7 +95,7 @@ fn arrival(ctx: &Ctx) -> Arrival<'_> {
 /// The way of a request; `left` is the endpoint that it tried last, if it holds no room there any more.
 fn way<'a>(ctx: &'a Ctx, left: Option<&'a Endpoint>) -> Way<'a> {
     let forward = ctx.forward();
-    let tried = forward.and_then(|forward| forward.attempt.as_ref()).map(|slot| &*slot.endpoint).or(left);
+    let tried = forward.and_then(|forward| forward.endpoint(left));
     let upstream = tried.and_then(|endpoint| endpoint.peer._address.as_inet().copied());
     Way {
         canonical_path: ctx.arrival().and_then(|arrival| arrival.canonical_path.as_deref()),

@@ -104,6 +104,13 @@ pub fn conclude(ctx: &mut Ctx, late: Option<Kind>, now: Instant) {
     }
 }
 
+/// Gives back the room at its endpoint, as soon as the log knows which one it was.
+pub fn leave(ctx: &mut Ctx) {
+    if let Some(forward) = ctx.forward_mut() {
+        forward.attempt = None;
+    }
+}
+
 fn verdict(kind: Option<Kind>, forward: &Forward) -> Verdict {
     match (kind, forward.status) {
         // However a websocket ends, it had begun.
