@@ -314,12 +314,8 @@ routes: [{{ name: app, path_pattern: /*, target_service: app }}]\n",
         let shown = scene.show("app").await;
         let told = |url| target(&shown, url)["unavailable_because"].as_str().map(String::from);
         let all = [scene.first.url(), "http://gone.test:1", "http://127.0.0.1:1", "http://127.0.0.1:2"].map(told);
-        let wanted = [
-            None,
-            Some("does not resolve: NXDOMAIN"),
-            Some("its weight is 0"),
-            Some("fails its health check"),
-        ];
+        let wanted =
+            [None, Some("does not resolve: NXDOMAIN"), Some("its weight is 0"), Some("fails its health check")];
         (all == wanted.map(|why| why.map(String::from))).then_some(())
     };
     eventually("each says why", why).await;

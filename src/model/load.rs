@@ -167,6 +167,9 @@ fn read(path: &Path) -> Result<String, String> {
     if bytes.len() as u64 > LARGEST_FILE {
         return Err("the file is over 64 MiB".into());
     }
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err("the file is UTF-16 text; save it as UTF-8".into());
+    }
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
         let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
@@ -348,11 +351,13 @@ mod tests {
         let folder =
             folder(&[("empty.yaml", "\n# nothing\n"), ("big.yaml", &big), ("list.yaml", "- 1"), ("dir/x", "")]);
         fs::write(folder.path().join("latin.yaml"), b"version: 1\n# caf\xe9\n").unwrap();
+        fs::write(folder.path().join("wide.yaml"), b"\xff\xfev\0").unwrap();
         let at = folder.path().display();
         let cases = [
             ("none.yaml", format!("{at}/none.yaml: No such file\n")),
             ("dir", format!("{at}/dir: it is a directory\n")),
             ("latin.yaml", format!("{at}/latin.yaml: the file is not UTF-8 text (line 2)\n")),
+            ("wide.yaml", format!("{at}/wide.yaml: the file is UTF-16 text; save it as UTF-8\n")),
             ("big.yaml", format!("{at}/big.yaml: the file is over 64 MiB\n")),
             ("empty.yaml", "empty.yaml: the file is empty; `gatekeeper config init` prints a good start\n".into()),
         ];
