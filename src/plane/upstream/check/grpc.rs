@@ -219,11 +219,11 @@ mod tests {
             (&[0, 0, 0, 0, 2, 8, 0], "the target answered UNKNOWN"),
             (&[0, 0, 0, 0, 0], "the target answered UNKNOWN"),
             (&[0, 0, 0, 0, 2, 8, 9], "state 9"),
-            (&[1, 0, 0, 0, 2, 8, 1], "understood"),
-            (&[0, 0, 0, 0, 3, 8, 1], "understood"),
-            (&[0, 0, 0, 0, 2, 8, 1, 0], "understood"),
-            (&[0, 0, 0, 0, 2, 8], "understood"),
-            (&[], "understood"),
+            (&[1, 0, 0, 0, 2, 8, 1], "invalid response"),
+            (&[0, 0, 0, 0, 3, 8, 1], "invalid response"),
+            (&[0, 0, 0, 0, 2, 8, 1, 0], "invalid response"),
+            (&[0, 0, 0, 0, 2, 8], "invalid response"),
+            (&[], "invalid response"),
         ];
         for (bytes, fault) in cases {
             let found = judge_message(bytes).unwrap_err();
