@@ -177,3 +177,20 @@ async fn a_gateway_elsewhere_is_named_by_its_url() {
         Some(3)
     );
 }
+
+/// Who owns a directory may not have another user's file sent to an address of their choice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_a_link_is_sent_nowhere() {
+    let user = User::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let state = user.0.path().join("gatekeeper-state");
+    fs::create_dir(&state).unwrap();
+    fs::write(user.0.path().join("precious"), "precious").unwrap();
+    std::os::unix::fs::symlink("../precious", state.join("admin.token")).unwrap();
+    let note = serde_json::json!({ "pid": std::process::id(), "config": "/x.yaml", "admin": listener.local_addr().unwrap().to_string() });
+    fs::write(state.join("running.json"), note.to_string()).unwrap();
+    let told = user.call(&["status"]);
+    assert!(told.0 == Some(3) && told.2.contains("cannot read the administration token"), "{told:?}");
+    assert!(listener.accept().is_err(), "nothing was sent");
+}

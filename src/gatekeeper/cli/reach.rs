@@ -11,7 +11,7 @@ use gatekeeper_model::load::load;
 use super::{Failure, Options};
 use crate::gateway::state_dir;
 use crate::life::running::{self, Found};
-use crate::life::state::token_file;
+use crate::life::state::{ADMIN_TOKEN, token_file};
 
 /// Calls the administration API of the gateway that is meant.
 pub fn call<T>(
@@ -29,15 +29,19 @@ fn client(options: &Options) -> Result<Client, Failure> {
         return Ok(Client::new(url, token_for(options)?)?);
     }
     if let Some(found) = running_here(options)? {
-        return Ok(Client::new(&found.running.admin, read_token(&token_file(&found.state_dir))?)?);
+        return Ok(Client::new(&found.running.admin, token_in(&found.state_dir)?)?);
     }
     let (address, state_dir) = as_configured(options)?;
-    let token = token_file(&state_dir);
-    if !token.exists() {
-        let file = options.file();
+    let file = options.file();
+    if !token_file(&state_dir).exists() {
         return Err(Failure::Unreachable(format!("no gateway runs with {}", file.display())));
     }
-    Ok(Client::new(&address, read_token(&token)?)?)
+    // It says where the token is sent.
+    if options.file.is_none() && !file.starts_with("/etc") && !running::is_own(&file) {
+        let text = format!("{} can be changed by another user: name it with -c if it is meant", file.display());
+        return Err(Failure::Refused(text));
+    }
+    Ok(Client::new(&address, token_in(&state_dir)?)?)
 }
 
 /// The token for a gateway elsewhere.
@@ -49,6 +53,15 @@ fn token_for(options: &Options) -> Result<Secret, Failure> {
     token
         .map(Secret::from)
         .ok_or_else(|| Failure::Usage("--url needs a token: use --token-file FILE or set GATEKEEPER_AUTH_TOKEN".into()))
+}
+
+/// The token of a gateway that keeps its state in this directory.
+fn token_in(state_dir: &Path) -> Result<Secret, Failure> {
+    let token = running::read_own(state_dir, ADMIN_TOKEN).map_err(|error| {
+        let file = token_file(state_dir);
+        Failure::Unreachable(format!("cannot read the administration token {}: {error}", file.display()))
+    })?;
+    Ok(Secret::from(token.trim()))
 }
 
 fn read_token(file: &Path) -> Result<Secret, Failure> {

@@ -8,7 +8,7 @@
 //! same user removes it from the register. A process that got the number of a dead gateway makes its note look alive; the call
 //! that follows then says that nobody answers there.
 
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -85,7 +85,8 @@ pub fn in_directory(state_dir: &Path) -> Option<Found> {
 pub fn on_this_host() -> Vec<Found> {
     let known = registered().into_iter().map(|(_, state_dir)| state_dir);
     let mut found: Vec<Found> = Vec::new();
-    for state_dir in known.chain([HERE.into(), SYSTEMD.into()]) {
+    let here = Some(PathBuf::from(HERE)).filter(|here| is_own(here));
+    for state_dir in known.chain(here).chain([SYSTEMD.into()]) {
         if let Some(other) = in_directory(&state_dir)
             && !found.iter().any(|known| known.running == other.running)
         {
@@ -96,7 +97,27 @@ pub fn on_this_host() -> Vec<Found> {
 }
 
 fn read(state_dir: &Path) -> Option<Running> {
-    serde_json::from_str(&files::read_to_string(state_dir.join(NOTE)).ok()?).ok()
+    serde_json::from_str(&read_own(state_dir, NOTE).ok()?).ok()
+}
+
+/// Reads a file of a state directory. It has to be the directory's own: a regular file of the same owner, and no link. Or
+/// whoever owns the directory could have a file of another user read, and sent to an address of their choice.
+pub fn read_own(state_dir: &Path, name: &str) -> io::Result<String> {
+    const LONGEST: u64 = 64 << 10;
+    let folder = Folder::open(state_dir)?;
+    let file = folder.file(name)?;
+    if file.metadata()?.uid() != folder.metadata()?.uid() {
+        return Err(io::Error::other("it belongs to another user than its directory"));
+    }
+    let mut text = String::new();
+    file.take(LONGEST).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Whether what is found at a path without being asked for is this user's.
+pub fn is_own(path: &Path) -> bool {
+    let user = nix::unistd::geteuid().as_raw();
+    std::fs::metadata(path).is_ok_and(|found| found.uid() == user && found.mode() & 0o022 == 0)
 }
 
 fn register(state_dir: &Path) -> io::Result<()> {

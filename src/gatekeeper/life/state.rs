@@ -29,7 +29,8 @@ impl State {
     }
 }
 
-const ADMIN_TOKEN: &str = "admin.token";
+/// The name of the file with the administration token.
+pub const ADMIN_TOKEN: &str = "admin.token";
 
 /// Where the administration token is.
 pub fn token_file(directory: &Path) -> PathBuf {
