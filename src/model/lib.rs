@@ -12,6 +12,7 @@ pub mod schema;
 pub mod secret;
 pub mod show;
 pub mod size;
+pub mod usual;
 pub mod value;
 
 mod decode;

@@ -215,11 +215,18 @@ impl JsonSchema for Seconds {
 /// A word, which may be written as a number: `reset`, `503`, `200-299`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub struct Word(pub String);
+pub struct Word(pub Cow<'static, str>);
+
+impl Word {
+    /// A word of the program's own.
+    pub const fn new(text: &'static str) -> Self {
+        Word(Cow::Borrowed(text))
+    }
+}
 
 impl From<&str> for Word {
     fn from(text: &str) -> Self {
-        Word(text.into())
+        Word(text.to_owned().into())
     }
 }
 
@@ -239,11 +246,11 @@ impl Visitor<'_> for WordVisitor {
     }
 
     fn visit_u64<E: Error>(self, number: u64) -> Result<Word, E> {
-        Ok(Word(number.to_string()))
+        Ok(Word(number.to_string().into()))
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Word, E> {
-        Ok(Word(text.trim().into()))
+        Ok(text.trim().into())
     }
 }
 

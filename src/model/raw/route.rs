@@ -1,5 +1,6 @@
 //! Routes and their tests, as they may be written.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::secret::Link;
+use super::super::usual::{Preset, Usual};
 use super::super::value::{Period, Setting, Word};
 use super::access::Access;
 use super::cors::RouteCors;
@@ -52,13 +54,13 @@ pub struct Route {
     pub target_url: Option<Link>,
     /// A weighted choice of services.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub split: Option<Split>,
+    pub split: Option<Box<Split>>,
     /// A redirect as the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub redirect: Option<Redirect>,
+    pub redirect: Option<Box<Redirect>>,
     /// A fixed response as the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub respond: Option<Respond>,
+    pub respond: Option<Box<Respond>>,
     /// Leading segments that are removed from the path before it is sent to the service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strip_prefix: Option<String>,
@@ -67,7 +69,7 @@ pub struct Route {
     pub rewrite: Option<String>,
     /// The Host that is sent to the service: `preserve`, `target` or a name.
     #[serde(default = "default_host")]
-    pub host: String,
+    pub host: Cow<'static, str>,
     /// What happens to `%2F`, `%5C`, `%3B`, `%25`, `%3F`, `%23` and `;` in a path.
     #[serde(default)]
     pub encoded_reserved: EncodedReserved,
@@ -77,14 +79,14 @@ pub struct Route {
     pub timeout: Option<Period>,
     /// Timeouts of single steps.
     #[serde(default)]
-    pub timeouts: Timeouts,
+    pub timeouts: Usual<Timeouts>,
     /// Retries of a request whose first attempt failed (0 to 10).
     #[serde(default = "default_retry_count")]
     #[schemars(range(min = 0, max = 10))]
     pub retry_count: u32,
     /// When requests are retried.
     #[serde(default)]
-    pub retry: Retry,
+    pub retry: Usual<Retry>,
     /// `false`: requests of this route ignore the circuit breaker of the service and do not count.
     #[serde(default)]
     pub circuit_breaker_enabled: Setting<true>,
@@ -101,13 +103,13 @@ pub struct Route {
     pub token_from: Option<String>,
     /// The conditions that a user must fulfil (authorisation).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub access: Option<Access>,
+    pub access: Option<Box<Access>>,
     /// Rate limits that apply here, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rate_limits: Vec<String>,
     /// CORS settings that differ from the gateway's `cors`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cors: Option<RouteCors>,
+    pub cors: Option<Box<RouteCors>>,
     /// Policies in shadow mode: they report what they would refuse, and refuse nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shadow: Vec<Policy>,
@@ -116,10 +118,10 @@ pub struct Route {
     pub close_at_expiry: Setting<false>,
     /// What the route refuses.
     #[serde(default)]
-    pub shields: RouteShields,
+    pub shields: Usual<RouteShields>,
     /// Timeouts of websockets.
     #[serde(default)]
-    pub websocket: Websocket,
+    pub websocket: Usual<Websocket>,
     /// Overrides `compression.enabled`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compress: Option<Setting<false>>,
@@ -235,7 +237,7 @@ pub struct Retry {
     /// The failures after which to retry: `connect` (also if an HTTP/2 target did not process the request), `reset`
     /// (before a response), `timeout` (of an attempt, before a response), or a status.
     #[serde(default = "default_retry_on")]
-    pub on: Vec<Word>,
+    pub on: Cow<'static, [Word]>,
     /// Whether requests with other methods than GET, HEAD, OPTIONS, TRACE, PUT and DELETE may be executed twice. After
     /// a failed connect, every request may be retried.
     #[serde(default)]
@@ -271,7 +273,7 @@ pub struct Backoff {
 }
 
 /// Timeouts of websockets.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Websocket {
     /// The idle timeout: a pause of both sides (1ms to 30d). `timeouts.idle` if absent.
@@ -336,21 +338,44 @@ pub enum ExpectedAuth {
     Public,
 }
 
-impl Default for Timeouts {
-    fn default() -> Self {
-        Timeouts { connect: default_connect(), first_byte: None, idle: default_idle() }
+impl Preset for Timeouts {
+    fn preset() -> &'static Self {
+        const PRESET: Timeouts = Timeouts { connect: default_connect(), first_byte: None, idle: default_idle() };
+        &PRESET
     }
 }
 
-impl Default for Retry {
-    fn default() -> Self {
-        Retry { on: default_retry_on(), non_idempotent: NonIdempotent::default(), backoff: Backoff::default() }
+impl Preset for Retry {
+    fn preset() -> &'static Self {
+        static ON: [Word; 6] = [
+            Word::new("connect"),
+            Word::new("reset"),
+            Word::new("timeout"),
+            Word::new("502"),
+            Word::new("503"),
+            Word::new("504"),
+        ];
+        static PRESET: Retry =
+            Retry { on: Cow::Borrowed(&ON), non_idempotent: NonIdempotent::Never, backoff: Backoff::usual() };
+        &PRESET
+    }
+}
+
+impl Preset for Websocket {
+    fn preset() -> &'static Self {
+        &Websocket { idle: None, max_life: None }
+    }
+}
+
+impl Backoff {
+    const fn usual() -> Self {
+        Backoff { base: default_backoff(), max: default_longest_backoff() }
     }
 }
 
 impl Default for Backoff {
     fn default() -> Self {
-        Backoff { base: default_backoff(), max: default_longest_backoff() }
+        Backoff::usual()
     }
 }
 
@@ -358,15 +383,15 @@ fn default_retry_count() -> u32 {
     2
 }
 
-fn default_retry_on() -> Vec<Word> {
-    ["connect", "reset", "timeout", "502", "503", "504"].map(Word::from).into()
+fn default_retry_on() -> Cow<'static, [Word]> {
+    Retry::preset().on.clone()
 }
 
-fn default_backoff() -> Period {
+const fn default_backoff() -> Period {
     Period(Duration::from_millis(25))
 }
 
-fn default_longest_backoff() -> Period {
+const fn default_longest_backoff() -> Period {
     Period::from_secs(1)
 }
 
@@ -374,14 +399,14 @@ fn default_redirect() -> u16 {
     308
 }
 
-fn default_host() -> String {
+fn default_host() -> Cow<'static, str> {
     "preserve".into()
 }
 
-fn default_connect() -> Period {
+const fn default_connect() -> Period {
     Period::from_secs(5)
 }
 
-fn default_idle() -> Period {
+const fn default_idle() -> Period {
     Period::from_secs(60)
 }

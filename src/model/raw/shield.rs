@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::size::Size;
+use super::super::usual::Preset;
 use super::super::value::{Period, Setting};
 use super::shadow::Mode;
 
@@ -49,7 +50,7 @@ pub struct Flood {
 }
 
 /// What a route refuses.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RouteShields {
     /// The client addresses and networks that may use the route; `unix` for unix sockets. All if empty.
@@ -85,6 +86,19 @@ pub struct SecurityHeaders {
     /// `Referrer-Policy`.
     #[serde(default = "default_referrer")]
     pub referrer: String,
+}
+
+impl Preset for RouteShields {
+    fn preset() -> &'static Self {
+        static PRESET: RouteShields = RouteShields {
+            allow: Vec::new(),
+            deny: Vec::new(),
+            content_types: Vec::new(),
+            max_body: None,
+            security_headers: None,
+        };
+        &PRESET
+    }
 }
 
 fn default_hsts() -> String {

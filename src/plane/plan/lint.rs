@@ -8,6 +8,7 @@ use super::compile::active;
 use super::route::Route;
 use gatekeeper_core::net::is_broad;
 use gatekeeper_model::raw::{Config, Timeouts};
+use gatekeeper_model::usual::Preset;
 use gatekeeper_model::{Fault, Faults, Place};
 
 /// Adds the lints of a compiled configuration.
@@ -74,7 +75,7 @@ fn contradictory_timeouts(config: &Config, faults: &mut Faults) {
     for (index, route) in active(config) {
         let Some(total) = route.timeout else { continue };
         // The default may well be longer than a short timeout; only what was written can contradict it.
-        let connect = Some(route.timeouts.connect).filter(|connect| *connect != Timeouts::default().connect);
+        let connect = Some(route.timeouts.connect).filter(|connect| *connect != Timeouts::preset().connect);
         for (key, period) in [("connect", connect), ("first_byte", route.timeouts.first_byte)] {
             if period.is_some_and(|period| period > total) {
                 let place = Place::new("routes").index(index).key("timeouts").key(key);

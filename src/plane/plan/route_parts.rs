@@ -119,7 +119,7 @@ fn retry(raw: &raw::Route, place: &Place, faults: &mut Faults) -> Option<Retry> 
     for (index, on) in raw.retry.on.iter().enumerate() {
         match StatusCode::from_bytes(on.0.as_bytes()) {
             Ok(status) if status.is_client_error() || status.is_server_error() => statuses.push(status),
-            _ if ["connect", "reset", "timeout"].contains(&on.0.as_str()) => {}
+            _ if ["connect", "reset", "timeout"].contains(&&*on.0) => {}
             _ => {
                 faults.push(place.key("on").index(index), format!("{:?}", on.0), "connect, reset, timeout, 400 to 599")
             }
@@ -189,7 +189,7 @@ impl<'a> Compiler<'a, '_> {
     /// `None` has faults.
     fn cors(&mut self, edge: &Edge) -> Option<Option<Cors>> {
         let methods: Vec<Method> = self.raw.methods.iter().filter_map(|text| text.parse().ok()).collect();
-        edge.cors_defaults.of_route(self.raw.cors.as_ref(), &methods, &self.place.key("cors"), self.faults)
+        edge.cors_defaults.of_route(self.raw.cors.as_deref(), &methods, &self.place.key("cors"), self.faults)
     }
 
     fn security(&mut self, edge: Option<&Arc<Edge>>) -> Option<Arc<SecurityHeaders>> {
@@ -344,7 +344,7 @@ impl<'a> Compiler<'a, '_> {
     }
 
     fn host(&mut self) -> Option<HostSent> {
-        match self.raw.host.as_str() {
+        match &*self.raw.host {
             "preserve" => Some(HostSent::Kept),
             "target" => Some(HostSent::Target),
             name => {
