@@ -4,12 +4,12 @@
 //! key of a struct whose value is empty counts as not written (`routes:` with all entries commented out); what is gone
 //! is passed over, the numbers of a list stay; a map that stands for an enum has one key.
 
-use std::collections::btree_map;
 use std::fmt::Display;
 
 use serde::de::value::{BorrowedStrDeserializer, MapAccessDeserializer};
 use serde::de::{DeserializeSeed, Expected, IntoDeserializer, MapAccess, SeqAccess, Unexpected, Visitor};
 
+use super::map::Key;
 use super::node::Node;
 use super::place::{Place, Step};
 use super::words::words;
@@ -281,14 +281,14 @@ impl<'de> SeqAccess<'de> for Elements<'de> {
 
 /// The entries of a map, without those that are gone or, of a struct's keys, empty.
 struct Entries<'de> {
-    left: btree_map::Iter<'de, String, Node>,
+    left: std::slice::Iter<'de, (Key, Node)>,
     keys: &'static [&'static str],
     current: Option<(&'de str, &'de Node)>,
 }
 
 impl<'de> Entries<'de> {
     fn of(node: &'de Node, keys: &'static [&'static str]) -> Self {
-        let left = if let Node::Map(map) = node { map.iter() } else { btree_map::Iter::default() };
+        let left = if let Node::Map(map) = node { map.entries().iter() } else { [].iter() };
         Entries { left, keys, current: None }
     }
 

@@ -53,7 +53,7 @@ impl<'i> Interpolation<'i> {
                 }
             }
             Node::Map(map) => {
-                for (key, node) in map {
+                for (key, node) in map.iter_mut() {
                     self.fill(node, &place.key(key), faults);
                 }
             }

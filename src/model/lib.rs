@@ -19,6 +19,7 @@ mod decode;
 mod interpolate;
 mod json;
 mod lines;
+mod map;
 mod mask;
 mod merge;
 mod node;

@@ -146,7 +146,7 @@ impl<'e> Loader<'e> {
         self.merged.refuse_double_names(&mut self.faults);
         let Merged { root, mut origins } = self.merged;
         // A main file that could not be read has been reported; the parts are still looked at.
-        let unread = origins.incomplete && !root.contains_key(VERSION);
+        let unread = origins.incomplete && root.get(VERSION).is_none();
         let mut root = Node::Map(root);
         origins.note_secret_texts(&root);
         self.faults.set_origins(Arc::new(origins.clone()));
@@ -181,7 +181,7 @@ fn read(path: &Path) -> Result<String, String> {
 fn settle_version(root: &mut Node, unread: bool, faults: &mut Faults) {
     let Node::Map(root) = root else { return };
     let place = Place::new(VERSION);
-    match root.insert(VERSION.into(), Node::Unsigned(1)) {
+    match root.insert(VERSION, Node::Unsigned(1)) {
         Some(Node::Unsigned(1) | Node::Gone(_)) => {}
         None if unread => {}
         None => faults.add(Fault::saying(place, "missing").with_hint("begin the file with `version: 1`")),
@@ -192,43 +192,50 @@ fn settle_version(root: &mut Node, unread: bool, faults: &mut Faults) {
 
 /// The long sections entry by entry, so that a fault costs no second look at all the others; then the rest.
 fn decode_sections(root: &mut Node, faults: &mut Faults) -> Option<Config> {
-    let mut sections = BTreeMap::new();
-    if let Node::Map(root) = root {
-        for section in ["services", "routes", "tests"] {
-            sections.extend(root.remove_entry(section));
-        }
-        let odd = sections.extract_if(.., |section, node| match section.as_str() {
-            "services" => !matches!(node, Node::Map(_)),
-            _ => !matches!(node, Node::List(_)),
-        });
-        root.extend(odd);
-    }
-    let services = sections.get_mut("services").map(|node| named(node, faults));
-    let routes = sections.get_mut("routes").map(|node| listed(node, &Place::new("routes"), faults));
-    let tests = sections.get_mut("tests").map(|node| listed(node, &Place::new("tests"), faults));
+    let mut services = take(root, "services", |node| matches!(node, Node::Map(_)));
+    let mut routes = take(root, "routes", |node| matches!(node, Node::List(_)));
+    let mut tests = take(root, "tests", |node| matches!(node, Node::List(_)));
+    let named = services.as_mut().map(|node| named(node, faults));
+    let listed = (
+        routes.as_mut().map(|node| listed(node, &Place::new("routes"), faults)),
+        tests.as_mut().map(|node| listed(node, &Place::new("tests"), faults)),
+    );
     let mut config = decode::<Config>(root, &Place::default(), faults);
     if let Some(config) = &mut config {
-        config.services.extend(services.unwrap_or_default());
-        config.routes.extend(routes.unwrap_or_default());
-        config.tests.extend(tests.unwrap_or_default());
+        config.services = named.unwrap_or_default();
+        config.routes = listed.0.unwrap_or_default();
+        config.tests = listed.1.unwrap_or_default();
     }
     if let Node::Map(root) = root {
-        root.extend(sections);
+        for (name, section) in [("services", services), ("routes", routes), ("tests", tests)] {
+            // A misspelt key may have left its trace in the place of what was taken out.
+            section.map(|section| root.insert(name, section));
+        }
     }
     config
 }
 
+/// Takes a section out that is what it should be.
+fn take(root: &mut Node, section: &str, is_right: fn(&Node) -> bool) -> Option<Node> {
+    let Node::Map(root) = root else { return None };
+    if root.get(section).is_some_and(is_right) { root.remove(section) } else { None }
+}
+
 fn listed<T: DeserializeOwned>(node: &mut Node, place: &Place<'_>, faults: &mut Faults) -> Vec<T> {
     let Node::List(list) = node else { return Vec::new() };
-    let entries = list.iter_mut().enumerate();
-    entries.filter_map(|(index, node)| decode(node, &place.index(index), faults)).collect()
+    // As many as there are: growing would copy them all.
+    let mut decoded = Vec::with_capacity(list.len());
+    for (index, node) in list.iter_mut().enumerate() {
+        decoded.extend(decode(node, &place.index(index), faults));
+    }
+    decoded
 }
 
 fn named(node: &mut Node, faults: &mut Faults) -> BTreeMap<String, Service> {
     let Node::Map(map) = node else { return BTreeMap::new() };
     let place = Place::new("services");
     let decoded =
-        map.iter_mut().filter_map(|(name, node)| Some((name.clone(), decode(node, &place.key(name), faults)?)));
+        map.iter_mut().filter_map(|(name, node)| Some((name.into(), decode(node, &place.key(name), faults)?)));
     decoded.collect()
 }
 

@@ -4,9 +4,9 @@
 //! two files claim (a key, a route's name) is a fault at the second that names the first. `version` may be repeated.
 
 use std::collections::HashMap;
-use std::collections::btree_map::{BTreeMap, Entry};
 
 use super::fault::{Fault, Faults};
+use super::map::Map;
 use super::node::Node;
 use super::origin::Origins;
 use super::place::{File, Place, Step};
@@ -15,7 +15,7 @@ use super::words::quoted;
 /// The joined tree and where its parts came from.
 #[derive(Default)]
 pub struct Merged {
-    pub root: BTreeMap<String, Node>,
+    pub root: Map<Node>,
     pub origins: Origins,
 }
 
@@ -23,7 +23,7 @@ impl Merged {
     /// Adds what `file` says.
     pub fn add(&mut self, file: &File, part: Node, faults: &mut Faults) {
         match part {
-            Node::Map(map) => map.into_iter().for_each(|(key, node)| self.add_section(file, key, node, faults)),
+            Node::Map(map) => map.into_iter().for_each(|(key, node)| self.add_section(file, &key, node, faults)),
             Node::Null | Node::Gone(_) => {}
             other => {
                 faults.push(Place::file(file), other.describe(), "a map with version, listen, services, routes, …")
@@ -31,24 +31,20 @@ impl Merged {
         }
     }
 
-    fn add_section(&mut self, file: &File, section: String, node: Node, faults: &mut Faults) {
-        self.note(file, &section, &node);
+    fn add_section(&mut self, file: &File, section: &str, node: Node, faults: &mut Faults) {
+        self.note(file, section, &node);
         let origins = &mut self.origins;
-        match self.root.entry(section) {
-            Entry::Vacant(free) => {
-                free.insert(node);
+        let Some(held) = self.root.get_mut(section) else { return self.root.insert_new(section, node) };
+        match (held, node) {
+            (Node::List(list), Node::List(more)) => list.extend(more),
+            (Node::Map(map), Node::Map(more)) => join(origins, file, section, map, more, faults),
+            (_, Node::Null) => {}
+            (held @ Node::Null, node) => *held = node,
+            (held, node) if section == "version" && *held == node => {}
+            _ => {
+                let first = origins.translate(Place::new(section).into_owned());
+                faults.add(claimed_twice(Place::file(file).key(section), "this is set twice", first));
             }
-            Entry::Occupied(mut taken) => match (taken.key().clone(), taken.get_mut(), node) {
-                (_, Node::List(list), Node::List(more)) => list.extend(more),
-                (section, Node::Map(map), Node::Map(more)) => join(origins, file, &section, map, more, faults),
-                (_, _, Node::Null) => {}
-                (_, old @ Node::Null, node) => *old = node,
-                (section, old, node) if section == "version" && *old == node => {}
-                (section, _, _) => {
-                    let first = origins.translate(Place::new(&section).into_owned());
-                    faults.add(claimed_twice(Place::file(file).key(&section), "this is set twice", first));
-                }
-            },
         }
     }
 
@@ -61,8 +57,8 @@ impl Merged {
             }
             Node::Map(map) => {
                 let keys = origins.keys.entry(section.into()).or_default();
-                for key in map.keys() {
-                    keys.entry(key.clone()).or_insert_with(|| file.clone());
+                for (key, _) in map.iter() {
+                    keys.entry(key.into()).or_insert_with(|| file.clone());
                 }
             }
             _ => {}
@@ -91,28 +87,14 @@ impl Merged {
     }
 }
 
-fn join(
-    origins: &Origins,
-    file: &File,
-    section: &str,
-    map: &mut BTreeMap<String, Node>,
-    more: BTreeMap<String, Node>,
-    faults: &mut Faults,
-) {
-    for (key, node) in more {
-        match map.entry(key) {
-            Entry::Vacant(free) => {
-                free.insert(node);
-            }
-            Entry::Occupied(taken) => {
-                let first = origins.translate(Place::new(section).key(taken.key()).into_owned());
-                let statement = match section {
-                    "services" => format!("the service name {} is used twice", quoted(taken.key())),
-                    _ => "this is set twice".into(),
-                };
-                faults.add(claimed_twice(Place::file(file).key(section).key(taken.key()), &statement, first));
-            }
-        }
+fn join(origins: &Origins, file: &File, section: &str, map: &mut Map<Node>, more: Map<Node>, faults: &mut Faults) {
+    for (key, _) in map.absorb(more) {
+        let first = origins.translate(Place::new(section).key(&key).into_owned());
+        let statement = match section {
+            "services" => format!("the service name {} is used twice", quoted(&key)),
+            _ => "this is set twice".into(),
+        };
+        faults.add(claimed_twice(Place::file(file).key(section).key(&key), &statement, first));
     }
 }
 

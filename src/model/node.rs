@@ -1,8 +1,7 @@
 //! The tree between the text and the typed configuration: YAML's values, with what interpolation and pruning must
 //! remember. Depth is bounded by the reader (128), so walking it may recurse.
 
-use std::collections::BTreeMap;
-
+use super::map::Map;
 use super::place::Step;
 use super::words::{quoted, words};
 
@@ -16,7 +15,7 @@ pub enum Node {
     Float(f64),
     Text(Text),
     List(Vec<Node>),
-    Map(BTreeMap<String, Node>),
+    Map(Map<Node>),
     /// It was faulty and the fault is reported: as if it had not been written. Keeps the `name` it had.
     Gone(Option<String>),
     /// A required value that is missing or was faulty: plays along as whatever is wanted until all faults are found.
@@ -67,7 +66,7 @@ impl Node {
     /// The value at `path`.
     pub fn at(&mut self, path: &[Step<'_>]) -> Option<&mut Node> {
         path.iter().try_fold(self, |node, step| match (node, step) {
-            (Node::Map(map), Step::Key(key)) => map.get_mut(key.as_ref()),
+            (Node::Map(map), Step::Key(key)) => map.get_mut(key),
             (Node::List(list), Step::Index(index)) => list.get_mut(*index),
             _ => None,
         })
@@ -98,7 +97,7 @@ impl Node {
             Node::Map(map) if map.is_empty() => "an empty map".into(),
             Node::Map(map) => {
                 let present = map.iter().filter(|(_, node)| !node.is_gone());
-                format!("a map with {}", words(present.map(|(key, _)| key.as_str())))
+                format!("a map with {}", words(present.map(|(key, _)| key)))
             }
         }
     }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
+use super::map::Map;
 use super::node::Node;
 use super::place::{File, Place, Step};
 use super::words::quoted;
@@ -188,8 +189,8 @@ impl Origins {
         }
     }
 
-    fn survey_map(&mut self, map: &BTreeMap<String, Node>, place: &Place<'_>) {
-        for (key, node) in map {
+    fn survey_map(&mut self, map: &Map<Node>, place: &Place<'_>) {
+        for (key, node) in map.iter() {
             self.survey(node, &place.key(key));
         }
     }

@@ -43,9 +43,9 @@ fn at_each(node: &mut Node, place: &[&str], change: &mut impl FnMut(&mut String)
     match (place, node) {
         ([], Node::Text(text)) => change(&mut text.text),
         (["[]", rest @ ..], Node::List(list)) => list.iter_mut().for_each(|node| at_each(node, rest, change)),
-        (["*", rest @ ..], Node::Map(map)) => map.values_mut().for_each(|node| at_each(node, rest, change)),
+        (["*", rest @ ..], Node::Map(map)) => map.iter_mut().for_each(|(_, node)| at_each(node, rest, change)),
         ([key, rest @ ..], Node::Map(map)) => {
-            if let Some(node) = map.get_mut(*key) {
+            if let Some(node) = map.get_mut(key) {
                 at_each(node, rest, change);
             }
         }

@@ -47,7 +47,7 @@ fn repair(root: &mut Node, error: Error, place: &Place<'_>, faults: &mut Faults,
             root.prune(&path);
         }
         (Kind::Missing(key), Some(Node::Map(map))) => {
-            let found = map.insert(key.into(), Node::Any);
+            let found = map.insert(key, Node::Any);
             if !matches!(found, Some(Node::Gone(_))) {
                 faults.add(Fault::saying(shown(&path).key(key), "missing").with_hint("this key is required"));
             }
@@ -65,10 +65,10 @@ fn repair(root: &mut Node, error: Error, place: &Place<'_>, faults: &mut Faults,
             path.pop();
             // What was meant is not worth a "missing" of its own.
             if let (Some(meant), Some(Node::Map(map))) = (meant, root.at(&path)) {
-                map.entry(meant.into()).or_insert(Node::Gone(None));
+                map.insert_new(meant, Node::Gone(None));
             }
         }
-        (Kind::Wrong(_), Some(Node::Map(map))) if !map.is_empty() && map.values().all(Node::is_gone) => {
+        (Kind::Wrong(_), Some(Node::Map(map))) if !map.is_empty() && map.iter().all(|(_, node)| node.is_gone()) => {
             root.prune(&path)
         }
         (Kind::Missing(key), Some(node)) => report(node, shown(&path), format!("a map with {key}"), faults),
@@ -110,8 +110,8 @@ fn advice(node: &Node, allowed: &str) -> String {
         Node::Bool(_) | Node::Unsigned(_) | Node::Signed(_) | Node::Float(_) if allowed.starts_with("a text") => {
             "put it in quotes".into()
         }
-        Node::Map(map) if allowed.starts_with("a text") && map.values().all(|value| *value == Node::Null) => {
-            let keys: Vec<&str> = map.keys().map(String::as_str).collect();
+        Node::Map(map) if allowed.starts_with("a text") && map.iter().all(|(_, value)| *value == Node::Null) => {
+            let keys: Vec<&str> = map.iter().map(|(key, _)| key).collect();
             format!("a text with braces needs quotes: \"{{{}}}\"", keys.join(", "))
         }
         Node::Text(text) if allowed.starts_with("a list") => as_list(&text.text),

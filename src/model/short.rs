@@ -2,14 +2,13 @@
 //!
 //! A service may be nothing but its URL. A route without a name has its pattern as its name.
 
-use std::collections::BTreeMap;
-
+use super::map::Map;
 use super::node::Node;
 
 /// Writes the short forms of these sections out.
-pub fn expand(sections: &mut BTreeMap<String, Node>) {
+pub fn expand(sections: &mut Map<Node>) {
     if let Some(Node::Map(services)) = sections.get_mut("services") {
-        services.values_mut().for_each(expand_service);
+        services.iter_mut().for_each(|(_, service)| expand_service(service));
     }
     if let Some(Node::List(routes)) = sections.get_mut("routes") {
         routes.iter_mut().for_each(expand_route);
@@ -19,7 +18,7 @@ pub fn expand(sections: &mut BTreeMap<String, Node>) {
 fn expand_service(service: &mut Node) {
     if let Node::Text(_) = service {
         let url = std::mem::replace(service, Node::Null);
-        *service = Node::Map(BTreeMap::from([("targets".into(), Node::List(vec![url]))]));
+        *service = Node::Map(Map::new(vec![("targets".into(), Node::List(vec![url]))], |_| {}));
     }
 }
 
@@ -28,7 +27,7 @@ fn expand_route(route: &mut Node) {
     let is_named = matches!(route.get("name"), Some(name) if *name != Node::Null);
     if let (false, Some(pattern @ Node::Text(_))) = (is_named, route.get("path_pattern")) {
         let name = pattern.clone();
-        route.insert("name".into(), name);
+        route.insert("name", name);
     }
 }
 

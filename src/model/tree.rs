@@ -2,14 +2,13 @@
 //! (`<<`) takes in what another map has.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::fmt;
 
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, EnumAccess, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::fault::{Fault, Faults};
+use super::map::{Key, Map};
 use super::node::Node;
 use super::place::Place;
 
@@ -40,24 +39,46 @@ pub fn read<'de, D: Deserializer<'de>>(
 
 /// The map with what its merge key (`<<: *base`, or a list of such) adds, where it is not written itself. A merge key with
 /// anything else stays, and is an unknown key then.
-fn merged(mut map: BTreeMap<String, Node>) -> BTreeMap<String, Node> {
+fn merged(mut map: Map<Node>) -> Map<Node> {
     let is_map = |node: &Node| matches!(node, Node::Map(_));
     let bases = match map.remove(MERGE) {
         None => return map,
         Some(base @ Node::Map(_)) => vec![base],
         Some(Node::List(list)) if list.iter().all(is_map) => list,
         Some(other) => {
-            map.insert(MERGE.into(), other);
+            map.insert_new(MERGE, other);
             return map;
         }
     };
-    for base in bases {
-        let Node::Map(base) = base else { continue };
-        for (key, node) in base {
-            map.entry(key).or_insert(node);
-        }
-    }
+    let entries = bases.into_iter().flat_map(|base| match base {
+        Node::Map(base) => base,
+        _ => Map::default(),
+    });
+    map.absorb(Map::new(entries.collect(), |_| {}));
     map
+}
+
+/// A key, read without a text of its own.
+struct KeySeed;
+
+impl<'de> DeserializeSeed<'de> for KeySeed {
+    type Value = Key;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Key, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for KeySeed {
+    type Value = Key;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Key, E> {
+        Ok(text.into())
+    }
 }
 
 struct State {
@@ -143,18 +164,14 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Node, A::Error> {
-        let mut map = BTreeMap::new();
-        while let Some(key) = entries.next_key::<String>()? {
+        let mut map = Vec::new();
+        while let Some(key) = entries.next_key_seed(KeySeed)? {
             self.spend(key.len())?;
-            let place = self.place.key(&key);
-            let node = entries.next_value_seed(Seed { place: &place, state: self.state })?;
-            let place = map.contains_key(&key).then(|| place.into_owned());
-            self.state.borrow_mut().duplicates.extend(place);
-            if let Entry::Vacant(free) = map.entry(key) {
-                free.insert(node);
-            }
+            let node = entries.next_value_seed(Seed { place: &self.place.key(&key), state: self.state })?;
+            map.push((key, node));
         }
-        Ok(Node::Map(merged(map)))
+        let repeated = |key: &str| self.state.borrow_mut().duplicates.push(self.place.key(key).into_owned());
+        Ok(Node::Map(merged(Map::new(map, repeated))))
     }
 
     fn visit_enum<A: EnumAccess<'de>>(self, _: A) -> Result<Node, A::Error> {
