@@ -378,7 +378,7 @@ def reload(bench):
         for _ in range(4):
             time.sleep(2)
             ours.process.child.send_signal(signal.SIGHUP)
-            times.append(ours.process.says(r"made in (\d+) ms"))
+            times.append(ours.process.says(r"built in (\d+) ms"))
         return times
 
     alone = again()
