@@ -207,6 +207,31 @@ fn a_private_key_needs_an_algorithm_that_somebody_names() {
 }
 
 #[test]
+fn a_claim_of_a_token_is_given_once() {
+    let place =
+        Place::new("version: 1\nauth: { jwt: [{ secret: a-secret-of-more-than-thirty-two-bytes }] }\nroutes: []\n");
+    let call = place.call(&["jwt", "--role", "admin", "--claims", r#"{"roles": ["user"]}"#]);
+    assert_eq!(call.code, Some(2));
+    assert!(
+        call.err.contains("the claim \"roles\" is given by --role and by --claims: use one of them"),
+        "{}",
+        call.err
+    );
+    let call = place.call(&["jwt", "--scope", "read", "--claims", r#"{"scope": "write"}"#]);
+    assert_eq!(call.code, Some(2));
+    let token = place.call(&["jwt", "--role", "admin", "--claims", r#"{"team": "a"}"#]).good();
+    assert_eq!(token.trim().split('.').count(), 3);
+}
+
+#[test]
+fn options_of_all_commands_have_a_heading_of_their_own() {
+    let help = Place::new("version: 1\n").call(&["jwt", "--help"]).good();
+    let (own, global) = help.split_once("Global options:").unwrap();
+    assert!(own.contains("--private-key") && !own.contains("--no-color"), "{help}");
+    assert!(global.contains("--no-color") && global.contains("--config"), "{help}");
+}
+
+#[test]
 fn check_warns_of_parameters_that_a_service_may_cut() {
     let place = Place::new(
         "version: 1

@@ -11,6 +11,7 @@ const SECRET: &str = "a secret of more than thirty-two bytes";
 const LATER: u64 = 4_102_444_800;
 
 fn bearer(claims: Value) -> String {
+    gatekeeper_core::signature::install();
     let mut all = json!({ "sub": "alice", "exp": LATER, "aud": "api", "roles": ["user"], "scope": "read" });
     let Value::Object(claims) = claims else { unreachable!() };
     all.as_object_mut().unwrap().extend(claims);

@@ -9,6 +9,9 @@ use serde::de::DeserializeOwned;
 
 use crate::{BASE, Failure, TOTAL_COUNT};
 
+/// No answer of a gateway is longer: whoever answers in its place shall not fill the memory.
+const LARGEST_ANSWER: usize = 64 << 20;
+
 /// Where a gateway is reached, and the token that it asks for.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
@@ -107,8 +110,14 @@ impl Connection {
         Err(Failure::Refused(Box::new(self.read(response).await?)))
     }
 
-    async fn read<T: DeserializeOwned>(&self, response: Response) -> Result<T, Failure> {
-        let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+    async fn read<T: DeserializeOwned>(&self, mut response: Response) -> Result<T, Failure> {
+        let mut body = Vec::new();
+        while let Some(piece) = response.chunk().await.map_err(|error| self.unreachable(&error))? {
+            if body.len() + piece.len() > LARGEST_ANSWER {
+                return Err(Failure::TooLarge { address: self.address.clone() });
+            }
+            body.extend_from_slice(&piece);
+        }
         serde_json::from_slice(&body).map_err(|error| match error.is_data() {
             true => Failure::Unexpected(error),
             false => self.not_a_gatekeeper(),

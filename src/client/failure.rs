@@ -19,6 +19,12 @@ pub enum Failure {
         /// The gateway's address.
         address: String,
     },
+    /// The answer is longer than any of a gateway.
+    #[error("the answer of {address} is over 64 MiB")]
+    TooLarge {
+        /// The gateway's address.
+        address: String,
+    },
     /// The gateway refused the call. The problem says why.
     #[error("{0}")]
     Refused(Box<Problem>),

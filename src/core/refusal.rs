@@ -94,7 +94,7 @@ kinds! {
     CLIENT_GONE = 499 "client_gone" "Client closed the connection" grpc 1;
     /// The upstream sent nothing sensible, or closed.
     UPSTREAM_FAILED = 502 "upstream_failed" "Service failed" grpc 14;
-    /// Service unreachable.
+    /// No connection to the service can be made.
     UPSTREAM_UNREACHABLE = 502 "upstream_unreachable" "Service unreachable" grpc 14;
     /// Who could tell whether the credentials are good does not answer.
     AUTH_UNAVAILABLE = 503 "auth_unavailable" "Authentication unavailable" grpc 14;
@@ -104,7 +104,7 @@ kinds! {
     SERVICE_BUSY = 503 "service_busy" "Service busy" grpc 14;
     /// The service has no target that could be tried.
     NO_TARGET = 503 "no_target" "No healthy target" grpc 14;
-    /// Service timeout.
+    /// The service takes too long.
     UPSTREAM_TIMEOUT = 504 "upstream_timeout" "Service timeout" grpc 4;
     /// The request went round in circles.
     LOOP_DETECTED = 508 "loop_detected" "Loop detected" grpc 13;

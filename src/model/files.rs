@@ -31,6 +31,21 @@ pub fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
     Ok(text)
 }
 
+/// Reads a regular file that holds a short text, such as a token.
+pub fn read_short(path: impl AsRef<Path>) -> io::Result<String> {
+    short(open(path)?)
+}
+
+/// Reads a text of at most 64 KiB.
+pub fn short(file: File) -> io::Result<String> {
+    const LONGEST: u64 = 64 << 10;
+    let mut text = String::new();
+    match file.take(LONGEST + 1).read_to_string(&mut text)? as u64 {
+        0..=LONGEST => Ok(text),
+        _ => Err(io::Error::other("it is over 64 KiB")),
+    }
+}
+
 /// Opens a regular file for reading.
 pub fn open(path: impl AsRef<Path>) -> io::Result<File> {
     let file = OpenOptions::new().read(true).custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits()).open(path)?;

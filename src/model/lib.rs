@@ -30,7 +30,7 @@ mod place;
 mod repair;
 mod short;
 mod tree;
-mod words;
+pub mod words;
 mod yaml;
 
 pub use fault::{Fault, Faults, Lint};

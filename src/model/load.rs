@@ -143,12 +143,12 @@ impl<'e> Loader<'e> {
 
     fn finish(mut self) -> (Option<Loaded>, Faults) {
         short::expand(&mut self.merged.root);
+        self.merged.note_secret_texts();
         self.merged.refuse_double_names(&mut self.faults);
         let Merged { root, mut origins } = self.merged;
         // A main file that could not be read has been reported; the parts are still looked at.
         let unread = origins.incomplete && root.get(VERSION).is_none();
         let mut root = Node::Map(root);
-        origins.note_secret_texts(&root);
         self.faults.set_origins(Arc::new(origins.clone()));
         settle_version(&mut root, unread, &mut self.faults);
         let config = decode_sections(&mut root, &mut self.faults);

@@ -66,6 +66,13 @@ impl Merged {
         origins.sections.entry(section.into()).or_insert_with(|| file.clone());
     }
 
+    /// Before anything of the tree can appear in a fault.
+    pub fn note_secret_texts(&mut self) {
+        for (_, section) in self.root.iter() {
+            self.origins.note_secret_texts(section);
+        }
+    }
+
     /// Of several routes with one name, the first keeps it.
     pub fn refuse_double_names(&mut self, faults: &mut Faults) {
         let Some(Node::List(routes)) = self.root.get_mut("routes") else { return };

@@ -214,11 +214,11 @@ impl Origins {
         }
     }
 
-    /// Notes only the texts that are secret: before anything of the tree can appear in a fault.
+    /// Notes only the texts that are secret.
     pub(super) fn note_secret_texts(&mut self, node: &Node) {
         let mut surveyed = Origins::default();
         surveyed.survey(node, &Place::default());
-        self.secret_texts = surveyed.secret_texts;
+        self.secret_texts.extend(surveyed.secret_texts);
     }
 }
 

@@ -14,12 +14,19 @@ pub fn quoted(text: &str) -> String {
 }
 
 fn escape(character: char) -> impl Iterator<Item = char> {
-    escaped(character, character.is_control() || matches!(character, '"' | '\\'))
+    escaped(character, character == '\n' || is_unprintable(character) || matches!(character, '"' | '\\'))
 }
 
-/// What a terminal would obey. Some texts have several lines.
+/// A text for a terminal: what it would obey, or what would show the text in another order, is escaped.
+pub fn printable(text: &str) -> String {
+    text.chars().flat_map(|character| escaped(character, is_unprintable(character))).collect()
+}
+
+/// What a terminal would obey, does not show, or shows in another order. Some texts have several lines.
 pub(super) fn is_unprintable(character: char) -> bool {
-    character.is_control() && character != '\n'
+    let is_invisible =
+        matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+    is_invisible || character.is_control() && character != '\n'
 }
 
 pub(super) fn escaped(character: char, escape: bool) -> impl Iterator<Item = char> {
@@ -110,6 +117,14 @@ pub(super) fn words<'w>(words: impl Iterator<Item = &'w str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_terminal_gets_nothing_to_obey() {
+        let odd = "a\u{1b}[31m\u{9b}0m\u{7f}\r\u{202e}b\u{2066}\u{200b}\u{feff}\nä💥";
+        let shown = "a\\u{1b}[31m\\u{9b}0m\\u{7f}\\r\\u{202e}b\\u{2066}\\u{200b}\\u{feff}\nä💥";
+        assert_eq!(printable(odd), shown);
+        assert_eq!(quoted(odd), format!("\"{}\"", shown.replace('\n', "\\n")));
+    }
 
     #[test]
     fn what_was_probably_meant() {

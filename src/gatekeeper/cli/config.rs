@@ -18,7 +18,11 @@ pub fn run(options: &Options, command: &Command) -> Outcome {
     match command {
         Command::Show => {
             let (loaded, ..) = compile_file(options)?;
-            options.print(&show::effective_json(&loaded), show::effective(&loaded))
+            match options.json {
+                true => options.print(&show::effective_json(&loaded), ""),
+                // It is a file again: every character stays.
+                false => write_out(&show::effective(&loaded)),
+            }
         }
         Command::Schema => {
             let text = serde_json::to_string_pretty(&schema::schema());

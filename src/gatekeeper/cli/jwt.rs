@@ -139,6 +139,13 @@ fn claims(issuer: &Issuer, args: &Args) -> Result<Claims, Failure> {
         Some(text) => serde_json::from_str(text).map_err(|error| Failure::Usage(format!("--claims: {error}")))?,
         None => Claims::new(),
     };
+    let roles = issuer.roles_claim.as_deref().unwrap_or("roles").split('.').next().unwrap_or_default();
+    let given = [(roles, "--role", !args.roles.is_empty()), ("scope", "--scope", !args.scopes.is_empty())];
+    if let Some((name, option, _)) = given.iter().find(|(name, _, is_given)| *is_given && more.contains_key(*name)) {
+        return Err(Failure::Usage(format!(
+            "the claim {name:?} is given by {option} and by --claims: use one of them"
+        )));
+    }
     claims.extend(more);
     Ok(claims)
 }

@@ -32,14 +32,8 @@ fn client(options: &Options) -> Result<Client, Failure> {
         return Ok(Client::new(&found.running.admin, token_in(&found.state_dir)?)?);
     }
     let (address, state_dir) = as_configured(options)?;
-    let file = options.file();
     if !token_file(&state_dir).exists() {
-        return Err(Failure::Unreachable(format!("no gateway runs with {}", file.display())));
-    }
-    // It says where the token is sent.
-    if options.file.is_none() && !file.starts_with("/etc") && !running::is_own(&file) {
-        let text = format!("{} can be changed by another user: name it with -c if it is meant", file.display());
-        return Err(Failure::Refused(text));
+        return Err(Failure::Unreachable(format!("no gateway runs with {}", options.file().display())));
     }
     Ok(Client::new(&address, token_in(&state_dir)?)?)
 }
@@ -65,7 +59,7 @@ fn token_in(state_dir: &Path) -> Result<Secret, Failure> {
 }
 
 fn read_token(file: &Path) -> Result<Secret, Failure> {
-    let token = gatekeeper_model::files::read_to_string(file).map_err(|error| {
+    let token = gatekeeper_model::files::read_short(file).map_err(|error| {
         Failure::Unreachable(format!("cannot read the administration token {}: {error}", file.display()))
     })?;
     Ok(Secret::from(token.trim()))
@@ -76,23 +70,32 @@ fn running_here(options: &Options) -> Result<Option<Found>, Failure> {
     if let Some(state_dir) = std::env::var_os("STATE_DIRECTORY") {
         return Ok(running::in_directory(Path::new(&state_dir)));
     }
-    let mut all = running::on_this_host();
-    let is_meant = |found: &Found, file: &Path| is_same_file(&found.running.config, file);
-    if let Some(at) = all.iter().position(|found| is_meant(found, &options.file())) {
+    let (mut all, file) = (running::on_this_host(), options.file());
+    if let Some(at) = all.iter().position(|found| is_same_file(&found.running.config, &file)) {
         return Ok(Some(all.swap_remove(at)));
     }
-    match all.len() {
-        // What a file of its own says is not meant for another gateway.
-        1.. if options.file.is_none() && options.file().exists() => {
-            let file = options.file();
-            Err(Failure::Unreachable(format!("no gateway runs with {}; running:{}", file.display(), listed(&all))))
-        }
-        0 | 1 if options.file.is_none() => Ok(all.pop()),
-        _ if options.file.is_none() => {
-            Err(Failure::Usage(format!("{} gateways run on this host, choose one:{}", all.len(), listed(&all))))
-        }
-        _ => Ok(None),
+    // Only the gateway that runs with a file is meant by whoever names it.
+    if options.file.is_some() {
+        return Ok(None);
     }
+    if all.is_empty() {
+        return Ok(None);
+    }
+    // Whoever is in the folder of a configuration means that one. The installed file is there for whatever else runs.
+    if file.exists() && !is_installed(&file) {
+        let text = format!("no gateway runs with {}; running:{}", file.display(), listed(&all));
+        return Err(Failure::Unreachable(text));
+    }
+    if all.len() > 1 {
+        let text = format!("{} gateways run on this host, choose one:{}", all.len(), listed(&all));
+        return Err(Failure::Usage(text));
+    }
+    Ok(all.pop())
+}
+
+/// Whether a file that nobody named is the one that is installed on this host, and not one of the working directory.
+fn is_installed(file: &Path) -> bool {
+    file.is_absolute()
 }
 
 fn is_same_file(one: &Path, other: &Path) -> bool {
@@ -112,6 +115,11 @@ fn as_configured(options: &Options) -> Result<(String, PathBuf), Failure> {
             "no running gateway was found on this host: start one, or use -c FILE or --url URL".into(),
         ));
     }
+    // It says where the token is sent.
+    if options.file.is_none() && !is_installed(&file) && !running::is_own(&file) {
+        let text = format!("{} can be changed by another user: name it with -c if it is meant", file.display());
+        return Err(Failure::Refused(text));
+    }
     let (loaded, faults) = load(&file);
     let config = loaded.ok_or(Failure::Faults(faults))?.config;
     let state_dir = state_dir(&config);
@@ -123,7 +131,7 @@ impl From<gatekeeper_client::Failure> for Failure {
         use gatekeeper_client::Failure::*;
         let text = failure.to_string();
         match failure {
-            Unreachable { .. } | NotAGatekeeper { .. } => Failure::Unreachable(text),
+            Unreachable { .. } | NotAGatekeeper { .. } | TooLarge { .. } => Failure::Unreachable(text),
             Invalid(_) => Failure::Usage(text),
             Refused(_) | Unexpected(_) | Unusable(_) => Failure::Refused(text),
         }

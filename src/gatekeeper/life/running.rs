@@ -8,7 +8,7 @@
 //! same user removes it from the register. A process that got the number of a dead gateway makes its note look alive; the call
 //! that follows then says that nobody answers there.
 
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -69,9 +69,10 @@ impl Running {
     }
 
     fn lives(&self) -> bool {
+        // Zero and negative numbers stand for groups of processes.
+        let Some(pid) = i32::try_from(self.pid).ok().filter(|pid| *pid > 0) else { return false };
         // A process of another user answers that it may not be signalled.
-        let asked = nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid.cast_signed()), None);
-        self.pid != 0 && asked != Err(nix::errno::Errno::ESRCH)
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None) != Err(nix::errno::Errno::ESRCH)
     }
 }
 
@@ -103,15 +104,12 @@ fn read(state_dir: &Path) -> Option<Running> {
 /// Reads a file of a state directory. It has to be the directory's own: a regular file of the same owner, and no link. Or
 /// whoever owns the directory could have a file of another user read, and sent to an address of their choice.
 pub fn read_own(state_dir: &Path, name: &str) -> io::Result<String> {
-    const LONGEST: u64 = 64 << 10;
     let folder = Folder::open(state_dir)?;
     let file = folder.file(name)?;
     if file.metadata()?.uid() != folder.metadata()?.uid() {
         return Err(io::Error::other("it belongs to another user than its directory"));
     }
-    let mut text = String::new();
-    file.take(LONGEST).read_to_string(&mut text)?;
-    Ok(text)
+    files::short(file)
 }
 
 /// Whether what is found at a path without being asked for is this user's.
@@ -134,12 +132,10 @@ fn register(state_dir: &Path) -> io::Result<()> {
 
 /// Entries of the register, and the directory that each of them names.
 fn registered() -> Vec<(PathBuf, PathBuf)> {
-    let Ok(entries) = folder().and_then(std::fs::read_dir) else { return Vec::new() };
-    let paths = entries.flatten().map(|entry| entry.path());
-    paths
-        .filter_map(|path| Some((files::read_to_string(&path).ok()?.into(), path)))
-        .map(|(dir, path)| (path, dir))
-        .collect()
+    let Ok(folder) = folder() else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir(&folder) else { return Vec::new() };
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter_map(|name| Some((folder.join(&name), read_own(&folder, &name).ok()?.into()))).collect()
 }
 
 /// A directory has one entry, however often a gateway starts in it.
@@ -191,5 +187,22 @@ mod tests {
         assert!(folder.path().join(NOTE).exists(), "the note is another process's");
         dead.withdraw(folder.path());
         assert!(!folder.path().join(NOTE).exists());
+    }
+
+    #[test]
+    fn a_number_of_no_single_process_does_not_live() {
+        for pid in [0, u32::MAX, 1 << 31, u32::MAX - 1] {
+            assert!(!Running { pid, ..Running::here(Path::new("x"), "") }.lives(), "{pid}");
+        }
+        assert!(Running::here(Path::new("x"), "").lives());
+    }
+
+    #[test]
+    fn what_is_too_long_is_not_read_in_part() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("long"), "x".repeat((64 << 10) + 1)).unwrap();
+        std::fs::write(folder.path().join("fits"), "x".repeat(64 << 10)).unwrap();
+        assert_eq!(read_own(folder.path(), "long").unwrap_err().to_string(), "it is over 64 KiB");
+        assert_eq!(read_own(folder.path(), "fits").unwrap().len(), 64 << 10);
     }
 }
