@@ -10,7 +10,7 @@
 CARGO ?= cargo
 # The tools that building needs, and the additional tools of tests and benchmarks: `program:Debian package`.
 BUILD_TOOLS := cmake:cmake cc:build-essential
-TEST_TOOLS := h2load:nghttp2-client systemd-analyze:systemd openssl:openssl node:nodejs npm:npm chromium:chromium
+TEST_TOOLS := h2load:nghttp2-client systemd-analyze:systemd openssl:openssl node:nodejs npm:npm chromium:chromium pg_ctlcluster:postgresql
 BENCH_TOOLS := wrk:wrk h2load:nghttp2-client openssl:openssl nginx:nginx haproxy:haproxy python3:python3 pip3:python3-pip
 
 # Tests that measure time. They run after the others, one at a time.
@@ -104,7 +104,7 @@ uninstall:
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
 # Packages that start a server when they are installed. Only the harness should start these servers.
-SERVERS := nginx haproxy
+SERVERS := nginx haproxy postgresql
 
 # Installs the missing tools of $(TOOLS) from Debian packages. Without root or sudo, it prints the command to run. Servers are
 # neither started (policy-rc.d) nor enabled.

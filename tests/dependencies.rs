@@ -10,9 +10,10 @@ use serde_json::Value;
 use crate::support::modules::{cycle, uses};
 
 /// Which of our crates may use which. The binary may use all of them.
-const WALLS: [(&str, &[&str]); 6] = [
+const WALLS: [(&str, &[&str]); 7] = [
     ("gatekeeper-model", &[]),
     ("gatekeeper-background", &[]),
+    ("gatekeeper-store", &[]),
     ("gatekeeper-core", &["gatekeeper-model"]),
     ("gatekeeper-client", &["gatekeeper-core", "gatekeeper-model"]),
     ("gatekeeper-plane", &["gatekeeper-background", "gatekeeper-core", "gatekeeper-model"]),

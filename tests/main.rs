@@ -56,6 +56,7 @@ mod shields;
 mod sinks;
 mod sse;
 mod stalled;
+mod store;
 mod stream;
 mod supervision;
 mod systemd;

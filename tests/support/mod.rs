@@ -13,6 +13,7 @@ pub mod modules;
 pub mod origin;
 pub mod pattern;
 pub mod peer;
+pub mod postgres;
 pub mod raw;
 pub mod recorder;
 pub mod script;
