@@ -90,6 +90,9 @@ impl Metrics {
         let registry = Registry::new();
         let gauge = |name: &str, help: &str| registered(&registry, IntGauge::new(name, help)?);
         let counter = |name: &str, help: &str| registered(&registry, IntCounter::new(name, help)?);
+        let counter_by = |label: &str, name: &str, help: &str| {
+            registered(&registry, IntCounterVec::new(Opts::new(name, help), &[label])?)
+        };
         let metrics = Metrics {
             board: registered_shared(&registry, Board::new()?)?,
             in_flight: gauge("gatekeeper_requests_in_flight", "Requests in progress.")?,
@@ -99,22 +102,15 @@ impl Metrics {
                 "Open client connections without a request yet.",
             )?,
             connections_total: counter("gatekeeper_connections_total", "Accepted client connections.")?,
-            turned_away: registered(
-                &registry,
-                IntCounterVec::new(
-                    Opts::new(
-                        "gatekeeper_connections_turned_away_total",
-                        "Client connections closed before their first request, by reason.",
-                    ),
-                    &["reason"],
-                )?,
+            turned_away: counter_by(
+                "reason",
+                "gatekeeper_connections_turned_away_total",
+                "Client connections closed before their first request, by reason.",
             )?,
-            cut: registered(
-                &registry,
-                IntCounterVec::new(
-                    Opts::new("gatekeeper_connections_cut_total", "HTTP/2 connections closed for abuse, by reason."),
-                    &["reason"],
-                )?,
+            cut: counter_by(
+                "reason",
+                "gatekeeper_connections_cut_total",
+                "HTTP/2 connections closed for abuse, by reason.",
             )?,
             answer_bytes: gauge(
                 "gatekeeper_buffered_answer_bytes",
@@ -131,10 +127,7 @@ impl Metrics {
             plan_revision: gauge("gatekeeper_plan_revision", "The revision of the running configuration.")?,
             request_bytes: counter("gatekeeper_request_bytes_total", "Bytes of request bodies.")?,
             response_bytes: counter("gatekeeper_response_bytes_total", "Bytes of response bodies.")?,
-            reloads: registered(
-                &registry,
-                IntCounterVec::new(Opts::new("gatekeeper_reloads_total", "Reloads, by outcome."), &["outcome"])?,
-            )?,
+            reloads: counter_by("outcome", "gatekeeper_reloads_total", "Reloads, by outcome.")?,
             reload_successful: gauge(
                 "gatekeeper_config_last_reload_successful",
                 "1 if the last reload, or the start, was applied; 0 if it was refused.",
