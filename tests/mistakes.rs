@@ -466,6 +466,13 @@ routes:
   - { name: app, path_pattern: /*, target_service: app }
 >> gatekeeper.yaml:4: warning: service "app".targets[0]: "app.example.org" does not resolve: NXDOMAIN
 
+## An access log in a folder that is missing
+version: 1
+access_log: { to: /no/such/folder/access.log }
+routes:
+  - { name: app, path_pattern: /*, respond: { status: 204 } }
+>> gatekeeper.yaml:2: warning: access_log.to: there is no folder "/no/such/folder"
+
 ## A service that no route uses
 version: 1
 services:

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use gatekeeper_model::fault::Faults;
 use gatekeeper_model::load::load;
 use gatekeeper_model::raw::Config;
-use gatekeeper_model::{Fault, Loaded, Origins, Place};
+use gatekeeper_model::{Fault, Loaded, Origins, Place, quoted};
 
 use super::Plan;
 use super::compile::{Context, compile};
@@ -85,9 +85,14 @@ impl Candidate {
         Ok(draft)
     }
 
-    /// Compiles it to judge it, and adds warnings of names that do not resolve. Blocks: names are looked up.
+    /// Compiles it to judge it, and adds warnings of what is missing around it: names that do not resolve, the folder of the
+    /// access log. Blocks: names are looked up.
     pub fn examine(self, metrics: &Metrics) -> Result<Draft<'_>, Faults> {
         let mut draft = self.judge(metrics)?;
+        if let Some(folder) = missing_folder(&draft.config.access_log.to) {
+            let place = Place::new("access_log").key("to");
+            draft.faults.warn(Fault::saying(place, format!("there is no folder {}", quoted(&folder))));
+        }
         // A variable that is not filled in has a warning of its own.
         let targets = named_targets(&draft.config).filter(|(_, host)| !host.contains('$'));
         let targets: Vec<(Place<'static>, String)> = targets.collect();
@@ -148,6 +153,12 @@ const LOOK_UPS: Duration = Duration::from_secs(5);
 fn names(config: &Config, previous: Option<&Plan>) -> Option<Arc<Names>> {
     let names = Arc::new(Names::compile(&config.dns, &Place::new("dns"), &mut Faults::default())?);
     Some(previous.map(|plan| plan.edge.names.clone()).filter(|kept| *kept == names).unwrap_or(names))
+}
+
+/// The folder of a file that is to be written, if it does not exist.
+fn missing_folder(file: &str) -> Option<String> {
+    let folder = Path::new(file).parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir())?;
+    Some(folder.to_string_lossy().into_owned())
 }
 
 /// The names of all targets.
