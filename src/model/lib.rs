@@ -30,7 +30,7 @@ mod place;
 mod repair;
 mod short;
 mod tree;
-pub mod words;
+mod words;
 mod yaml;
 
 pub use fault::{Fault, Faults, Lint};
@@ -39,7 +39,7 @@ pub use load::{Env, Loaded, load, load_with, parse, parse_with};
 pub use origin::{Origin, Origins, Owners};
 pub use place::{File, Place, Step};
 pub use raw::Config;
-pub use words::{did_you_mean, quoted};
+pub use words::{did_you_mean, printable, quoted};
 
 /// The annotated default configuration: what `config init` writes.
 pub const ANNOTATED_DEFAULT: &str = include_str!("../../conf/gatekeeper.yaml");

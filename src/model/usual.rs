@@ -2,13 +2,14 @@
 //! memory of its own.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::ops::Deref;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Settings, as they were written or as they usually are.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Usual<T>(Option<Box<T>>);
 
 /// Settings of which it is known what holds where nobody wrote them.
@@ -28,6 +29,13 @@ impl<T: Preset> Deref for Usual<T> {
 
     fn deref(&self) -> &T {
         self.0.as_deref().unwrap_or_else(|| T::preset())
+    }
+}
+
+/// What holds, whoever wrote it.
+impl<T: Preset + fmt::Debug> fmt::Debug for Usual<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        T::fmt(self, f)
     }
 }
 

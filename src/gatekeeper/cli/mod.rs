@@ -11,8 +11,7 @@ use serde::Serialize;
 
 use gatekeeper_model::fault::Faults;
 use gatekeeper_model::load::load;
-use gatekeeper_model::words::printable;
-use gatekeeper_model::{Loaded, raw};
+use gatekeeper_model::{Loaded, printable, raw};
 use gatekeeper_plane::observe::metrics::Metrics;
 use gatekeeper_plane::plan::Plan;
 use gatekeeper_plane::plan::candidate::{Candidate, Draft};
