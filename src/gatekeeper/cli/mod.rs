@@ -57,41 +57,28 @@ const EXAMPLES: &str = "Examples:
   gatekeeper reload                                reload the file, or say why it is rejected";
 
 #[derive(clap::Args)]
+#[command(next_help_heading = "Global options")]
 struct Options {
     /// The configuration [default: gatekeeper.yaml if it exists, else /etc/gatekeeper/gatekeeper.yaml]
-    #[arg(
-        short = 'c',
-        long = "config",
-        global = true,
-        help_heading = "Global options",
-        value_name = "FILE",
-        env = "GATEKEEPER_CONFIG"
-    )]
+    #[arg(short = 'c', long = "config", global = true, value_name = "FILE", env = "GATEKEEPER_CONFIG")]
     file: Option<PathBuf>,
     /// The administration listener of a gateway elsewhere, such as http://10.0.0.5:8001 [default: the gateway of this host]
-    #[arg(
-        long = "url",
-        id = "gateway",
-        global = true,
-        help_heading = "Global options",
-        value_name = "URL",
-        env = "GATEKEEPER_URL"
-    )]
+    #[arg(long = "url", id = "gateway", global = true, value_name = "URL", env = "GATEKEEPER_URL")]
     url: Option<String>,
     /// A file with the token for --url [default: the token in $GATEKEEPER_AUTH_TOKEN]
-    #[arg(long, global = true, help_heading = "Global options", value_name = "FILE", requires = "gateway")]
+    #[arg(long, global = true, value_name = "FILE", requires = "gateway")]
     token_file: Option<PathBuf>,
     /// Print errors only
-    #[arg(short, long, global = true, help_heading = "Global options")]
+    #[arg(short, long, global = true)]
     quiet: bool,
     /// Print more (-v debug, -vv trace)
-    #[arg(short, long, global = true, help_heading = "Global options", action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
     /// Print JSON
-    #[arg(long, global = true, help_heading = "Global options")]
+    #[arg(long, global = true)]
     json: bool,
     /// No colours (the default when the output is not a terminal)
-    #[arg(long, global = true, help_heading = "Global options")]
+    #[arg(long, global = true)]
     no_color: bool,
 }
 
@@ -211,7 +198,8 @@ impl Options {
         }
     }
 
-    /// Prints a result, as JSON if that is wanted. What came from elsewhere cannot command the terminal. A reader that went away (`| head`) is no error.
+    /// Prints a result, as JSON if that is wanted. What came from elsewhere cannot command the terminal. A reader that went
+    /// away (`| head`) is no error.
     fn print(&self, json: &impl Serialize, text: impl Display) -> Outcome {
         let shown = match self.json {
             true => serde_json::to_string_pretty(json).map_err(|error| Failure::Refused(error.to_string()))? + "\n",

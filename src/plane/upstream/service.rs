@@ -249,7 +249,8 @@ impl Service {
         }
         let why = answer.err().map(|why| format!(": {why}")).unwrap_or_default();
         let address = &endpoint.peer._address;
-        log::warn!("service {}: target {address} changed from {} to {}{why}", self.name, from.name(), to.name());
+        let level = if to == State::Healthy { log::Level::Info } else { log::Level::Warn };
+        log::log!(level, "service {}: target {address} changed from {} to {}{why}", self.name, from.name(), to.name());
     }
 
     /// Makes the endpoints anew if something else is known than when they were made. Whether it is.
