@@ -13,13 +13,20 @@ use crate::support::modules::{cycle, uses};
 const WALLS: [(&str, &[&str]); 7] = [
     ("gatekeeper-model", &[]),
     ("gatekeeper-background", &[]),
-    ("gatekeeper-store", &[]),
+    ("gatekeeper-store", &["gatekeeper-model"]),
     ("gatekeeper-core", &["gatekeeper-model"]),
     ("gatekeeper-client", &["gatekeeper-core", "gatekeeper-model"]),
     ("gatekeeper-plane", &["gatekeeper-background", "gatekeeper-core", "gatekeeper-model"]),
     (
         "gatekeeper-admin",
-        &["gatekeeper-background", "gatekeeper-client", "gatekeeper-core", "gatekeeper-model", "gatekeeper-plane"],
+        &[
+            "gatekeeper-background",
+            "gatekeeper-client",
+            "gatekeeper-core",
+            "gatekeeper-model",
+            "gatekeeper-plane",
+            "gatekeeper-store",
+        ],
     ),
 ];
 

@@ -212,11 +212,11 @@ async fn what_is_asked_wrongly_is_refused() {
         (post("/services/pair/drain", r#"{"targets": []}"#.into()), 422, "unknown key"),
         (post("/services/live/heartbeat", r#"{"service_url": "http://127.0.0.1:1"}"#.into()), 404, "not registered"),
         ((Method::DELETE, "/services/live?service_url=http://a", String::new(), ""), 404, "not registered"),
-        ((Method::DELETE, "/services/live", String::new(), ""), 400, "service_url"),
+        ((Method::DELETE, "/services/live", String::new(), ""), 409, "services.live: change it there"),
         ((Method::GET, "/services/nobody", String::new(), ""), 404, "known: live, pair, plain"),
         ((Method::GET, "/services?limit=0", String::new(), ""), 422, "1 to 1000"),
         ((Method::GET, "/services?limit=x", String::new(), ""), 400, "limit"),
-        ((Method::PUT, "/services/pair", String::new(), ""), 405, "does not support this method"),
+        ((Method::POST, "/services/pair", String::new(), ""), 405, "does not support this method"),
     ];
     for ((method, path, body, kind), status, words) in table {
         let answer = scene.ask_with(method.clone(), path, kind, &body).await;

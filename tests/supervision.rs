@@ -56,7 +56,7 @@ async fn ready_reloading_and_stopping_are_told() {
     let gateway = manager.start(Duration::from_secs(60)).await;
     let ready = manager.hears("READY=1").await;
     assert!(ready.contains("STATUS=running revision 1 on 127.0.0.1:"), "{ready}");
-    assert_eq!(gateway.command("reload", &[]).status.code(), Some(0));
+    gateway.reload("routes: [] # another text").unwrap();
     manager.hears("RELOADING=1").await;
     assert!(manager.hears("READY=1").await.contains("STATUS=running revision 2 "));
     assert!(gateway.reload("routes: 7").is_err());

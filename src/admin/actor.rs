@@ -11,6 +11,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
 use super::problem::Problem;
+use gatekeeper_store::audit::Author;
 
 /// Who acts, by which right, and from where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,16 +25,46 @@ pub struct Actor {
 }
 
 /// What a token permits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
+    /// To read.
+    Viewer,
+    /// To read, and to act on what runs: reset, drain, reload.
+    Operator,
     /// Everything.
     Admin,
+}
+
+impl Role {
+    /// All roles, each of which may do what the ones before it may.
+    pub const ALL: [Role; 3] = [Role::Viewer, Role::Operator, Role::Admin];
+
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Viewer => "viewer",
+            Role::Operator => "operator",
+            Role::Admin => "admin",
+        }
+    }
+
+    /// The role of this name.
+    pub fn of_name(name: &str) -> Option<Role> {
+        Role::ALL.into_iter().find(|role| role.as_str() == name)
+    }
 }
 
 impl Actor {
     /// The holder of the token that the gateway made when it started for the first time.
     pub fn of_admin_token(address: Option<IpAddr>) -> Self {
         Actor { name: "admin token".into(), role: Role::Admin, address }
+    }
+}
+
+impl Actor {
+    /// The same in the words of the store.
+    pub fn author(&self) -> Author {
+        Author { name: self.name.to_string(), role: self.role.as_str().into(), address: self.address }
     }
 }
 

@@ -14,8 +14,7 @@ use crate::Control;
 /// Reads the file again. The answer comes when the new plan serves, or says why it does not.
 pub async fn reload(State(control): State<Arc<Control>>, actor: Actor) -> Response {
     if !control.process.may_reload() {
-        let text = "an upgrade is in progress, and the new process may already have read the configuration: reload again after the upgrade";
-        return Problem::new(StatusCode::CONFLICT, "upgrade_under_way", text).into_response();
+        return Problem::upgrading().into_response();
     }
     log::info!("reload requested by {actor}");
     let plane = control.plane.clone();

@@ -16,9 +16,10 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::actor::{Actor, origin};
+use super::actor::{Actor, Role, origin};
 use super::connection::Caller;
 use super::problem::Problem;
+use super::tokens;
 use crate::Control;
 use gatekeeper_core::refusal::Refusal;
 use gatekeeper_core::route::canonical_host;
@@ -60,14 +61,14 @@ fn is_named(control: &Control, request: &Request) -> bool {
         || control.plane.live.plan().edge.admin_hosts.iter().any(|pattern| pattern.matches(&host))
 }
 
-/// Lets only those pass that show the token, and tells the handler who acts.
-pub async fn require_token(
+/// Lets only those pass that show a token, and tells the handler who acts.
+pub async fn authenticate(
     State(control): State<Arc<Control>>,
     ConnectInfo(caller): ConnectInfo<Caller>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    match identify(&control, &caller, request.headers()) {
+    match identify(&control, &caller, request.headers()).await {
         Ok(Some(actor)) => {
             request.extensions_mut().insert(actor);
             next.run(request).await
@@ -87,13 +88,30 @@ pub async fn require_token(
     }
 }
 
+/// Lets only those pass that have this role, or one that may do more.
+pub async fn require(State(role): State<Role>, actor: Actor, request: Request, next: Next) -> Response {
+    if actor.role >= role {
+        return next.run(request).await;
+    }
+    let text =
+        format!("this needs the role {}, and {} has the role {}", role.as_str(), actor.name, actor.role.as_str());
+    Problem::new(StatusCode::FORBIDDEN, "forbidden", text).into_response()
+}
+
 /// Whose token is shown; nobody if there is none or it is wrong, an error if the address has to wait.
-pub fn identify(control: &Control, Caller(connection): &Caller, headers: &HeaderMap) -> Result<Option<Actor>, Refusal> {
+pub async fn identify(
+    control: &Control,
+    Caller(connection): &Caller,
+    headers: &HeaderMap,
+) -> Result<Option<Actor>, Refusal> {
     let Some(token) = bearer(headers) else { return Ok(None) };
     let now = Instant::now();
     control.wrong_tokens.admit(connection.peer, now)?;
     if control.token.is(token) {
         return Ok(Some(Actor::of_admin_token(connection.peer)));
+    }
+    if let Some((name, role)) = tokens::identify(control, token).await {
+        return Ok(Some(Actor { name: format!("token {name}").into(), role, address: connection.peer }));
     }
     control.wrong_tokens.note(connection.peer, now);
     log::warn!("administration: invalid token from {}", origin(connection.peer));

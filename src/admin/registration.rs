@@ -9,17 +9,22 @@ use std::time::Instant;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
 
-use super::actor::Actor;
+use super::actor::{Actor, Role};
 use super::input::{Body, Parameters};
+use super::objects;
 use super::problem::Problem;
 use super::services::{find, unknown_service};
+use super::writes::Writing;
 use crate::Control;
 use gatekeeper_client::{Instance, Registration};
+use gatekeeper_model::object::Kind;
 use gatekeeper_model::{Faults, quoted};
 use gatekeeper_plane::upstream::memory::Registering;
 use gatekeeper_plane::upstream::service::Service;
+use serde::Deserialize;
 
 /// Adds an instance, or renews it.
 pub async fn register(
@@ -74,12 +79,42 @@ pub async fn heartbeat(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Takes an instance back.
-pub async fn deregister(
-    State(control): State<Arc<Control>>,
+/// What is removed: an instance if one is named, else the service.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Removing {
+    service_url: Option<String>,
+    dry_run: Option<String>,
+}
+
+/// Removes a service that was made through the API, or takes one of its instances back.
+pub async fn remove(
+    state: State<Arc<Control>>,
     actor: Actor,
     Path(name): Path<String>,
-    Parameters(instance): Parameters<Instance>,
+    Parameters(removing): Parameters<Removing>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    if let Some(service_url) = removing.service_url {
+        let instance = Instance { service_url };
+        return deregister(state, actor, name, instance).await.map(IntoResponse::into_response);
+    }
+    if actor.role < Role::Admin {
+        return Err(Problem::forbidden("removing a service needs the role admin; name an instance with service_url"));
+    }
+    let writing = match removing.dry_run.as_deref() {
+        None | Some("false" | "0") => Writing::default(),
+        Some(_) => Writing::rehearsal(),
+    };
+    objects::delete(Kind::Service, state, actor, name, Parameters(writing), headers).await
+}
+
+/// Takes an instance back.
+async fn deregister(
+    State(control): State<Arc<Control>>,
+    actor: Actor,
+    name: String,
+    instance: Instance,
 ) -> Result<StatusCode, Problem> {
     let _change = control.plane.deed.change().ok_or_else(Problem::handing_over)?;
     let service = find(&control, &name)?;

@@ -126,10 +126,11 @@ pub async fn health(
     Parameters(query): Parameters<HashMap<String, String>>,
     headers: HeaderMap,
 ) -> (StatusCode, Json<AggregatedHealth>) {
+    let is_known = identify(&control, &caller, &headers).await.is_ok_and(|actor| actor.is_some());
     let clock = Clock::now();
     let services = all(&control).iter().map(|service| of_service(service, clock)).collect();
     let mut health = of_all(&control, services);
-    if !identify(&control, &caller, &headers).is_ok_and(|actor| actor.is_some()) {
+    if !is_known {
         hide_addresses(&mut health);
     }
     let strict = query.get("strict").is_some_and(|value| value != "false");

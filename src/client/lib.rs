@@ -33,14 +33,17 @@ mod failure;
 #[cfg(test)]
 mod tests;
 
-pub use api::change::{Reloaded, Upgraded};
+pub use api::change::{Applied, Reloaded, Upgraded};
 pub use api::explain::Inquiry;
 pub use api::health::{AggregatedHealth, ServiceHealth, TargetHealth};
 pub use api::limits::RuleState;
+pub use api::object::{Changed, Object};
 pub use api::parameters::{Instance, Page, Part, Subject, Upgrading};
 pub use api::problem::{FaultAt, Problem};
 pub use api::registration::Registration;
+pub use api::revision::{Action, FieldChange, ObjectChange, Revision};
 pub use api::status::{Listener, Status};
+pub use api::token::{AuditEntry, NewToken, Token, TokenMade};
 pub use client::{Client, Services};
 pub use failure::Failure;
 pub use gatekeeper_core::breaker::State as CircuitState;
@@ -53,3 +56,5 @@ pub use gatekeeper_model::value::Period;
 pub const BASE: &str = "/api/v1/gateway";
 /// The header with the total length of a list that is sent in pages.
 pub const TOTAL_COUNT: &str = "x-total-count";
+/// The header with the revision that serves after a write.
+pub const REVISION_HEADER: &str = "x-gatekeeper-revision";

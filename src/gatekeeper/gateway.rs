@@ -10,7 +10,10 @@ use std::sync::Arc;
 use std::thread;
 
 use gatekeeper_admin::Control;
+use gatekeeper_admin::desk::{Desk, Held, Keeping};
+use gatekeeper_model::Loaded;
 use gatekeeper_model::fault::Faults;
+use gatekeeper_model::load::load;
 use gatekeeper_model::raw::{Config, Drain, Listen};
 use gatekeeper_model::secret::Secret;
 use gatekeeper_plane::Plane;
@@ -21,6 +24,7 @@ use gatekeeper_plane::observe::metrics::Metrics;
 use gatekeeper_plane::plan::candidate::Candidate;
 use gatekeeper_plane::plan::live::Live;
 use gatekeeper_plane::server::{Server, Size};
+use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
 use crate::allocator;
@@ -32,6 +36,7 @@ use crate::life::succession::Succession;
 use crate::life::supervision::Supervisor;
 use crate::life::systemd::Systemd;
 use crate::life::{Life, last_resort, level};
+use crate::store;
 
 /// A gateway, ready to run.
 pub struct Gateway {
@@ -42,6 +47,8 @@ pub struct Gateway {
     heard: Heard,
     size: Size,
     drain: Drain,
+    /// Waits for the store, as long as the gateway runs.
+    _runtime: Option<Runtime>,
 }
 
 /// Why a gateway did not start.
@@ -60,7 +67,7 @@ impl Gateway {
         let other = |fault: String| StartFault::Other(fault);
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION")).map_err(|error| other(error.to_string()))?;
         let metrics = Arc::new(metrics);
-        let (live, config, faults) = start(file, &metrics).map_err(StartFault::Config)?;
+        let Started { live, config, faults, held, keeping, state_dir, state, runtime } = start(file, &metrics)?;
         log::set_max_level(level(config.log_level));
         faults.lints().iter().for_each(|lint| log::warn!("{lint}"));
         let admin = inherited.bind(&config.admin.address).map_err(|fault| other(format!("admin.address: {fault}")))?;
@@ -72,8 +79,6 @@ impl Gateway {
         inherited.close_rest();
         let log = AccessLog::start(&config.access_log)
             .map_err(|error| other(format!("cannot write the access log to {}: {error}", config.access_log.to)))?;
-        let state_dir = state_dir(&config);
-        let state = State::open(&state_dir).map_err(other)?;
         let heard = Heard::from_now_on().and_then(|heard| last_resort::stand_by().map(|()| heard));
         let heard = heard.map_err(|error| other(format!("cannot listen for signals: {error}")))?;
         let listeners = sockets.iter().map(|socket| socket.address.clone()).collect();
@@ -83,11 +88,12 @@ impl Gateway {
         }
         let admin_address = admin.address.clone();
         let size = Size { threads: config.threads, pool: config.upstream_pool.size };
-        let life = Life { plane, file: file.into(), listeners, systemd, succession, admin_address, state_dir };
+        let desk = Arc::new(Desk::new(plane.clone(), file.into(), keeping, held));
+        let life = Life { plane, desk, file: file.into(), listeners, systemd, succession, admin_address, state_dir };
         let drain = config.drain.clone();
         drop(config);
         allocator::give_back();
-        Ok(Gateway { life, token: state.admin_token, sockets, admin, heard, size, drain })
+        Ok(Gateway { life, token: state.admin_token, sockets, admin, heard, size, drain, _runtime: runtime })
     }
 
     /// Where clients connect, as it came to be.
@@ -108,23 +114,69 @@ impl Gateway {
         let mut server = Server::new(&life.plane, self.sockets, self.size, &stages, probes);
         server.background("supervision", Supervisor::new(life.clone(), probe).watch());
         log::info!("administration on {}", self.admin.address);
-        let control = Arc::new(Control::new(life.plane.clone(), self.token, life.listeners.clone(), life.clone()));
+        let control = Control::new(life.desk.clone(), self.token, life.listeners.clone(), life.clone());
+        let control = Arc::new(control);
         server.background("administration", control.serve(self.admin, stages.administer_no_more.subscribe()));
         server.run(Signals::new(life.clone(), stages, self.drain).follow(self.heard));
         life.withdraw();
     }
 }
 
+/// What there is before the plan serves.
+struct Started {
+    live: Live,
+    config: Config,
+    faults: Faults,
+    held: Held,
+    keeping: Option<Keeping>,
+    state_dir: PathBuf,
+    state: State,
+    runtime: Option<Runtime>,
+}
+
 /// The first plan. It is made by a thread that ends: what making it took is then nobody's, and whoever replaces the plan later can
 /// give its memory back, too.
-fn start(file: &Path, metrics: &Arc<Metrics>) -> Result<(Live, Config, Faults), Faults> {
-    let start = || Candidate::read(file).and_then(|candidate| Live::start(candidate, metrics.clone()));
-    let started = thread::scope(|scope| scope.spawn(start).join());
+fn start(file: &Path, metrics: &Arc<Metrics>) -> Result<Started, StartFault> {
+    let started = thread::scope(|scope| scope.spawn(|| begin(file, metrics)).join());
     started.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// The state directory: as written, else systemd's, else beside the working directory.
+/// The files, the state directory, the store, then the plan.
+fn begin(file: &Path, metrics: &Arc<Metrics>) -> Result<Started, StartFault> {
+    let (files, faults) = load(file);
+    let Some(files) = files else { return Err(StartFault::Config(faults)) };
+    // Faults of the file come before those of what it names.
+    let files = match faults.is_empty() {
+        true => files,
+        false => return Err(StartFault::Config(all_faults(files, faults, metrics))),
+    };
+    let state_dir = state_dir(&files.config);
+    let state = State::open(&state_dir).map_err(StartFault::Other)?;
+    let runtime = store::runtime(&files.config.store).map_err(StartFault::Other)?;
+    let keeping = runtime.as_ref().map(|runtime| store::open(&files.config.store, &state_dir, runtime.handle()));
+    let keeping = keeping.transpose().map_err(StartFault::Other)?;
+    let (held, candidate) = Held::of(files, faults, keeping.as_ref()).map_err(StartFault::of_store)?;
+    let (live, config, faults) = Live::start(candidate, metrics.clone()).map_err(StartFault::Config)?;
+    Ok(Started { live, config, faults, held, keeping, state_dir, state, runtime })
+}
+
+/// The faults of loading together with those of compiling.
+fn all_faults(files: Loaded, faults: Faults, metrics: &Metrics) -> Faults {
+    match Candidate::of(files, faults, "its file").judge(metrics) {
+        Ok(draft) => draft.faults,
+        Err(faults) => faults,
+    }
+}
+
+impl StartFault {
+    fn of_store(failure: gatekeeper_store::failure::Failure) -> StartFault {
+        StartFault::Other(store::cannot_start(&failure))
+    }
+}
+
+/// The state directory: as written, else systemd's, else the one of a store with a whole path, else beside the working directory.
 pub fn state_dir(config: &Config) -> PathBuf {
     let given = config.state_dir.clone().map(PathBuf::from);
-    given.or_else(|| std::env::var_os("STATE_DIRECTORY").map(PathBuf::from)).unwrap_or(HERE.into())
+    let of_systemd = || std::env::var_os("STATE_DIRECTORY").map(PathBuf::from);
+    given.or_else(of_systemd).or_else(|| store::folder(&config.store)).unwrap_or(HERE.into())
 }

@@ -7,6 +7,7 @@ mod allocator;
 mod cli;
 mod gateway;
 mod life;
+mod store;
 
 #[global_allocator]
 static ALLOCATOR: allocator::Allocator = allocator::Allocator;

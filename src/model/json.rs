@@ -4,6 +4,7 @@
 //! limit).
 
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::fault::Faults;
 use super::place::Place;
@@ -16,6 +17,14 @@ pub fn understand<T: DeserializeOwned>(text: &[u8], faults: &mut Faults) -> Resu
     let mut node = tree::read(&mut reader, text.len(), &Place::default(), faults)?;
     reader.end()?;
     Ok(decode(&mut node, &Place::default(), faults).filter(|_| faults.is_empty()))
+}
+
+/// Reads a text as a value of JSON. A key that is written twice is a fault.
+pub fn read_json(text: &[u8], faults: &mut Faults) -> Result<Value, serde_json::Error> {
+    let mut reader = serde_json::Deserializer::from_slice(text);
+    let node = tree::read(&mut reader, text.len(), &Place::default(), faults)?;
+    reader.end()?;
+    Ok(node.into())
 }
 
 #[cfg(test)]

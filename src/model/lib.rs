@@ -7,6 +7,7 @@
 pub mod fault;
 pub mod files;
 pub mod load;
+pub mod object;
 pub mod raw;
 pub mod schema;
 pub mod secret;
@@ -34,7 +35,7 @@ mod words;
 mod yaml;
 
 pub use fault::{Fault, Faults, Lint};
-pub use json::understand;
+pub use json::{read_json, understand};
 pub use load::{Env, Loaded, load, load_with, parse, parse_with};
 pub use origin::{Origin, Origins, Owners};
 pub use place::{File, Place, Step};

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,6 +37,15 @@ pub struct Loaded {
     pub origins: Arc<Origins>,
     /// The files that were read, in order.
     pub files: Vec<PathBuf>,
+}
+
+impl Loaded {
+    /// Tells whether two configurations were read from the same texts. It is no proof against somebody who wants it to fail.
+    pub fn fingerprint(&self) -> String {
+        let mut hasher = DefaultHasher::new();
+        self.origins.files().iter().for_each(|file| file.hash_text(&mut hasher));
+        format!("{:016x}", hasher.finish())
+    }
 }
 
 /// Reads the file at `path` and its `conf.d` with the environment of this process.
@@ -231,11 +241,12 @@ fn listed<T: DeserializeOwned>(node: &mut Node, place: &Place<'_>, faults: &mut 
     decoded
 }
 
-fn named(node: &mut Node, faults: &mut Faults) -> BTreeMap<String, Service> {
+fn named(node: &mut Node, faults: &mut Faults) -> BTreeMap<String, Arc<Service>> {
     let Node::Map(map) = node else { return BTreeMap::new() };
     let place = Place::new("services");
-    let decoded =
-        map.iter_mut().filter_map(|(name, node)| Some((name.into(), decode(node, &place.key(name), faults)?)));
+    let decoded = map
+        .iter_mut()
+        .filter_map(|(name, node)| Some((name.into(), Arc::new(decode(node, &place.key(name), faults)?))));
     decoded.collect()
 }
 

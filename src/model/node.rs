@@ -1,6 +1,8 @@
 //! The tree between the text and the typed configuration: YAML's values, with what interpolation and pruning must
 //! remember. Depth is bounded by the reader (128), so walking it may recurse.
 
+use serde_json::Value;
+
 use super::map::Map;
 use super::place::Step;
 use super::words::{quoted, words};
@@ -98,6 +100,44 @@ impl Node {
             Node::Map(map) => {
                 let present = map.iter().filter(|(_, node)| !node.is_gone());
                 format!("a map with {}", words(present.map(|(key, _)| key)))
+            }
+        }
+    }
+}
+
+impl From<Value> for Node {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::Null => Node::Null,
+            Value::Bool(value) => Node::Bool(value),
+            Value::Number(number) => match (number.as_u64(), number.as_i64()) {
+                (Some(number), _) => Node::Unsigned(number),
+                (None, Some(number)) => Node::Signed(number),
+                (None, None) => Node::Float(number.as_f64().unwrap_or(f64::INFINITY)),
+            },
+            Value::String(text) => Node::text(text),
+            Value::Array(list) => Node::List(list.into_iter().map(Node::from).collect()),
+            Value::Object(map) => {
+                let entries = map.into_iter().map(|(key, value)| (key.into(), Node::from(value)));
+                Node::Map(Map::new(entries.collect(), |_| {}))
+            }
+        }
+    }
+}
+
+/// What is gone, and numbers that JSON does not have, are nothing.
+impl From<Node> for Value {
+    fn from(node: Node) -> Self {
+        match node {
+            Node::Null | Node::Gone(_) | Node::Any => Value::Null,
+            Node::Bool(value) => value.into(),
+            Node::Unsigned(value) => value.into(),
+            Node::Signed(value) => value.into(),
+            Node::Float(value) => value.into(),
+            Node::Text(text) => text.text.into(),
+            Node::List(list) => Value::Array(list.into_iter().map(Value::from).collect()),
+            Node::Map(map) => {
+                Value::Object(map.into_iter().map(|(key, node)| (key.into_string(), node.into())).collect())
             }
         }
     }

@@ -26,6 +26,8 @@ pub struct Origins {
     pub(super) lists: HashMap<String, Vec<(File, usize)>>,
     /// The keys of a top-level map.
     pub(super) keys: HashMap<String, HashMap<String, File>>,
+    /// The names of the entries of a list that no file declares, by their numbers.
+    made: HashMap<String, HashMap<usize, Box<str>>>,
     /// Something is missing that cannot be named: a file, or a route without a readable name.
     pub(super) incomplete: bool,
     /// For lists that lost entries: the original numbers of those that are left.
@@ -47,6 +49,9 @@ impl Origin {
     }
 
     fn of_file(file: &File) -> Origin {
+        if file.is_of_objects() {
+            return Origin("api".into());
+        }
         Origin(format!("file:{}", file.name()).into())
     }
 }
@@ -74,10 +79,52 @@ impl Owners<'_> {
 }
 
 impl Origins {
+    /// The place of an object as the author of its file knows it.
+    pub fn shown(&self, place: Place<'_>) -> String {
+        self.translate(place.into_owned()).to_string()
+    }
+
     /// Who declared which object.
     pub fn owners(&self) -> Owners<'_> {
         let files = self.files.iter().map(|file| (file, Origin::of_file(file))).collect();
         Owners { origins: self, files, unknown: Origin::unknown() }
+    }
+
+    /// An entry of a list that no file declares.
+    pub(super) fn add_entry(&mut self, section: &str, index: usize, name: &str) {
+        self.add_section(section);
+        let objects = self.objects();
+        self.lists.entry(section.into()).or_default().push((objects, index));
+        self.made.entry(section.into()).or_default().insert(index, name.into());
+    }
+
+    /// A key of a map that no file declares.
+    pub(super) fn add_key(&mut self, section: &str, key: &str) {
+        self.add_section(section);
+        let objects = self.objects();
+        self.keys.entry(section.into()).or_default().insert(key.into(), objects);
+    }
+
+    /// A section, if no file declares it.
+    pub(super) fn add_section(&mut self, section: &str) {
+        let objects = self.objects();
+        self.sections.entry(section.into()).or_insert(objects);
+    }
+
+    /// Where an object is that no file declares.
+    pub(super) fn of_object(&self, section: &str, name: &str) -> Place<'static> {
+        let place = Place::file(&self.objects()).key(section).into_owned();
+        if section == "cors" { place } else { place.key(name).into_owned() }
+    }
+
+    fn objects(&self) -> File {
+        let known = self.files.last().filter(|file| file.is_of_objects());
+        known.cloned().unwrap_or_else(File::of_objects)
+    }
+
+    /// From now on it is known that there are objects that no file declares.
+    pub(super) fn take_objects_in(&mut self) {
+        self.files.push(File::of_objects());
     }
 
     /// The files that were read, in order.
@@ -150,6 +197,13 @@ impl Origins {
             && let Some((_, number)) = self.lists.get(section.as_ref()).and_then(|list| list.get(*index))
         {
             *index = *number;
+        }
+        if let [Step::Key(section), entry @ Step::Index(_), ..] = written.steps.as_mut_slice()
+            && let Step::Index(index) = entry
+            && let Some(name) = self.made.get(section.as_ref()).and_then(|made| made.get(index))
+            && written.file.as_ref().is_some_and(File::is_of_objects)
+        {
+            *entry = Step::Key(name.to_string().into());
         }
         written
     }

@@ -46,6 +46,21 @@ impl File {
         File(Arc::new(Identity { rank: self.0.rank, name: self.0.name.clone(), source: Some(source) }))
     }
 
+    /// Stands for the objects that no file declares.
+    pub(super) fn of_objects() -> Self {
+        File::new(usize::MAX, "API")
+    }
+
+    /// Whether it stands for the objects that no file declares.
+    pub(super) fn is_of_objects(&self) -> bool {
+        self.0.rank == usize::MAX && self.0.source.is_none() && self.0.name == "API"
+    }
+
+    pub(super) fn hash_text(&self, hasher: &mut impl Hasher) {
+        let digest = self.0.source.as_ref().map(|source| source.digest);
+        (&self.0.name, digest).hash(hasher);
+    }
+
     /// Its name, as shown to people.
     pub fn name(&self) -> &str {
         &self.0.name
@@ -144,6 +159,19 @@ impl Place<'_> {
     pub fn path(&self) -> String {
         let steps = self.steps.iter().filter(|step| !matches!(step, Step::At(..)));
         Place { file: None, steps: steps.cloned().collect() }.to_string()
+    }
+
+    /// The place within an object that no file declares: what follows its section and its name.
+    pub fn within(&self, section: &str, name: &str) -> Option<Place<'static>> {
+        let is_object = self.file.as_ref().is_some_and(File::is_of_objects);
+        match self.steps.as_slice() {
+            [Step::Key(found), rest @ ..] if is_object && section == "cors" && found == section => Some(rest),
+            [Step::Key(found), Step::Key(named), rest @ ..] if is_object && found == section && named == name => {
+                Some(rest)
+            }
+            _ => None,
+        }
+        .map(|rest| Place { file: None, steps: rest.iter().cloned().collect() }.into_owned())
     }
 
     /// The line, of what has no path.

@@ -11,24 +11,28 @@ pub fn expand(sections: &mut Map<Node>) {
         services.iter_mut().for_each(|(_, service)| expand_service(service));
     }
     if let Some(Node::List(routes)) = sections.get_mut("routes") {
-        routes.iter_mut().for_each(expand_route);
+        routes.iter_mut().for_each(|route| name_route(route, None));
     }
 }
 
-fn expand_service(service: &mut Node) {
+/// Writes a service out that is nothing but its URL.
+pub fn expand_service(service: &mut Node) {
     if let Node::Text(_) = service {
         let url = std::mem::replace(service, Node::Null);
         *service = Node::Map(Map::new(vec![("targets".into(), Node::List(vec![url]))], |_| {}));
     }
 }
 
-fn expand_route(route: &mut Node) {
+/// Gives a route without a name this one, or else its pattern.
+pub fn name_route(route: &mut Node, name: Option<&str>) {
     let Node::Map(route) = route else { return };
     let is_named = matches!(route.get("name"), Some(name) if *name != Node::Null);
-    if let (false, Some(pattern @ Node::Text(_))) = (is_named, route.get("path_pattern")) {
-        let name = pattern.clone();
-        route.insert("name", name);
-    }
+    let name = match (is_named, name, route.get("path_pattern")) {
+        (false, Some(name), _) => Node::text(name),
+        (false, None, Some(pattern @ Node::Text(_))) => pattern.clone(),
+        _ => return,
+    };
+    route.insert("name", name);
 }
 
 #[cfg(test)]

@@ -30,6 +30,11 @@ pub fn effective_json(loaded: &Loaded) -> Value {
     value
 }
 
+/// A value as YAML.
+pub fn yaml(value: &Value) -> String {
+    yaml::write(value)
+}
+
 fn at<'v>(value: &'v mut Value, place: &Place<'_>) -> Option<&'v mut Value> {
     place.steps.iter().try_fold(value, |value, step| match step {
         Step::Key(key) => value.get_mut(key.as_ref()),

@@ -7,7 +7,7 @@ use crate::estate::Deed;
 use crate::listen::reception::Reception;
 use crate::observe::{AccessLog, Metrics, Observers};
 use crate::plan::candidate::Candidate;
-use crate::plan::live::{Live, Report};
+use crate::plan::live::{Live, NotApplied, Report};
 use gatekeeper_core::sink::Sink;
 use gatekeeper_model::Faults;
 
@@ -60,13 +60,19 @@ impl Plane {
         self.reception.opening().await;
     }
 
-    /// Brings a candidate to serve, or says why not and changes nothing. Blocks: names are looked up.
-    pub fn apply(&self, candidate: impl FnOnce() -> Result<Candidate, Faults>) -> Result<Report, Faults> {
+    /// Brings a candidate to serve, or says why not and changes nothing. `persist` is called once all else is certain; it may
+    /// refuse, or say which revision it is. Blocks: names are looked up.
+    pub fn apply<E>(
+        &self,
+        candidate: impl FnOnce() -> Result<Candidate, Faults>,
+        persist: impl FnOnce() -> Result<Option<u64>, E>,
+    ) -> Result<Report, NotApplied<E>> {
         self.live.apply(candidate, |draft| {
             let log = self.observers.log.reconfigure(&draft.config.access_log);
-            log.map_err(|error| format!("access_log.to: {error}"))?;
+            log.map_err(|error| draft.refused(format!("access_log.to: {error}")))?;
+            let revision = persist().map_err(NotApplied::Refused)?;
             self.reception.adopt(&draft.plan.entrances, draft.plan.edge.rules());
-            Ok(())
+            Ok(revision)
         })
     }
 }

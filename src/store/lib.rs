@@ -71,6 +71,9 @@ pub trait Store: Send + Sync {
     /// Adds a token that is known by this digest. Refused if the name is taken.
     async fn add_token(&self, token: Token, digest: String) -> Result<()>;
 
+    /// Puts a token in the place of the one with its name, which opens nothing any more.
+    async fn replace_token(&self, token: Token, digest: String) -> Result<()>;
+
     /// All tokens, by their names.
     async fn tokens(&self) -> Result<Vec<Token>>;
 

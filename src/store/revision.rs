@@ -4,6 +4,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::audit::{Author, Entry};
+use crate::digest::Sum;
 use crate::object::Kind;
 
 /// What is to be changed, all of it or nothing.
@@ -68,6 +69,20 @@ pub struct Revision {
     pub hash: String,
     /// The hash of the files that the objects were merged with.
     pub file_hash: Option<String>,
+}
+
+impl Revision {
+    /// The state without objects.
+    pub fn first() -> Revision {
+        Revision {
+            number: 0,
+            created_at: 0,
+            actor: String::new(),
+            summary: "the empty state".into(),
+            hash: Sum::default().text(),
+            file_hash: None,
+        }
+    }
 }
 
 /// What a revision did to an object.

@@ -183,7 +183,7 @@ impl Gateway {
     pub async fn restart(&mut self) {
         self.stop();
         self.process = launch("", self.dir.path(), &self.file, &self.variables, &self.handed);
-        self.listening().await;
+        self.address = self.listening().await;
     }
 
     /// Installs another program in its place, which the next upgrade will start.

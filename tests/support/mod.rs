@@ -2,6 +2,7 @@
 //!
 //! Nothing here sleeps for a guess: whatever takes time is polled with a deadline, and every read has one.
 
+pub mod administrator;
 pub mod client;
 pub mod crowd;
 pub mod dns;
@@ -23,6 +24,7 @@ pub mod websocket;
 
 use std::time::{Duration, Instant};
 
+pub use administrator::Administrator;
 pub use client::{Answer, Ask, Body, Client, full};
 pub use gateway::Gateway;
 pub use http::Request;

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::revision::ObjectChange;
+
 /// The gateway applied its configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Reloaded {
@@ -11,6 +13,17 @@ pub struct Reloaded {
     pub lints: Vec<String>,
     /// Changed settings that take effect only after a restart.
     pub needs_restart: Vec<String>,
+}
+
+/// What a change of objects did, or would do.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct Applied {
+    /// The revision that serves now.
+    pub revision: u64,
+    /// What changed.
+    pub changes: Vec<ObjectChange>,
+    /// Warnings about what changed.
+    pub warnings: Vec<String>,
 }
 
 /// A new process replaced the gateway.

@@ -20,7 +20,7 @@ pub fn run(options: &Options, command: &Command) -> Outcome {
 
 fn list(options: &Options) -> Outcome {
     let (loaded, ..) = compile_file(options)?;
-    let rows: Vec<[String; 5]> = loaded.config.routes.iter().map(row).collect();
+    let rows: Vec<[String; 5]> = loaded.config.routes.iter().map(|route| row(route)).collect();
     let text = table(["NAME", "METHODS", "HOSTS", "PATH", "TO"], &rows).map_err(|e| Failure::Refused(e.to_string()))?;
     options.print(&loaded.config.routes, text)
 }

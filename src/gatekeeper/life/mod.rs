@@ -13,12 +13,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use gatekeeper_admin::desk::Desk;
 use gatekeeper_admin::process::{Process, Upgrade};
 use gatekeeper_model::fault::Faults;
 use gatekeeper_model::raw::LogLevel;
 use gatekeeper_plane::Plane;
 use gatekeeper_plane::estate::Estate;
-use gatekeeper_plane::plan::candidate::Candidate;
 use gatekeeper_plane::plan::live::Report;
 
 use running::Running;
@@ -31,6 +31,8 @@ use crate::allocator;
 pub struct Life {
     /// What it serves.
     pub plane: Arc<Plane>,
+    /// What it is configured by.
+    pub desk: Arc<Desk>,
     /// The file of its configuration.
     pub file: PathBuf,
     /// Where clients connect, as it came to be.
@@ -81,7 +83,7 @@ impl Process for Life {
     fn reload(&self) -> Result<Report, Faults> {
         self.systemd.reloading();
         let began = Instant::now();
-        let result = self.plane.apply(|| Candidate::read(&self.file));
+        let result = self.desk.reload();
         match &result {
             Ok(report) => {
                 log::set_max_level(level(report.log_level));

@@ -4,6 +4,7 @@
 //! beyond its shape: what the values mean is judged where the plan is compiled, so that one run finds all errors.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,7 @@ mod route;
 mod service;
 mod shadow;
 mod shield;
+mod store;
 mod text_or_map;
 
 pub use access::{Access, ClaimCondition, ClaimForm};
@@ -48,6 +50,7 @@ pub use route::{
 pub use service::{Protocol, Service, ServiceForm, Target, UpstreamTls, WeightedTarget};
 pub use shadow::{Mode, Policy};
 pub use shield::{Flood, RouteShields, SecurityHeaders, Shields};
+pub use store::{Store, StoreUrl};
 
 /// The configuration of a gatekeeper.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -74,8 +77,11 @@ pub struct Config {
     /// The administration listener.
     #[serde(default)]
     pub admin: Admin,
-    /// The state directory, with the administration token. If absent: `$STATE_DIRECTORY`, else `gatekeeper-state` in
-    /// the working directory. A change needs a restart.
+    /// The store for what is made through the administration API.
+    #[serde(default)]
+    pub store: Store,
+    /// The state directory, with the administration token and the store. If absent: `$STATE_DIRECTORY`, else
+    /// `gatekeeper-state` in the working directory. A change needs a restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"))]
     pub state_dir: Option<String>,
@@ -133,10 +139,10 @@ pub struct Config {
     /// The services behind the gateway, by name.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, ServiceForm>")]
-    pub services: BTreeMap<String, Service>,
+    pub services: BTreeMap<String, Arc<Service>>,
     /// The routes: which requests go where.
     #[serde(default)]
-    pub routes: Vec<Route>,
+    pub routes: Vec<Arc<Route>>,
     /// Tests of routes. `gatekeeper check` runs them, and so does every reload.
     #[serde(default)]
     pub tests: Vec<RouteTest>,
@@ -154,6 +160,9 @@ pub struct Admin {
     /// on a unix socket.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
+    /// Whether writes must say which version of an object they change (`If-Match`). Without it, the last write wins.
+    #[serde(default)]
+    pub require_if_match: Setting<false>,
 }
 
 /// The level of the gateway's own log.
@@ -222,7 +231,7 @@ pub struct UpstreamPool {
 
 impl Default for Admin {
     fn default() -> Self {
-        Admin { address: default_admin(), hosts: Vec::new() }
+        Admin { address: default_admin(), hosts: Vec::new(), require_if_match: Setting::default() }
     }
 }
 

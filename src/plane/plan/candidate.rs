@@ -4,7 +4,7 @@
 //! nothing that serves; a plan takes over what is known of its services, counters and limits when it comes to serve
 //! (`live`), and not before.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use super::Plan;
 use super::compile::{Context, compile};
 use crate::observe::{Claims, Metrics};
 use crate::upstream::names::{Answer, Names};
-use crate::upstream::target::Url;
+use crate::upstream::target::{Target, Url};
 
 /// A configuration that may come to serve.
 pub struct Candidate {
@@ -30,6 +30,8 @@ pub struct Candidate {
     pub by: String,
     /// Its revision in the store, if there is one.
     pub revision: Option<u64>,
+    /// Whether the names of all targets are looked up, or only those that are new.
+    pub renews_names: bool,
     /// What can hardly be meant, as far as reading it showed.
     faults: Faults,
 }
@@ -59,7 +61,19 @@ impl Candidate {
 
     /// What was loaded, and who wants it. Faults of loading are told with those of compiling.
     pub fn of(loaded: Loaded, faults: Faults, by: impl Into<String>) -> Candidate {
-        Candidate { config: loaded.config, origins: loaded.origins, by: by.into(), revision: None, faults }
+        Candidate {
+            config: loaded.config,
+            origins: loaded.origins,
+            by: by.into(),
+            revision: None,
+            renews_names: true,
+            faults,
+        }
+    }
+
+    /// The same with some objects changed: the names of all others have been looked up.
+    pub fn changed(loaded: Loaded, faults: Faults, by: impl Into<String>) -> Candidate {
+        Candidate { renews_names: false, ..Candidate::of(loaded, faults, by) }
     }
 
     /// Compiles it without looking anything up: to judge it.
@@ -70,7 +84,7 @@ impl Candidate {
     /// Compiles it to take the place of a plan that serves. Blocks: names are looked up.
     pub(super) fn succeed<'m>(self, previous: Option<&Plan>, metrics: &'m Metrics) -> Result<Draft<'m>, Faults> {
         let names = names(&self.config, previous);
-        let hosts = hosts(&self.config);
+        let hosts = hosts(&self.config, previous.filter(|_| !self.renews_names));
         let wanted: Vec<&str> = hosts.iter().map(String::as_str).collect();
         let answers = names.as_ref().map(|names| names.look_up_all(&wanted, LOOK_UPS)).unwrap_or_default();
         let (mut addresses, mut unresolved) = (HashMap::with_capacity(answers.len()), Vec::new());
@@ -115,7 +129,7 @@ impl Candidate {
         addresses: HashMap<String, Answer>,
         metrics: &'m Metrics,
     ) -> Result<Draft<'m>, Faults> {
-        let Candidate { config, origins, by, revision, mut faults } = self;
+        let Candidate { config, origins, by, revision, mut faults, .. } = self;
         let (claims, owners) = (metrics.claims(), origins.owners());
         let context = Context { previous, names, claims: &claims, owners: &owners };
         let plan = compile(&config, &context, &mut faults);
@@ -127,6 +141,18 @@ impl Candidate {
 }
 
 impl Draft<'_> {
+    /// What is said of it if it must not serve because of this.
+    pub(crate) fn refused(&mut self, why: String) -> Faults {
+        let mut faults = std::mem::take(&mut self.faults);
+        faults.add(Fault::saying(Place::default(), why));
+        faults
+    }
+
+    /// The revision that it is in the store.
+    pub(super) fn settle(&mut self, revision: Option<u64>) {
+        self.plan.revision = revision.unwrap_or(self.plan.revision);
+    }
+
     /// The plan comes to serve as the next one after `previous`: it takes over what is known of its services and limits, and
     /// its counters are shown.
     pub(super) fn commit(self, previous: Option<&Plan>) -> (Plan, Config, Faults) {
@@ -161,9 +187,26 @@ fn missing_folder(file: &str) -> Option<String> {
     Some(folder.to_string_lossy().into_owned())
 }
 
-/// The names of all targets.
-fn hosts(config: &Config) -> BTreeSet<String> {
-    named_targets(config).map(|(_, host)| host).collect()
+/// The names of all targets, without those that a service has in the plan before.
+fn hosts(config: &Config, known: Option<&Plan>) -> BTreeSet<String> {
+    let known = known.into_iter().flat_map(|plan| plan.services.values()).flat_map(|service| {
+        let names = service.targets.iter().filter_map(Target::name);
+        names.map(|host| (&*service.name, host))
+    });
+    let known: HashSet<(&str, &str)> = known.collect();
+    let of_services = config.services.iter().flat_map(|(name, service)| {
+        let targets = service.targets.iter().filter_map(|target| host(target.url()));
+        targets.map(move |host| (name.as_str(), host))
+    });
+    let of_routes =
+        config.routes.iter().filter_map(|route| Some((route.name.as_str(), host(route.target_url.as_deref()?)?)));
+    let new = of_services.chain(of_routes).filter(|(name, host)| !known.contains(&(*name, host.as_str())));
+    new.map(|(_, host)| host).collect()
+}
+
+/// The name in the URL of a target.
+fn host(url: &str) -> Option<String> {
+    Url::parse(url).ok()?.name().map(String::from)
 }
 
 /// The targets that have names, and where they are written.
@@ -177,6 +220,6 @@ fn named_targets(config: &Config) -> impl Iterator<Item = (Place<'static>, Strin
     let of_routes = routes.filter_map(|(index, route)| {
         Some((Place::new("routes").index(index).key("target_url"), route.target_url.as_deref()?))
     });
-    let named = |(place, url): (Place<'_>, &str)| Some((place.into_owned(), Url::parse(url).ok()?.name()?.to_owned()));
+    let named = |(place, url): (Place<'_>, &str)| Some((place.into_owned(), host(url)?));
     of_services.chain(of_routes).filter_map(named)
 }

@@ -92,6 +92,7 @@ pub(super) fn compile(config: &Config, context: &Context, faults: &mut Faults) -
 fn compile_edge(config: &Config, context: &Context, faults: &mut Faults) -> Option<Edge> {
     check_listeners(config, faults);
     check_numbers(config, faults);
+    check_store(config, faults);
     bounds::check(config, faults);
     let own_paths = compile_own_paths(config, faults);
     let admin_hosts = compile_admin_hosts(config, faults);
@@ -200,6 +201,13 @@ fn check_listeners(config: &Config, faults: &mut Faults) {
 
 fn is_address(text: &str) -> bool {
     text.parse::<std::net::SocketAddr>().is_ok() || text.strip_prefix("unix:").is_some_and(|path| path.starts_with('/'))
+}
+
+fn check_store(config: &Config, faults: &mut Faults) {
+    if config.store.location().is_none() {
+        let allowed = "sqlite:FILE, postgres://USER:PASSWORD@HOST/DATABASE, or none";
+        faults.push(Place::new("store").key("url"), format!("{:?}", config.store.url), allowed);
+    }
 }
 
 fn check_numbers(config: &Config, faults: &mut Faults) {
@@ -354,5 +362,5 @@ fn clash_fault(config: &Config, clash: &Clash) -> Fault {
 
 /// The routes that take part, with their place in the configuration.
 pub(super) fn active(config: &Config) -> impl Iterator<Item = (usize, &raw::Route)> {
-    config.routes.iter().enumerate().filter(|(_, route)| route.is_active.0)
+    config.routes.iter().map(|route| &**route).enumerate().filter(|(_, route)| route.is_active.0)
 }

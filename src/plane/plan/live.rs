@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
-use gatekeeper_model::fault::{Fault, Faults};
+use gatekeeper_model::fault::{Faults, Lint};
 use gatekeeper_model::raw::{Config, LogLevel};
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -33,6 +33,9 @@ pub struct Report {
     pub revision: u64,
     /// What can hardly be meant.
     pub lints: Vec<String>,
+    /// The same, with their places.
+    #[serde(skip)]
+    pub warnings: Vec<Lint>,
     /// Changed settings that take effect after a restart only.
     pub needs_restart: Vec<&'static str>,
     /// How much the log is to tell.
@@ -70,31 +73,30 @@ impl Live {
         self.last_fault.lock().clone()
     }
 
+    /// What became of reading the files anew: how often, and why the last time failed.
+    pub fn note_reload(&self, fault: Option<String>) {
+        self.metrics.reloaded(fault.is_none());
+        *self.last_fault.lock() = fault;
+    }
+
     /// The one way in: brings a candidate to serve, or says why not and changes nothing. `adopt` takes over what lies outside
-    /// of the plan; it is the last that may refuse. Blocks: names are looked up.
-    pub fn apply(
+    /// of the plan, and may give the revision its number; it is the last that may refuse. Blocks: names are looked up.
+    pub fn apply<E>(
         &self,
         candidate: impl FnOnce() -> Result<Candidate, Faults>,
-        adopt: impl FnOnce(&Draft) -> Result<(), String>,
-    ) -> Result<Report, Faults> {
+        adopt: impl FnOnce(&mut Draft) -> Result<Option<u64>, NotApplied<E>>,
+    ) -> Result<Report, NotApplied<E>> {
         let fixed = self.fixed.lock();
         let previous = self.plan.load_full();
-        let draft = candidate().and_then(|candidate| candidate.succeed(Some(&previous), &self.metrics));
-        let draft = draft.and_then(|draft| match adopt(&draft) {
-            Ok(()) => Ok(draft),
-            Err(fault) => {
-                let mut faults = draft.faults;
-                faults.add(Fault::saying(Default::default(), fault));
-                Err(faults)
-            }
-        });
-        self.metrics.reloaded(draft.is_ok());
-        *self.last_fault.lock() = draft.as_ref().err().map(ToString::to_string);
-        let (plan, config, faults) = draft?.commit(Some(&previous));
+        let mut draft = candidate()?.succeed(Some(&previous), &self.metrics)?;
+        let revision = adopt(&mut draft)?;
+        draft.settle(revision);
+        let (plan, config, faults) = draft.commit(Some(&previous));
         let generation = plan.generation;
         let report = Report {
             revision: plan.revision,
             lints: faults.lints().iter().map(ToString::to_string).collect(),
+            warnings: faults.lints().into_iter().cloned().collect(),
             needs_restart: needs_restart(&fixed, &config),
             log_level: config.log_level,
         };
@@ -105,8 +107,23 @@ impl Live {
     }
 }
 
+/// Why a candidate does not serve.
+#[derive(Debug)]
+pub enum NotApplied<E> {
+    /// It is wrong.
+    Faults(Faults),
+    /// It is right, but was refused for this.
+    Refused(E),
+}
+
+impl<E> From<Faults> for NotApplied<E> {
+    fn from(faults: Faults) -> Self {
+        NotApplied::Faults(faults)
+    }
+}
+
 /// Settings that a running process can't take over.
-type Fixed = [(&'static str, Value); 9];
+type Fixed = [(&'static str, Value); 10];
 
 fn fixed(config: &Config) -> Fixed {
     [
@@ -116,6 +133,7 @@ fn fixed(config: &Config) -> Fixed {
         ("admin.address", json!(config.admin.address)),
         ("threads", json!(config.threads)),
         ("state_dir", json!(config.state_dir)),
+        ("store.url", json!(&*config.store.url)),
         ("drain", json!(config.drain)),
         ("upstream_pool.size", json!(config.upstream_pool.size)),
         ("access_log.queue", json!(config.access_log.queue)),

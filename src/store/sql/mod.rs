@@ -179,6 +179,13 @@ impl Store for Sql {
         tokens::add(&mut *self.pool.acquire().await?, token, digest).await
     }
 
+    async fn replace_token(&self, token: Token, digest: String) -> Result<()> {
+        let mut transaction = self.writing().await?;
+        tokens::remove_name(&mut transaction, &token.name).await?;
+        tokens::add(&mut transaction, token, digest).await?;
+        Ok(transaction.commit().await?)
+    }
+
     async fn tokens(&self) -> Result<Vec<Token>> {
         tokens::all(&mut *self.pool.acquire().await?).await
     }

@@ -7,11 +7,11 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Executor, Row};
 use uuid::Uuid;
 
-use super::rows::{id, json, kept, number, optional_json, optional_text, text, time};
+use super::rows::{id, json, kept, kind, number, optional_json, optional_text, text, time};
 use super::{audit, many};
 use crate::digest::Sum;
 use crate::failure::Failure;
-use crate::object::{Kind, Object};
+use crate::object::Object;
 use crate::revision::{Change, Changed, Edit, Revision};
 use crate::{Result, State};
 
@@ -22,19 +22,7 @@ pub async fn head(connection: &mut AnyConnection) -> Result<Revision> {
     let newest = sqlx::query("SELECT * FROM revision ORDER BY number DESC LIMIT 1");
     match newest.fetch_optional(connection).await? {
         Some(row) => revision(&row),
-        None => Ok(first()),
-    }
-}
-
-/// The state without objects.
-fn first() -> Revision {
-    Revision {
-        number: 0,
-        created_at: 0,
-        actor: String::new(),
-        summary: "the empty state".into(),
-        hash: Sum::default().text(),
-        file_hash: None,
+        None => Ok(Revision::first()),
     }
 }
 
@@ -259,7 +247,7 @@ fn revision(row: &AnyRow) -> Result<Revision> {
 fn object(row: &AnyRow) -> Result<Object> {
     Ok(Object {
         id: id(row, "id")?,
-        kind: Kind::read(&text(row, "kind")?)?,
+        kind: kind(row, "kind")?,
         name: text(row, "name")?,
         body: json(row, "body")?,
         revision: number(row, "revision")?,
@@ -271,7 +259,7 @@ fn object(row: &AnyRow) -> Result<Object> {
 fn changed(row: &AnyRow) -> Result<Changed> {
     Ok(Changed {
         id: id(row, "id")?,
-        kind: Kind::read(&text(row, "kind")?)?,
+        kind: kind(row, "kind")?,
         name_before: optional_text(row, "name_before")?,
         name: text(row, "name")?,
         before: optional_json(row, "before")?,

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::Result;
 use crate::failure::Failure;
+use crate::object::Kind;
 
 pub fn text(row: &AnyRow, column: &str) -> Result<String> {
     Ok(row.try_get(column)?)
@@ -39,6 +40,11 @@ pub fn optional_number<T: TryFrom<i64>>(row: &AnyRow, column: &str) -> Result<Op
 pub fn id(row: &AnyRow, column: &str) -> Result<Uuid> {
     let text = text(row, column)?;
     text.parse().map_err(|_| Failure::Damaged(format!("{column} is {text:?}")))
+}
+
+pub fn kind(row: &AnyRow, column: &str) -> Result<Kind> {
+    let text = text(row, column)?;
+    Kind::of_name(&text).ok_or_else(|| Failure::Damaged(format!("an object of the unknown kind {text:?}")))
 }
 
 pub fn json(row: &AnyRow, column: &str) -> Result<Value> {

@@ -42,6 +42,11 @@ pub async fn revoke(connection: &mut AnyConnection, id: Uuid) -> Result<bool> {
     Ok(connection.execute(query).await?.rows_affected() > 0)
 }
 
+pub async fn remove_name(connection: &mut AnyConnection, name: &str) -> Result<()> {
+    connection.execute(sqlx::query("DELETE FROM token WHERE name = $1").bind(name.to_owned())).await?;
+    Ok(())
+}
+
 fn token(row: &AnyRow) -> Result<Token> {
     Ok(Token {
         id: id(row, "id")?,

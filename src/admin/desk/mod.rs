@@ -1,0 +1,155 @@
+//! The desk: what the gateway is configured by, and the one road on which that changes.
+//!
+//! The files declare objects, and so does the API; both together are compiled into one plan. A file owns what it declares. What
+//! the API made is in the store, with a revision for each change. Without a store, the files are all there is.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use gatekeeper_model::object::Kind;
+use gatekeeper_model::{Faults, Loaded, Place};
+use gatekeeper_plane::Plane;
+use gatekeeper_plane::plan::candidate::Candidate;
+use gatekeeper_store::Store;
+use gatekeeper_store::failure::Failure;
+use gatekeeper_store::revision::Revision;
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+
+pub mod difference;
+pub mod objects;
+pub mod proposal;
+mod road;
+
+use objects::Objects;
+pub use road::Done;
+
+/// Where objects are kept, and the runtime that waits for it.
+#[derive(Clone)]
+pub struct Keeping {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// What waits for it.
+    pub runtime: Handle,
+}
+
+/// What the gateway is configured by, and who may change it.
+pub struct Desk {
+    plane: Arc<Plane>,
+    file: PathBuf,
+    keeping: Option<Keeping>,
+    held: ArcSwap<Held>,
+    /// Changes come one after the other.
+    turn: Mutex<()>,
+}
+
+/// What the gateway is configured by.
+pub struct Held {
+    /// What the files say.
+    pub files: Loaded,
+    /// What the API made.
+    pub objects: Objects,
+    /// Both together.
+    pub joined: Loaded,
+    /// The revision of the store that this is; the number is 0 if there is no store.
+    pub revision: Revision,
+}
+
+impl Held {
+    /// What files that were read say together with the store, and a candidate of it for the first plan.
+    pub fn of(files: Loaded, mut faults: Faults, keeping: Option<&Keeping>) -> Result<(Held, Candidate), Failure> {
+        let (objects, revision) = match keeping {
+            Some(keeping) => keeping.begin(&files)?,
+            None => (Objects::default(), Revision::first()),
+        };
+        let joined = join(&files, &objects, &mut faults);
+        let mut candidate = Candidate::of(joined.clone(), faults, "its file");
+        candidate.revision = keeping.map(|_| revision.number);
+        Ok((Held { files, objects, joined, revision }, candidate))
+    }
+
+    /// Which file declares this object, and where, if one does.
+    pub fn declared(&self, kind: Kind, name: &str) -> Option<String> {
+        let config = &self.files.config;
+        let section = Place::new(kind.section());
+        let place = match kind {
+            Kind::Service => config.services.contains_key(name).then(|| section.key(name)),
+            Kind::Cors => config.cors.is_some().then_some(section),
+            Kind::Route => config.routes.iter().position(|route| route.name == name).map(|index| section.index(index)),
+            Kind::RateLimit => {
+                let index = config.rate_limits.iter().position(|rule| rule.rule_name == name);
+                index.map(|index| section.index(index))
+            }
+        };
+        place.map(|place| self.files.origins.shown(place))
+    }
+}
+
+/// The configuration of the files with these objects.
+fn join(files: &Loaded, objects: &Objects, faults: &mut Faults) -> Loaded {
+    files.with(objects.all().map(|(_, made)| (&*made.name, &made.body)), faults)
+}
+
+impl Keeping {
+    /// Waits for the store. Not for tasks of a runtime.
+    pub fn wait<T>(&self, asked: impl Future<Output = T>) -> T {
+        self.runtime.block_on(asked)
+    }
+
+    /// The objects and their revision; if the files are others than those of the newest revision, that is a new one.
+    fn begin(&self, files: &Loaded) -> Result<(Objects, Revision), Failure> {
+        let state = self.wait(self.store.state())?;
+        let revision = state.revision.clone();
+        let objects = Objects::of(state)?;
+        Ok((objects, self.note_files(files, &revision)))
+    }
+
+    /// The revision that these files make of another: a new one if they are others. Where none can be made, the store being away,
+    /// it stays as it is: files do not wait for the store.
+    fn note_files(&self, files: &Loaded, revision: &Revision) -> Revision {
+        let fingerprint = files.fingerprint();
+        if revision.file_hash.as_ref() == Some(&fingerprint) {
+            return revision.clone();
+        }
+        let change = proposal::of_files(revision.number, fingerprint);
+        let noted = self.wait(self.store.commit(change, now()));
+        noted.unwrap_or_else(|failure| {
+            log::warn!("the store does not know of the configuration files that serve: {failure}");
+            revision.clone()
+        })
+    }
+}
+
+impl Desk {
+    /// The desk of a plane that serves what is held.
+    pub fn new(plane: Arc<Plane>, file: PathBuf, keeping: Option<Keeping>, held: Held) -> Desk {
+        Desk { plane, file, keeping, held: ArcSwap::from_pointee(held), turn: Mutex::default() }
+    }
+
+    /// What serves.
+    pub fn plane(&self) -> &Arc<Plane> {
+        &self.plane
+    }
+
+    /// What the gateway is configured by now.
+    pub fn held(&self) -> Arc<Held> {
+        self.held.load_full()
+    }
+
+    /// Where objects are kept, if there is a store.
+    pub fn keeping(&self) -> Option<&Keeping> {
+        self.keeping.as_ref()
+    }
+}
+
+/// This moment, in milliseconds since 1970.
+pub fn now() -> i64 {
+    Timestamp::now().as_millisecond()
+}
+
+/// A moment as the API tells it.
+pub fn moment(milliseconds: i64) -> String {
+    Timestamp::from_millisecond(milliseconds).unwrap_or_default().to_string()
+}

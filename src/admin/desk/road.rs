@@ -1,0 +1,190 @@
+//! The one road of a change: whoever wants it, and wherever it comes from.
+//!
+//! ```text
+//! propose    decode what is wanted, with all faults; look at versions and owners        nothing has changed if it fails
+//! join       merge it with what the files declare                                       "
+//! compile    all faults at once, lints, route tests                                     "
+//! persist    one transaction in the store: objects, revision, audit                     "
+//! commit     the new plan serves, on every thread                                       cannot fail
+//! answer     with the revision that serves
+//! ```
+//!
+//! If the process ends after `persist`, it starts with the new state. If another gateway was faster (`Failure::Stale`), its
+//! changes are taken over, and the road begins anew with what there is then: an `If-Match` is looked at again.
+
+use std::sync::Arc;
+
+use gatekeeper_client::ObjectChange;
+use gatekeeper_model::object::Kind;
+use gatekeeper_model::{Faults, Loaded, load};
+use gatekeeper_plane::plan::candidate::Candidate;
+use gatekeeper_plane::plan::live::{NotApplied, Report};
+use gatekeeper_store::failure::Failure;
+use gatekeeper_store::revision::Revision;
+
+use super::objects::Objects;
+use super::proposal::{Proposal, Weighed, refers};
+use super::{Desk, Held, Keeping, join, now};
+use crate::actor::Actor;
+use crate::problem::Problem;
+
+/// How often a change begins anew because another gateway was faster.
+const TRIES: usize = 8;
+
+/// What came of a change.
+pub struct Done {
+    /// What there is now; for a rehearsal, what there would be.
+    pub held: Arc<Held>,
+    /// What changed.
+    pub changes: Vec<ObjectChange>,
+    /// Warnings about what changed.
+    pub warnings: Vec<String>,
+    /// The names of the objects that it was about.
+    pub names: Vec<String>,
+}
+
+impl Desk {
+    /// Makes a change, or only rehearses it. Blocks.
+    pub fn change(
+        &self,
+        actor: &Actor,
+        rehearse: bool,
+        propose: impl Fn(&Held) -> Result<Proposal, Problem>,
+    ) -> Result<Done, Problem> {
+        let keeping = self.keeping.as_ref().ok_or_else(Problem::no_store)?;
+        let _turn = self.turn.lock();
+        for _ in 0..TRIES {
+            let held = self.held();
+            let weighed = propose(&held)?.weigh();
+            let objects = weighed.objects(&held, now());
+            let (next, faults) = held.next(objects);
+            refuse_what_is_used(&weighed, &next)?;
+            let mut candidate = Candidate::changed(next.joined.clone(), faults, actor.to_string());
+            candidate.config.tests.extend(weighed.tests.iter().cloned());
+            if rehearse || weighed.is_empty() {
+                return self.rehearse(candidate, next, weighed);
+            }
+            let persist = || keeping.wait(keeping.store.commit(weighed.change(&held, actor), now()));
+            match self.carry_out(candidate, next, persist) {
+                Ok((held, report)) => {
+                    log::info!("revision {} is running: {actor}: {}", report.revision, held.revision.summary);
+                    let warnings = weighed.warnings(report.warnings);
+                    return Ok(Done { held, changes: weighed.changes, warnings, names: weighed.names });
+                }
+                Err(NotApplied::Faults(faults)) => return Err(weighed.refused(&faults)),
+                Err(NotApplied::Refused(Failure::Stale { .. })) => self.follow(keeping).map_err(Problem::of_store)?,
+                Err(NotApplied::Refused(failure)) => return Err(Problem::of_store(failure)),
+            }
+        }
+        Err(Problem::busy())
+    }
+
+    /// Reads the files anew. Blocks.
+    pub fn reload(&self) -> Result<Report, Faults> {
+        let _turn = self.turn.lock();
+        let reloaded = self.read_anew();
+        self.plane.live.note_reload(reloaded.as_ref().err().map(ToString::to_string));
+        reloaded
+    }
+
+    fn read_anew(&self) -> Result<Report, Faults> {
+        let (loaded, mut faults) = load::load(&self.file);
+        let Some(files) = loaded else { return Err(faults) };
+        let held = self.held();
+        let joined = join(&files, &held.objects, &mut faults);
+        let candidate = Candidate::of(joined.clone(), faults, "its file");
+        let next = Held { joined, objects: held.objects.clone(), revision: held.revision.clone(), files };
+        let noted = || self.keeping.as_ref().map(|keeping| keeping.note_files(&next.files, &next.revision));
+        let mut revision = None;
+        let applied = self.plane.apply(
+            || Ok(candidate),
+            || {
+                revision = noted();
+                Ok::<_, std::convert::Infallible>(revision.as_ref().map(|revision| revision.number))
+            },
+        );
+        let report = applied.map_err(|not_applied| match not_applied {
+            NotApplied::Faults(faults) => faults,
+            NotApplied::Refused(never) => match never {},
+        })?;
+        let revision = revision.unwrap_or_else(|| held.revision.clone());
+        self.held.store(Arc::new(Held { revision, ..next }));
+        Ok(report)
+    }
+
+    /// Takes over what other gateways changed. Blocks.
+    pub(super) fn follow(&self, keeping: &Keeping) -> Result<(), Failure> {
+        let held = self.held();
+        let head = keeping.wait(keeping.store.head())?;
+        if head.number <= held.revision.number {
+            return Ok(());
+        }
+        let changes = keeping.wait(keeping.store.between(held.revision.number, head.number))?;
+        let (mut next, faults) = held.next(held.objects.after(changes, head.created_at)?);
+        next.revision = head.clone();
+        let candidate = Candidate::changed(next.joined.clone(), faults, head.actor.clone());
+        match self.carry_out(candidate, next, || Ok::<_, Failure>(head.clone())) {
+            Ok(_) => Ok(()),
+            Err(NotApplied::Refused(failure)) => Err(failure),
+            Err(NotApplied::Faults(faults)) => {
+                Err(Failure::Damaged(format!("revision {} does not serve here: {faults}", head.number)))
+            }
+        }
+    }
+
+    fn carry_out(
+        &self,
+        candidate: Candidate,
+        mut next: Held,
+        persist: impl FnOnce() -> Result<Revision, Failure>,
+    ) -> Result<(Arc<Held>, Report), NotApplied<Failure>> {
+        let mut made = None;
+        let report = self.plane.apply(
+            || Ok(candidate),
+            || {
+                let revision = persist()?;
+                let number = revision.number;
+                made = Some(revision);
+                Ok(Some(number))
+            },
+        )?;
+        next.revision = made.unwrap_or(next.revision);
+        let held = Arc::new(next);
+        self.held.store(held.clone());
+        Ok((held, report))
+    }
+
+    fn rehearse(&self, candidate: Candidate, next: Held, weighed: Weighed) -> Result<Done, Problem> {
+        let metrics = &self.plane.observers.metrics;
+        let judged = candidate.judge(metrics).map_err(|faults| weighed.refused(&faults))?;
+        let warnings = judged.faults.lints().into_iter().cloned().collect();
+        let warnings = weighed.warnings(warnings);
+        Ok(Done { held: Arc::new(next), warnings, changes: weighed.changes, names: weighed.names })
+    }
+}
+
+impl Held {
+    /// The same with other objects.
+    fn next(&self, objects: Objects) -> (Held, Faults) {
+        let mut faults = Faults::default();
+        let joined: Loaded = join(&self.files, &objects, &mut faults);
+        (Held { files: self.files.clone(), objects, joined, revision: self.revision.clone() }, faults)
+    }
+}
+
+/// What is removed must not be used by what stays.
+fn refuse_what_is_used(weighed: &Weighed, next: &Held) -> Result<(), Problem> {
+    for (kind, name) in weighed.left() {
+        let is_there = match kind {
+            Kind::Service => next.joined.config.services.contains_key(name),
+            Kind::RateLimit => next.joined.config.rate_limits.iter().any(|rule| rule.rule_name == name),
+            Kind::Route | Kind::Cors => true,
+        };
+        let routes = next.joined.config.routes.iter().filter(|route| !is_there && refers(route, kind, name));
+        let users: Vec<&str> = routes.map(|route| route.name.as_str()).collect();
+        if !users.is_empty() {
+            return Err(Problem::in_use(kind, name, &users));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! Revisions: the numbered states of what was made through the API, and what each changed.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A revision.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct Revision {
+    /// Its number.
+    pub number: u64,
+    /// When it was made.
+    pub created_at: String,
+    /// Who made it.
+    pub actor: String,
+    /// What it changed, in a sentence.
+    pub summary: String,
+    /// The hash of all objects.
+    pub hash: String,
+    /// The fingerprint of the configuration files that it served with.
+    pub file_hash: Option<String>,
+    /// What it changed; absent in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Vec<ObjectChange>>,
+}
+
+/// What happens to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// It is made.
+    Add,
+    /// It is changed.
+    Change,
+    /// It is removed.
+    Remove,
+}
+
+/// A change of an object.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct ObjectChange {
+    /// `service`, `route`, `rate_limit` or `cors`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// What happens to it.
+    pub action: Action,
+    /// The fields that change, if it was there before and still is.
+    pub fields: Vec<FieldChange>,
+}
+
+/// A change of a field. What is secret is masked.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct FieldChange {
+    /// The path of the field: `retry.backoff.base`.
+    pub field: String,
+    /// Its value before; null if there was none.
+    pub before: Value,
+    /// Its value after; null if there is none.
+    pub after: Value,
+}

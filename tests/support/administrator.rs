@@ -1,0 +1,68 @@
+//! Somebody who administers a gateway over its API.
+
+use http::Method;
+use serde_json::Value;
+
+use super::{Answer, Client, Gateway, Request, full};
+
+const BASE: &str = "/api/v1/gateway";
+
+/// Somebody with a token.
+#[derive(Clone)]
+pub struct Administrator {
+    /// An address, or `unix:` and a path.
+    gateway: String,
+    token: String,
+}
+
+impl Administrator {
+    /// The holder of the gateway's own token.
+    pub fn of(gateway: &Gateway) -> Administrator {
+        let token = std::fs::read_to_string(gateway.file("state/admin.token")).unwrap();
+        let note = std::fs::read(gateway.file("state/running.json")).unwrap();
+        let note: Value = serde_json::from_slice(&note).unwrap();
+        Administrator { gateway: note["admin"].as_str().unwrap().into(), token: token.trim().into() }
+    }
+
+    /// The holder of another token.
+    pub fn with(&self, token: &str) -> Administrator {
+        Administrator { gateway: self.gateway.clone(), token: token.into() }
+    }
+
+    /// A request with these headers and this body.
+    pub async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let mut request = Request::builder().method(method).uri(format!("{BASE}{path}"));
+        request = request.header("authorization", format!("Bearer {}", self.token));
+        if !body.is_empty() && !headers.iter().any(|(name, _)| *name == "content-type") {
+            request = request.header("content-type", "application/json");
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut client = match self.gateway.strip_prefix("unix:") {
+            Some(path) => Client::unix(path).await,
+            None => Client::h1(self.gateway.parse().unwrap()).await,
+        };
+        client.ask(request.header("host", "localhost").body(full(body.to_owned())).unwrap()).await
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.ask(Method::GET, path, &[], "").await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.ask(Method::POST, path, &[], &body.to_string()).await
+    }
+
+    pub async fn put(&self, path: &str, body: Value) -> Answer {
+        self.ask(Method::PUT, path, &[], &body.to_string()).await
+    }
+
+    pub async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.ask(Method::PATCH, path, &[], &body.to_string()).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.ask(Method::DELETE, path, &[], "").await
+    }
+}
