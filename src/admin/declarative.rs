@@ -26,9 +26,9 @@ use crate::problem::Problem;
 use crate::writes::{REVISION, Writing};
 
 /// The effective configuration: files and objects together, with defaults and without secrets.
-pub async fn effective(State(control): State<Arc<Control>>) -> Json<Value> {
+pub async fn effective(State(control): State<Arc<Control>>) -> Result<Json<Value>, Problem> {
     let held = control.desk.held();
-    Json(show::effective_json(&held.joined))
+    Ok(Json(show::effective_json(held.joined()?)))
 }
 
 /// The objects of the store as a file that can be applied: the same state is always the same text.

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use gatekeeper_client::Object;
-use gatekeeper_model::Place;
 use gatekeeper_model::object::{Body, Kind};
+use gatekeeper_model::{Loaded, Place};
 use ring::digest::{SHA256, digest};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::desk::objects::Made;
 use crate::desk::{Held, moment};
+use crate::problem::Problem;
 
 /// An object.
 pub struct Entry<'h> {
@@ -26,9 +27,9 @@ pub struct Entry<'h> {
 }
 
 /// All objects of a kind, in the order of their names.
-pub fn all(held: &Held, kind: Kind) -> Vec<Entry<'_>> {
-    let config = &held.joined.config;
-    let owners = held.joined.origins.owners();
+pub fn all(held: &Held, kind: Kind) -> Result<Vec<Entry<'_>>, Problem> {
+    let Loaded { config, origins, .. } = held.joined()?;
+    let owners = origins.owners();
     let section = Place::new(kind.section());
     let entry = |name, body, place: Place<'_>| {
         let made = held.objects.get(kind, name);
@@ -55,18 +56,18 @@ pub fn all(held: &Held, kind: Kind) -> Vec<Entry<'_>> {
         }
     };
     all.sort_by(|one, other| one.name.cmp(other.name));
-    all
+    Ok(all)
 }
 
 /// The object with this id or, if there is none, this name.
-pub fn find<'h>(held: &'h Held, kind: Kind, key: &str) -> Option<Entry<'h>> {
+pub fn find<'h>(held: &'h Held, kind: Kind, key: &str) -> Result<Option<Entry<'h>>, Problem> {
     if let Some(made) = held.objects.find(kind, key) {
         let managed_by = made.manager.as_str().to_owned();
-        return Some(Entry { kind, name: &made.name, body: made.body.clone(), made: Some(made), managed_by });
+        return Ok(Some(Entry { kind, name: &made.name, body: made.body.clone(), made: Some(made), managed_by }));
     }
     let id: Option<Uuid> = key.parse().ok();
     let is_it = |entry: &Entry<'_>| id.map_or(entry.name == key, |id| entry.id() == id || entry.name == key);
-    all(held, kind).into_iter().find(is_it)
+    Ok(all(held, kind)?.into_iter().find(is_it))
 }
 
 impl Entry<'_> {

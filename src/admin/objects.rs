@@ -40,7 +40,7 @@ impl Listed for Entry<'_> {
 /// A page of the objects of a kind.
 pub async fn list(kind: Kind, State(control): State<Arc<Control>>, listing: Listing) -> Result<Response, Problem> {
     let held = control.desk.held();
-    let mut entries = entry::all(&held, kind);
+    let mut entries = entry::all(&held, kind)?;
     if let Some(q) = &listing.q {
         entries.retain(|entry| entry.mentions(q));
     }
@@ -57,7 +57,7 @@ pub async fn show(
     Path(key): Path<String>,
 ) -> Result<Response, Problem> {
     let held = control.desk.held();
-    let entry = entry::find(&held, kind, &key).ok_or_else(|| Problem::unknown_object(kind, &key))?;
+    let entry = entry::find(&held, kind, &key)?.ok_or_else(|| Problem::unknown_object(kind, &key))?;
     Ok((etag_of(&entry), Json(entry.shown())).into_response())
 }
 
@@ -72,7 +72,7 @@ pub async fn create(
     let text = without_added(kind, text);
     let propose = move |held: &Held| {
         let written = read(kind, None, text.clone(), None)?;
-        if let Some(entry) = entry::find(held, kind, &written.name) {
+        if let Some(entry) = entry::find(held, kind, &written.name)? {
             return Err(Problem::taken(kind, entry.name, entry.managed_by()));
         }
         Ok(Proposal { edits: vec![made_by(Manager::Api, written)], ..Proposal::default() })
@@ -91,17 +91,17 @@ pub async fn replace(
     headers: HeaderMap,
     Document(text): Document,
 ) -> Result<Response, Problem> {
-    let conditions = Conditions::of(&headers, control.requires_if_match());
+    let conditions = Conditions::of(&headers, control.requires_if_match()?);
     let text = without_added(kind, text);
-    let is_new = entry::find(&control.desk.held(), kind, &key).is_none();
+    let is_new = entry::find(&control.desk.held(), kind, &key)?.is_none();
     let propose = move |held: &Held| {
-        let Some(entry) = entry::find(held, kind, &key) else {
+        let Some(entry) = entry::find(held, kind, &key)? else {
             if key.parse::<uuid::Uuid>().is_ok() {
                 return Err(Problem::unknown_object(kind, &key));
             }
             conditions.of_nothing()?;
             let written = read(kind, Some(&key), text.clone(), None)?;
-            if written.name != key && entry::find(held, kind, &written.name).is_some() {
+            if written.name != key && entry::find(held, kind, &written.name)?.is_some() {
                 return Err(Problem::taken(kind, &written.name, "another object"));
             }
             return Ok(Proposal { edits: vec![made_by(Manager::Api, written)], ..Proposal::default() });
@@ -125,10 +125,10 @@ pub async fn patch(
     headers: HeaderMap,
     Document(changes): Document,
 ) -> Result<Response, Problem> {
-    let conditions = Conditions::of(&headers, control.requires_if_match());
+    let conditions = Conditions::of(&headers, control.requires_if_match()?);
     let changes = without_added(kind, changes);
     let propose = move |held: &Held| {
-        let entry = entry::find(held, kind, &key).ok_or_else(|| Problem::unknown_object(kind, &key))?;
+        let entry = entry::find(held, kind, &key)?.ok_or_else(|| Problem::unknown_object(kind, &key))?;
         let made = writable(held, &entry)?;
         conditions.of_entry(&entry)?;
         let mut text = made.written();
@@ -149,9 +149,9 @@ pub async fn delete(
     Parameters(writing): Parameters<Writing>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let conditions = Conditions::of(&headers, control.requires_if_match());
+    let conditions = Conditions::of(&headers, control.requires_if_match()?);
     let propose = move |held: &Held| {
-        let entry = entry::find(held, kind, &key).ok_or_else(|| Problem::unknown_object(kind, &key))?;
+        let entry = entry::find(held, kind, &key)?.ok_or_else(|| Problem::unknown_object(kind, &key))?;
         let made = writable(held, &entry)?;
         conditions.of_entry(&entry)?;
         Ok(Proposal { edits: vec![Edit::Remove(made.clone())], ..Proposal::default() })
@@ -173,7 +173,7 @@ fn writable<'h>(held: &Held, entry: &Entry<'h>) -> Result<&'h Arc<Made>, Problem
 
 fn put(held: &Held, kind: Kind, made: &Arc<Made>, written: Written) -> Result<Edit, Problem> {
     if *made.name != *written.name
-        && let Some(entry) = entry::find(held, kind, &written.name)
+        && let Some(entry) = entry::find(held, kind, &written.name)?
     {
         return Err(Problem::taken(kind, entry.name, entry.managed_by()));
     }
@@ -266,7 +266,7 @@ fn etag_of(entry: &Entry<'_>) -> HeaderMap {
 /// The object as it came to be.
 fn answer(kind: Kind, done: Done, writing: &Writing, status: StatusCode) -> Result<Response, Problem> {
     let name = done.names.first().map(String::as_str).unwrap_or_default();
-    let entry = entry::all(&done.held, kind).into_iter().find(|entry| entry.name == name);
+    let entry = entry::all(&done.held, kind)?.into_iter().find(|entry| entry.name == name);
     let entry = entry.ok_or_else(|| Problem::internal(format!("the {kind} {name} is not there after its write")))?;
     let changes = writing.dry_run().then(|| done.changes.clone());
     let body: Changed<Object> = Changed { subject: entry.shown(), warnings: done.warnings.clone(), changes };

@@ -87,8 +87,8 @@ impl Control {
     }
 
     /// Whether a write must say which version it changes.
-    pub fn requires_if_match(&self) -> bool {
-        self.desk.held().joined.config.admin.require_if_match.0
+    pub fn requires_if_match(&self) -> Result<bool, Problem> {
+        Ok(self.desk.held().joined()?.config.admin.require_if_match.0)
     }
 }
 

@@ -7,6 +7,7 @@
 
 use std::alloc::{GlobalAlloc, Layout};
 
+use libc::{c_int, c_long};
 use libmimalloc_sys::{
     mi_free, mi_malloc, mi_malloc_aligned, mi_realloc, mi_realloc_aligned, mi_zalloc, mi_zalloc_aligned,
 };
@@ -26,12 +27,22 @@ unsafe extern "C" {
     /// Frees the pages of this thread that hold nothing any more, and those of threads that ended; forced, it gives all free
     /// memory back to the kernel at once.
     safe fn mi_collect(force: bool);
+    safe fn mi_option_get(option: c_int) -> c_long;
+    safe fn mi_option_set(option: c_int, value: c_long);
 }
 
-/// Gives the memory back that is free since something large was dropped. By itself mimalloc does that little by little, as
-/// memory is asked for, which may be never. Takes milliseconds.
-pub fn give_back() {
+/// How many milliseconds free pages wait before the kernel gets them back (`mi_option_purge_delay`).
+const PURGE_DELAY: c_int = 15;
+
+/// Makes something large. What is freed meanwhile goes back to the kernel at once, and in the end all that is free. By itself
+/// mimalloc does that little by little, as memory is asked for, which may be never.
+pub fn thriftily<T>(make: impl FnOnce() -> T) -> T {
+    let usual = mi_option_get(PURGE_DELAY);
+    mi_option_set(PURGE_DELAY, 0);
+    let made = make();
     mi_collect(true);
+    mi_option_set(PURGE_DELAY, usual);
+    made
 }
 
 /// Blocks of at least this size are aligned to it, smaller ones to the power of two that fits in them (mimalloc's

@@ -62,7 +62,11 @@ pub enum StartFault {
 
 impl Gateway {
     /// Prepares a gateway: everything that can be wrong is found here.
-    pub fn build(file: &Path, mut inherited: Inherited) -> Result<Gateway, StartFault> {
+    pub fn build(file: &Path, inherited: Inherited) -> Result<Gateway, StartFault> {
+        allocator::thriftily(|| Gateway::prepare(file, inherited))
+    }
+
+    fn prepare(file: &Path, mut inherited: Inherited) -> Result<Gateway, StartFault> {
         rustls::crypto::ring::default_provider().install_default().ok();
         let other = |fault: String| StartFault::Other(fault);
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION")).map_err(|error| other(error.to_string()))?;
@@ -91,8 +95,6 @@ impl Gateway {
         let desk = Arc::new(Desk::new(plane.clone(), file.into(), keeping, held));
         let life = Life { plane, desk, file: file.into(), listeners, systemd, succession, admin_address, state_dir };
         let drain = config.drain.clone();
-        drop(config);
-        allocator::give_back();
         Ok(Gateway { life, token: state.admin_token, sockets, admin, heard, size, drain, _runtime: runtime })
     }
 
@@ -156,7 +158,9 @@ fn begin(file: &Path, metrics: &Arc<Metrics>) -> Result<Started, StartFault> {
     let keeping = runtime.as_ref().map(|runtime| store::open(&files.config.store, &state_dir, runtime.handle()));
     let keeping = keeping.transpose().map_err(StartFault::Other)?;
     let (held, candidate) = Held::of(files, faults, keeping.as_ref()).map_err(StartFault::of_store)?;
-    let (live, config, faults) = Live::start(candidate, metrics.clone()).map_err(StartFault::Config)?;
+    let (live, mut config, faults) = Live::start(candidate, metrics.clone()).map_err(StartFault::Config)?;
+    // They may be many: this thread gives back what it took.
+    config.routes = Vec::new();
     Ok(Started { live, config, faults, held, keeping, state_dir, state, runtime })
 }
 

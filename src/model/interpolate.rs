@@ -5,8 +5,9 @@
 //! the most; `$$` is a `$`, a lone `$` stays. What came out is not looked at again. All that is put into one tree is at most 64 MiB. What came from a file, or from a
 //! variable that is called something with SECRET, PASSWORD, TOKEN or KEY, is secret.
 
+use std::collections::HashMap;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::fault::{Fault, Faults};
 use super::files::{open, unreadable};
@@ -26,12 +27,14 @@ pub type Env<'e> = &'e dyn Fn(&str) -> Option<String>;
 pub struct Interpolation<'i> {
     env: Env<'i>,
     folder: &'i Path,
+    /// What files that are named hold, as far as they were read.
+    included: &'i mut HashMap<PathBuf, String>,
     left: usize,
 }
 
 impl<'i> Interpolation<'i> {
-    pub fn new(env: Env<'i>, folder: &'i Path) -> Self {
-        Interpolation { env, folder, left: LARGEST_TOTAL }
+    pub fn new(env: Env<'i>, folder: &'i Path, included: &'i mut HashMap<PathBuf, String>) -> Self {
+        Interpolation { env, folder, included, left: LARGEST_TOTAL }
     }
 
     /// Replaces the references below `node`. A text that cannot be put together is pruned and reported.
@@ -101,7 +104,7 @@ impl<'i> Interpolation<'i> {
     ) -> Result<(), Unfilled> {
         if let Some(path) = reference.strip_prefix("file:") {
             source.note(reference);
-            return self.spend(read(&self.folder.join(path), path)?).map(|text| out.push_str(&text));
+            return self.include(path).and_then(|text| self.spend(text)).map(|text| out.push_str(&text));
         }
         let (name, default) = match reference.split_once(":-") {
             Some((name, default)) => (name, Some(default)),
@@ -120,6 +123,16 @@ impl<'i> Interpolation<'i> {
             (_, Some(default)) => self.append(default, depth - 1, out, source),
             (None, None) => Err(unset(name)),
         }
+    }
+
+    fn include(&mut self, written: &str) -> Result<String, Unfilled> {
+        let path = self.folder.join(written);
+        if let Some(known) = self.included.get(&path) {
+            return Ok(known.clone());
+        }
+        let text = read(&path, written)?;
+        self.included.insert(path, text.clone());
+        Ok(text)
     }
 
     fn spend(&mut self, text: String) -> Result<String, Unfilled> {
@@ -227,7 +240,7 @@ mod tests {
             _ => None,
         };
         let (mut node, mut faults) = (Node::text(text), Faults::default());
-        Interpolation::new(&env, folder).fill(&mut node, &Place::new("a"), &mut faults);
+        Interpolation::new(&env, folder, &mut HashMap::new()).fill(&mut node, &Place::new("a"), &mut faults);
         (node, faults.to_string())
     }
 
@@ -319,7 +332,7 @@ mod tests {
     fn all_that_is_put_together_is_bounded() {
         let large = |_: &str| Some("x".repeat(1 << 20));
         let (mut node, mut faults) = (Node::List(vec![Node::text("${A}"); 70]), Faults::default());
-        Interpolation::new(&large, Path::new("")).fill(&mut node, &Place::new("a"), &mut faults);
+        Interpolation::new(&large, Path::new(""), &mut HashMap::new()).fill(&mut node, &Place::new("a"), &mut faults);
         assert_eq!(faults.len(), 6);
     }
 

@@ -30,6 +30,7 @@ mod permissions;
 mod place;
 mod repair;
 mod short;
+mod texts;
 mod tree;
 mod words;
 mod yaml;
@@ -40,6 +41,7 @@ pub use load::{Env, Loaded, load, load_with, parse, parse_with};
 pub use origin::{Origin, Origins, Owners};
 pub use place::{File, Place, Step};
 pub use raw::Config;
+pub use texts::Texts;
 pub use words::{did_you_mean, printable, quoted};
 
 /// The annotated default configuration: what `config init` writes.

@@ -21,6 +21,7 @@ use super::node::Node;
 use super::origin::Origins;
 use super::place::{File, Place};
 use super::repair::decode;
+use super::texts::Texts;
 use super::{paths, permissions, short, yaml};
 use crate::files::{self, cause, unreadable};
 use crate::raw::{Config, Service};
@@ -37,6 +38,8 @@ pub struct Loaded {
     pub origins: Arc<Origins>,
     /// The files that were read, in order.
     pub files: Vec<PathBuf>,
+    /// What they said.
+    pub texts: Arc<Texts>,
 }
 
 impl Loaded {
@@ -71,6 +74,19 @@ pub fn load_with(path: &Path, env: Env<'_>) -> (Option<Loaded>, Faults) {
     (loaded, faults)
 }
 
+impl Texts {
+    /// The configuration that the texts were, with the environment of this process. Nothing is read anew.
+    pub fn understand(&self) -> Option<Loaded> {
+        let env = |name: &str| std::env::var(name).ok();
+        let mut loader = Loader::new(&env);
+        loader.texts.included = self.included.clone();
+        for part in &self.parts {
+            loader.add_text(&part.file, &part.text(), &part.folder);
+        }
+        loader.finish().0
+    }
+}
+
 /// Reads a configuration from a text, with no variables.
 pub fn parse(text: &str) -> (Option<Loaded>, Faults) {
     parse_with(text, &|_| None)
@@ -88,11 +104,12 @@ struct Loader<'e> {
     merged: Merged,
     faults: Faults,
     files: Vec<PathBuf>,
+    texts: Texts,
 }
 
 impl<'e> Loader<'e> {
     fn new(env: Env<'e>) -> Self {
-        Loader { env, merged: Merged::default(), faults: Faults::default(), files: Vec::new() }
+        Loader { env, merged: Merged::default(), faults: Faults::default(), files: Vec::new(), texts: Texts::default() }
     }
 
     fn add_file(&mut self, file: &File, path: &Path) {
@@ -110,6 +127,7 @@ impl<'e> Loader<'e> {
 
     fn add_text(&mut self, file: &File, text: &str, folder: &Path) {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        self.texts.keep(file, folder, text);
         self.merged.origins.files.push(file.clone());
         let place = Place::file(file);
         let Some(mut node) = yaml::read(text, &place, &mut self.faults) else {
@@ -123,7 +141,7 @@ impl<'e> Loader<'e> {
             self.merged.origins.incomplete = true;
             return;
         }
-        Interpolation::new(self.env, folder).fill(&mut node, &place, &mut self.faults);
+        Interpolation::new(self.env, folder, &mut self.texts.included).fill(&mut node, &place, &mut self.faults);
         paths::resolve(&mut node, folder);
         self.merged.add(file, node, &mut self.faults);
     }
@@ -166,7 +184,8 @@ impl<'e> Loader<'e> {
         let origins = Arc::new(origins);
         self.faults.set_origins(origins.clone());
         let config = config.filter(|_| !unread);
-        (config.map(|config| Loaded { config, origins, files: self.files }), self.faults)
+        let texts = Arc::new(self.texts);
+        (config.map(|config| Loaded { config, origins, files: self.files, texts }), self.faults)
     }
 }
 

@@ -19,9 +19,12 @@ impl Administrator {
     /// The holder of the gateway's own token.
     pub fn of(gateway: &Gateway) -> Administrator {
         let token = std::fs::read_to_string(gateway.file("state/admin.token")).unwrap();
-        let note = std::fs::read(gateway.file("state/running.json")).unwrap();
-        let note: Value = serde_json::from_slice(&note).unwrap();
-        Administrator { gateway: note["admin"].as_str().unwrap().into(), token: token.trim().into() }
+        let socket = gateway.file("admin.sock");
+        let address = match socket.exists() {
+            true => format!("unix:{}", socket.display()),
+            false => announced(gateway),
+        };
+        Administrator { gateway: address, token: token.trim().into() }
     }
 
     /// The holder of another token.
@@ -64,5 +67,19 @@ impl Administrator {
 
     pub async fn delete(&self, path: &str) -> Answer {
         self.ask(Method::DELETE, path, &[], "").await
+    }
+}
+
+/// Where the gateway says that its administration answers.
+fn announced(gateway: &Gateway) -> String {
+    let began = std::time::Instant::now();
+    loop {
+        let note = std::fs::read(gateway.file("state/running.json")).ok();
+        let note: Option<Value> = note.and_then(|note| serde_json::from_slice(&note).ok());
+        if let Some(note) = note {
+            return note["admin"].as_str().unwrap().into();
+        }
+        assert!(began.elapsed() < super::PATIENCE, "the gateway never says where its administration answers");
+        std::thread::sleep(std::time::Duration::from_millis(20));
     }
 }

@@ -4,7 +4,7 @@
 //! the API made is in the store, with a revision for each change. Without a store, the files are all there is.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use gatekeeper_model::object::Kind;
@@ -18,13 +18,20 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
+use crate::problem::Problem;
+
 pub mod difference;
+mod files;
 pub mod objects;
 pub mod proposal;
 mod road;
 
+use files::Files;
 use objects::Objects;
 pub use road::Done;
+
+/// Who wants what the files say.
+const FILE: &str = "its file";
 
 /// Where objects are kept, and the runtime that waits for it.
 #[derive(Clone)]
@@ -47,32 +54,63 @@ pub struct Desk {
 
 /// What the gateway is configured by.
 pub struct Held {
-    /// What the files say.
-    pub files: Loaded,
+    /// What the files declare.
+    pub files: Arc<Files>,
     /// What the API made.
     pub objects: Objects,
-    /// Both together.
-    pub joined: Loaded,
+    joined: OnceLock<Loaded>,
     /// The revision of the store that this is; the number is 0 if there is no store.
     pub revision: Revision,
 }
 
 impl Held {
     /// What files that were read say together with the store, and a candidate of it for the first plan.
-    pub fn of(files: Loaded, mut faults: Faults, keeping: Option<&Keeping>) -> Result<(Held, Candidate), Failure> {
+    pub fn of(loaded: Loaded, faults: Faults, keeping: Option<&Keeping>) -> Result<(Held, Candidate), Failure> {
         let (objects, revision) = match keeping {
-            Some(keeping) => keeping.begin(&files)?,
+            Some(keeping) => keeping.begin(&loaded.fingerprint())?,
             None => (Objects::default(), Revision::first()),
         };
-        let joined = join(&files, &objects, &mut faults);
-        let mut candidate = Candidate::of(joined.clone(), faults, "its file");
-        candidate.revision = keeping.map(|_| revision.number);
-        Ok((Held { files, objects, joined, revision }, candidate))
+        let (held, mut candidate) = Held::joining(loaded, faults, objects, revision);
+        candidate.revision = keeping.map(|_| held.revision.number);
+        Ok((held, candidate))
+    }
+
+    /// What files that were read say together with these objects, and a candidate of it.
+    fn joining(loaded: Loaded, mut faults: Faults, objects: Objects, revision: Revision) -> (Held, Candidate) {
+        if objects.is_empty() {
+            let files = Arc::new(Files::of(&loaded));
+            return (Held { files, objects, joined: OnceLock::new(), revision }, Candidate::of(loaded, faults, FILE));
+        }
+        let joined = join(&loaded, &objects, &mut faults);
+        let candidate = Candidate::of(joined.clone(), faults, FILE);
+        (Held { files: Arc::new(Files::kept(loaded)), objects, joined: joined.into(), revision }, candidate)
+    }
+
+    /// The same with other objects.
+    fn next(&self, objects: Objects) -> Result<(Held, Faults), Problem> {
+        let mut faults = Faults::default();
+        let joined = join(self.loaded()?, &objects, &mut faults);
+        let (files, revision) = (self.files.clone(), self.revision.clone());
+        Ok((Held { files, objects, joined: joined.into(), revision }, faults))
+    }
+
+    /// What the files declare.
+    fn loaded(&self) -> Result<&Loaded, Problem> {
+        self.files.loaded().ok_or_else(|| Problem::internal("the configuration cannot be understood again"))
+    }
+
+    /// The files and the objects together.
+    pub fn joined(&self) -> Result<&Loaded, Problem> {
+        if let Some(joined) = self.joined.get() {
+            return Ok(joined);
+        }
+        let joined = join(self.loaded()?, &self.objects, &mut Faults::default());
+        Ok(self.joined.get_or_init(|| joined))
     }
 
     /// Which file declares this object, and where, if one does.
     pub fn declared(&self, kind: Kind, name: &str) -> Option<String> {
-        let config = &self.files.config;
+        let Loaded { config, origins, .. } = self.files.loaded()?;
         let section = Place::new(kind.section());
         let place = match kind {
             Kind::Service => config.services.contains_key(name).then(|| section.key(name)),
@@ -83,7 +121,7 @@ impl Held {
                 index.map(|index| section.index(index))
             }
         };
-        place.map(|place| self.files.origins.shown(place))
+        place.map(|place| origins.shown(place))
     }
 }
 
@@ -99,21 +137,20 @@ impl Keeping {
     }
 
     /// The objects and their revision; if the files are others than those of the newest revision, that is a new one.
-    fn begin(&self, files: &Loaded) -> Result<(Objects, Revision), Failure> {
+    fn begin(&self, fingerprint: &str) -> Result<(Objects, Revision), Failure> {
         let state = self.wait(self.store.state())?;
         let revision = state.revision.clone();
         let objects = Objects::of(state)?;
-        Ok((objects, self.note_files(files, &revision)))
+        Ok((objects, self.note_files(fingerprint, &revision)))
     }
 
     /// The revision that these files make of another: a new one if they are others. Where none can be made, the store being away,
     /// it stays as it is: files do not wait for the store.
-    fn note_files(&self, files: &Loaded, revision: &Revision) -> Revision {
-        let fingerprint = files.fingerprint();
-        if revision.file_hash.as_ref() == Some(&fingerprint) {
+    fn note_files(&self, fingerprint: &str, revision: &Revision) -> Revision {
+        if revision.file_hash.as_deref() == Some(fingerprint) {
             return revision.clone();
         }
-        let change = proposal::of_files(revision.number, fingerprint);
+        let change = proposal::of_files(revision.number, fingerprint.to_owned());
         let noted = self.wait(self.store.commit(change, now()));
         noted.unwrap_or_else(|failure| {
             log::warn!("the store does not know of the configuration files that serve: {failure}");

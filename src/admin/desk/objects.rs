@@ -120,6 +120,11 @@ impl Objects {
         self.0.iter().map(|((kind, _), made)| (*kind, made))
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Puts an object in, or in the place of the one with its name. The times are those of its making and its last change.
     pub fn put(&mut self, id: Uuid, manager: Manager, written: Written, (created_at, updated_at): (i64, i64)) {
         let Written { name, text, body } = written;

@@ -209,7 +209,7 @@ impl Weighed {
             author: actor.author(),
             summary: self.summary.clone(),
             edits: edits.collect(),
-            file_hash: Some(held.files.fingerprint()),
+            file_hash: Some(held.files.fingerprint().to_owned()),
             entries: self.entries.clone(),
         }
     }

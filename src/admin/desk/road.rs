@@ -12,19 +12,19 @@
 //! If the process ends after `persist`, it starts with the new state. If another gateway was faster (`Failure::Stale`), its
 //! changes are taken over, and the road begins anew with what there is then: an `If-Match` is looked at again.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use gatekeeper_client::ObjectChange;
 use gatekeeper_model::object::Kind;
-use gatekeeper_model::{Faults, Loaded, load};
+use gatekeeper_model::{Faults, load};
 use gatekeeper_plane::plan::candidate::Candidate;
 use gatekeeper_plane::plan::live::{NotApplied, Report};
 use gatekeeper_store::failure::Failure;
 use gatekeeper_store::revision::Revision;
 
-use super::objects::Objects;
 use super::proposal::{Proposal, Weighed, refers};
-use super::{Desk, Held, Keeping, join, now};
+use super::{Desk, Held, Keeping, now};
 use crate::actor::Actor;
 use crate::problem::Problem;
 
@@ -57,9 +57,9 @@ impl Desk {
             let held = self.held();
             let weighed = propose(&held)?.weigh();
             let objects = weighed.objects(&held, now());
-            let (next, faults) = held.next(objects);
+            let (next, faults) = held.next(objects)?;
             refuse_what_is_used(&weighed, &next)?;
-            let mut candidate = Candidate::changed(next.joined.clone(), faults, actor.to_string());
+            let mut candidate = Candidate::changed(next.joined()?.clone(), faults, actor.to_string());
             candidate.config.tests.extend(weighed.tests.iter().cloned());
             if rehearse || weighed.is_empty() {
                 return self.rehearse(candidate, next, weighed);
@@ -88,27 +88,21 @@ impl Desk {
     }
 
     fn read_anew(&self) -> Result<Report, Faults> {
-        let (loaded, mut faults) = load::load(&self.file);
-        let Some(files) = loaded else { return Err(faults) };
+        let (loaded, faults) = load::load(&self.file);
+        let Some(loaded) = loaded else { return Err(faults) };
         let held = self.held();
-        let joined = join(&files, &held.objects, &mut faults);
-        let candidate = Candidate::of(joined.clone(), faults, "its file");
-        let next = Held { joined, objects: held.objects.clone(), revision: held.revision.clone(), files };
-        let noted = || self.keeping.as_ref().map(|keeping| keeping.note_files(&next.files, &next.revision));
-        let mut revision = None;
-        let applied = self.plane.apply(
-            || Ok(candidate),
-            || {
-                revision = noted();
-                Ok::<_, std::convert::Infallible>(revision.as_ref().map(|revision| revision.number))
-            },
-        );
-        let report = applied.map_err(|not_applied| match not_applied {
+        let (mut next, candidate) = Held::joining(loaded, faults, held.objects.clone(), held.revision.clone());
+        let (files, revision) = (next.files.clone(), &mut next.revision);
+        let note = || {
+            let Some(keeping) = &self.keeping else { return Ok::<_, Infallible>(None) };
+            *revision = keeping.note_files(files.fingerprint(), &held.revision);
+            Ok(Some(revision.number))
+        };
+        let report = self.plane.apply(|| Ok(candidate), note).map_err(|not_applied| match not_applied {
             NotApplied::Faults(faults) => faults,
             NotApplied::Refused(never) => match never {},
         })?;
-        let revision = revision.unwrap_or_else(|| held.revision.clone());
-        self.held.store(Arc::new(Held { revision, ..next }));
+        self.held.store(Arc::new(next));
         Ok(report)
     }
 
@@ -120,9 +114,12 @@ impl Desk {
             return Ok(());
         }
         let changes = keeping.wait(keeping.store.between(held.revision.number, head.number))?;
-        let (mut next, faults) = held.next(held.objects.after(changes, head.created_at)?);
+        let objects = held.objects.after(changes, head.created_at)?;
+        let unreadable = |_| Failure::Damaged("the configuration cannot be understood again".into());
+        let (mut next, faults) = held.next(objects).map_err(unreadable)?;
         next.revision = head.clone();
-        let candidate = Candidate::changed(next.joined.clone(), faults, head.actor.clone());
+        let joined = next.joined().map_err(unreadable)?.clone();
+        let candidate = Candidate::changed(joined, faults, head.actor.clone());
         match self.carry_out(candidate, next, || Ok::<_, Failure>(head.clone())) {
             Ok(_) => Ok(()),
             Err(NotApplied::Refused(failure)) => Err(failure),
@@ -163,24 +160,16 @@ impl Desk {
     }
 }
 
-impl Held {
-    /// The same with other objects.
-    fn next(&self, objects: Objects) -> (Held, Faults) {
-        let mut faults = Faults::default();
-        let joined: Loaded = join(&self.files, &objects, &mut faults);
-        (Held { files: self.files.clone(), objects, joined, revision: self.revision.clone() }, faults)
-    }
-}
-
 /// What is removed must not be used by what stays.
 fn refuse_what_is_used(weighed: &Weighed, next: &Held) -> Result<(), Problem> {
+    let config = &next.joined()?.config;
     for (kind, name) in weighed.left() {
         let is_there = match kind {
-            Kind::Service => next.joined.config.services.contains_key(name),
-            Kind::RateLimit => next.joined.config.rate_limits.iter().any(|rule| rule.rule_name == name),
+            Kind::Service => config.services.contains_key(name),
+            Kind::RateLimit => config.rate_limits.iter().any(|rule| rule.rule_name == name),
             Kind::Route | Kind::Cors => true,
         };
-        let routes = next.joined.config.routes.iter().filter(|route| !is_there && refers(route, kind, name));
+        let routes = config.routes.iter().filter(|route| !is_there && refers(route, kind, name));
         let users: Vec<&str> = routes.map(|route| route.name.as_str()).collect();
         if !users.is_empty() {
             return Err(Problem::in_use(kind, name, &users));

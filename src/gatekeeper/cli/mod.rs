@@ -264,9 +264,9 @@ fn compile_as(
     let (loaded, faults) = load(&options.file());
     let Some(loaded) = loaded else { return Err(Failure::Faults(faults)) };
     let metrics = Metrics::new("").map_err(|error| Failure::Refused(error.to_string()))?;
-    let (origins, files) = (loaded.origins.clone(), loaded.files.clone());
+    let (origins, files, texts) = (loaded.origins.clone(), loaded.files.clone(), loaded.texts.clone());
     let draft = compile(Candidate::of(loaded, faults, "the command line"), &metrics).map_err(Failure::Faults)?;
-    let loaded = Loaded { config: draft.config, origins, files };
+    let loaded = Loaded { config: draft.config, origins, files, texts };
     Ok((loaded, draft.plan, draft.faults))
 }
 

@@ -83,7 +83,7 @@ impl Process for Life {
     fn reload(&self) -> Result<Report, Faults> {
         self.systemd.reloading();
         let began = Instant::now();
-        let result = self.desk.reload();
+        let result = allocator::thriftily(|| self.desk.reload());
         match &result {
             Ok(report) => {
                 log::set_max_level(level(report.log_level));
@@ -96,7 +96,6 @@ impl Process for Life {
             }
         }
         self.systemd.ready(&self.serving());
-        allocator::give_back();
         result
     }
 

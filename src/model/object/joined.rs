@@ -23,7 +23,7 @@ impl Loaded {
         let origins = Arc::new(origins);
         faults.set_origins(origins.clone());
         doubled.into_iter().for_each(|fault| faults.add(fault));
-        Loaded { config, origins, files: self.files.clone() }
+        Loaded { config, origins, files: self.files.clone(), texts: self.texts.clone() }
     }
 }
 
