@@ -23,6 +23,7 @@ mod documents;
 mod examples;
 mod faults;
 mod finding;
+mod fleet;
 mod forward;
 mod fuzz;
 mod grpc;

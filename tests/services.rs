@@ -194,11 +194,6 @@ async fn what_is_asked_wrongly_is_refused() {
         (post("/services", format!("{{{good}, \"ttl_seconds\": -1}}")), 422, "ttl_seconds"),
         (post("/services", format!("{{{good}, \"weight\": 1{}}}", " ".repeat(65536))), 413, "limit"),
         (
-            post("/services", good.replace("live", "lvie").replace("\"service_name", "{\"service_name") + "}"),
-            404,
-            "\\\"live\\\"",
-        ),
-        (
             post("/services", good.replace("live", "pair").replace("\"service_name", "{\"service_name") + "}"),
             409,
             "registered: true",

@@ -115,3 +115,19 @@ async fn what_is_no_token_is_refused_with_all_its_faults() {
     assert_eq!((refused.status.as_u16(), refused.json()["errors"].as_array().unwrap().len()), (422, 3), "{refused:?}");
     assert!(refused.text().contains("viewer, operator, admin"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_registers_instances_and_an_administrator_services_too() {
+    let gateway = Gateway::start("services: { live: { targets: [], registered: true } }\nroutes: []\n").await;
+    let administrator = Administrator::of(&gateway);
+    let secret = make(&administrator, json!({"name": "o", "role": "operator"})).await["secret"].clone();
+    let operator = administrator.with(secret.as_str().unwrap());
+    let instance = |name: &str| json!({"service_name": name, "service_url": "http://127.0.0.1:1"});
+    assert_eq!(operator.post("/services", instance("live")).await.status, 201);
+    let unknown = operator.post("/services", instance("lvie")).await;
+    assert_eq!((unknown.status.as_u16(), unknown.text().contains("\\\"live\\\"")), (404, true), "{unknown:?}");
+    assert_eq!(operator.delete("/services/live").await.status, 403);
+    assert_eq!(operator.delete("/services/live?service_url=http://127.0.0.1:1").await.status, 204);
+    assert_eq!(administrator.post("/services", instance("new")).await.status, 201);
+    assert_eq!(administrator.get("/config/services/new").await.json()["managed_by"], "api");
+}

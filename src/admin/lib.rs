@@ -33,12 +33,14 @@ mod declarative;
 pub mod desk;
 mod entry;
 pub mod explain;
+mod following;
 mod guard;
 mod health;
 mod input;
 mod limits;
 mod listener;
 mod listing;
+mod nodes;
 mod objects;
 mod problem;
 pub mod process;
@@ -56,6 +58,7 @@ use actor::Role;
 use connection::Caller;
 use desk::Desk;
 use listener::Listener;
+pub use nodes::Identity;
 use problem::Problem;
 use process::Process;
 
@@ -81,11 +84,19 @@ pub struct Control {
     /// When the process started.
     started: Instant,
     process: Arc<dyn Process>,
+    /// How other gateways know this one.
+    node: Identity,
 }
 
 impl Control {
     /// Control of what is configured at a desk, and its process.
-    pub fn new(desk: Arc<Desk>, token: Secret, listeners: Vec<String>, process: Arc<dyn Process>) -> Control {
+    pub fn new(
+        desk: Arc<Desk>,
+        token: Secret,
+        listeners: Vec<String>,
+        process: Arc<dyn Process>,
+        node: Identity,
+    ) -> Control {
         let plane = desk.plane().clone();
         Control {
             plane,
@@ -96,6 +107,7 @@ impl Control {
             listeners,
             started: Instant::now(),
             process,
+            node,
         }
     }
 
@@ -103,9 +115,11 @@ impl Control {
     /// begun.
     pub async fn serve(self: Arc<Self>, socket: Socket, leave: watch::Receiver<bool>) {
         self.plane.opening().await;
+        let following = tokio::spawn(following::follow(self.clone()));
         if let Err(error) = serve(socket, self, leave).await {
             log::error!("the administration listener failed: {error}");
         }
+        following.abort();
     }
 }
 
@@ -169,6 +183,7 @@ fn reading() -> Router<Arc<Control>> {
         .route("/config/revisions/{number}", get(revisions::show))
         .route("/config/revisions/{from}/diff/{to}", get(revisions::difference))
         .route("/audit", get(audit::list))
+        .route("/nodes", get(nodes::list))
 }
 
 /// What an operator may do beside: acting on what runs, without changing the configuration.

@@ -63,6 +63,13 @@ impl Connection {
         self.read(response).await
     }
 
+    /// Sends a request whose answer is a text.
+    pub(crate) async fn ask_text(&self, request: RequestBuilder) -> Result<String, Failure> {
+        let response = self.accepted(request).await?;
+        let body = self.whole(response).await?;
+        String::from_utf8(body).map_err(|_| self.not_a_gatekeeper())
+    }
+
     /// Sends a request for a page of a list; also how long the whole list is.
     pub(crate) async fn ask_page<T: DeserializeOwned>(
         &self,
@@ -110,7 +117,15 @@ impl Connection {
         Err(Failure::Refused(Box::new(self.read(response).await?)))
     }
 
-    async fn read<T: DeserializeOwned>(&self, mut response: Response) -> Result<T, Failure> {
+    async fn read<T: DeserializeOwned>(&self, response: Response) -> Result<T, Failure> {
+        let body = self.whole(response).await?;
+        serde_json::from_slice(&body).map_err(|error| match error.is_data() {
+            true => Failure::Unexpected(error),
+            false => self.not_a_gatekeeper(),
+        })
+    }
+
+    async fn whole(&self, mut response: Response) -> Result<Vec<u8>, Failure> {
         let mut body = Vec::new();
         while let Some(piece) = response.chunk().await.map_err(|error| self.unreachable(&error))? {
             if body.len() + piece.len() > LARGEST_ANSWER {
@@ -118,10 +133,7 @@ impl Connection {
             }
             body.extend_from_slice(&piece);
         }
-        serde_json::from_slice(&body).map_err(|error| match error.is_data() {
-            true => Failure::Unexpected(error),
-            false => self.not_a_gatekeeper(),
-        })
+        Ok(body)
     }
 
     fn not_a_gatekeeper(&self) -> Failure {

@@ -25,7 +25,7 @@ const UPGRADE_MARGIN: Duration = Duration::from_secs(10);
 /// A client of a gateway's administration API.
 #[derive(Clone, Debug)]
 pub struct Client {
-    connection: Connection,
+    pub(crate) connection: Connection,
 }
 
 /// A page of the services.

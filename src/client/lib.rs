@@ -30,13 +30,16 @@ mod api;
 mod call;
 mod client;
 mod failure;
+mod objects;
 #[cfg(test)]
 mod tests;
 
 pub use api::change::{Applied, Reloaded, Upgraded};
+pub use api::collection::{Applying, Collection};
 pub use api::explain::Inquiry;
 pub use api::health::{AggregatedHealth, ServiceHealth, TargetHealth};
 pub use api::limits::RuleState;
+pub use api::node::Node;
 pub use api::object::{Changed, Object};
 pub use api::parameters::{Instance, Page, Part, Subject, Upgrading};
 pub use api::problem::{FaultAt, Problem};

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
-use gatekeeper_admin::Control;
 use gatekeeper_admin::desk::{Desk, Held, Keeping};
+use gatekeeper_admin::{Control, Identity};
 use gatekeeper_model::Loaded;
 use gatekeeper_model::fault::Faults;
 use gatekeeper_model::load::load;
@@ -116,7 +116,8 @@ impl Gateway {
         let mut server = Server::new(&life.plane, self.sockets, self.size, &stages, probes);
         server.background("supervision", Supervisor::new(life.clone(), probe).watch());
         log::info!("administration on {}", self.admin.address);
-        let control = Control::new(life.desk.clone(), self.token, life.listeners.clone(), life.clone());
+        let node = Identity::of(&life.state_dir, life.admin_address.clone());
+        let control = Control::new(life.desk.clone(), self.token, life.listeners.clone(), life.clone(), node);
         let control = Arc::new(control);
         server.background("administration", control.serve(self.admin, stages.administer_no_more.subscribe()));
         server.run(Signals::new(life.clone(), stages, self.drain).follow(self.heard));

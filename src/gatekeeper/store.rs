@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use gatekeeper_admin::desk::Keeping;
 use gatekeeper_model::raw::{Store, StoreUrl};
+use gatekeeper_store::Store as _;
 use gatekeeper_store::failure::Failure;
 use gatekeeper_store::sql::Sql;
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -21,8 +22,17 @@ pub fn runtime(settings: &Store) -> Result<Option<Runtime>, String> {
 /// Opens the store, and brings it to the schema of this version. The error is one sentence, without the URL, which may hold a
 /// password.
 pub fn open(settings: &Store, state_dir: &Path, runtime: &Handle) -> Result<Keeping, String> {
-    let store = runtime.block_on(Sql::open(&settings.url, state_dir)).map_err(|failure| cannot_start(&failure))?;
-    Ok(Keeping { store: Arc::new(store), runtime: runtime.clone() })
+    let connecting = Sql::connect(&settings.url, state_dir);
+    let store = runtime.block_on(connecting).map_err(|failure| cannot_start(&failure))?;
+    let snapshot = store.is_shared().then(|| state_dir.join("snapshot.json"));
+    match runtime.block_on(store.make_ready()) {
+        // There may be a snapshot to start with; else the start fails when it asks for the state.
+        Err(failure) if failure.is_passing() && snapshot.is_some() => {
+            log::error!("the store does not answer: {failure}")
+        }
+        made => made.map_err(|failure| cannot_start(&failure))?,
+    }
+    Ok(Keeping { store: Arc::new(store), runtime: runtime.clone(), snapshot })
 }
 
 /// Why the gateway does not start with its store.

@@ -27,6 +27,24 @@ pub enum Failure {
         /// The newest that is known.
         known: i64,
     },
+    /// A database that was restored to an older state, or another one.
+    #[error(
+        "the store went back from revision {known} to {head}: it was restored, or is another one; restart the gateway to take what it has"
+    )]
+    WentBack {
+        /// The revision that was seen.
+        known: u64,
+        /// The newest that there is.
+        head: u64,
+    },
+    /// A revision that does not serve at this gateway.
+    #[error("revision {revision} does not serve here: {why}")]
+    NotServing {
+        /// The revision.
+        revision: u64,
+        /// What is wrong with it.
+        why: String,
+    },
     /// What the store holds cannot be understood.
     #[error("the store is damaged: {0}")]
     Damaged(String),

@@ -39,6 +39,22 @@ pub struct State {
     pub objects: Vec<Object>,
 }
 
+impl State {
+    /// Whether the objects are those whose hash the revision has.
+    pub fn is_whole(&self) -> bool {
+        let mut sum = digest::Sum::default();
+        self.objects.iter().for_each(|object| sum.add(object.kind, object.id, &object.name, &object.body));
+        sum.text() == self.revision.hash
+    }
+}
+
+/// What is heard of changes that others commit.
+#[async_trait]
+pub trait News: Send {
+    /// Waits for the next one. It may come without a reason, and it may be late: who has to be sure looks by itself, too.
+    async fn next(&mut self) -> Result<()>;
+}
+
 /// What the gateway keeps.
 #[async_trait]
 pub trait Store: Send + Sync {
@@ -112,6 +128,15 @@ pub trait Store: Send + Sync {
 
     /// Remembers an answer. Returns the one that is kept: the first counts.
     async fn remember(&self, token: &str, key: &str, answer: Answer) -> Result<Answer>;
+
+    /// Hears of what others commit.
+    async fn news(&self) -> Result<Box<dyn News>>;
+
+    /// Makes the store ready that did not answer when it was opened: brings its tables to the schema of this version.
+    async fn make_ready(&self) -> Result<()>;
+
+    /// Whether several gateways may share it.
+    fn is_shared(&self) -> bool;
 
     /// Forgets the answers that are older, and returns how many they were.
     async fn forget_answers(&self, before: i64) -> Result<u64>;

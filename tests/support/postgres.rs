@@ -53,13 +53,22 @@ impl Postgres {
         let made = made.unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let log = fs::File::create(folder.path().join("log")).unwrap();
-        let mut command = program("postgres");
-        command.arg("-D").arg(&data).args(["-p", &port.to_string(), "-h", "127.0.0.1", "-F", "-k"]).arg(folder.path());
-        let server = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let server = run(folder.path(), port);
         let mut postgres = Postgres { folder, port, server, databases: AtomicUsize::new(0) };
         postgres.wait();
         postgres
+    }
+
+    /// Stops the server at once, as if its machine went away.
+    pub fn stop(&mut self) {
+        kill(Pid::from_raw(self.server.id().cast_signed()), Signal::SIGQUIT).ok();
+        self.server.wait().ok();
+    }
+
+    /// Starts it again, with what it had.
+    pub fn start_again(&mut self) {
+        self.server = run(self.folder.path(), self.port);
+        self.wait();
     }
 
     /// The URL of a new database.
@@ -83,11 +92,21 @@ impl Postgres {
     }
 }
 
+fn run(folder: &Path, port: u16) -> Child {
+    let log = fs::File::create(folder.join("log")).unwrap();
+    let mut command = program("postgres");
+    command
+        .arg("-D")
+        .arg(folder.join("data"))
+        .args(["-p", &port.to_string(), "-h", "127.0.0.1", "-F", "-k"])
+        .arg(folder);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap()
+}
+
 impl Drop for Postgres {
     /// At once: whatever it was doing.
     fn drop(&mut self) {
-        kill(Pid::from_raw(self.server.id().cast_signed()), Signal::SIGQUIT).ok();
-        self.server.wait().ok();
+        self.stop();
     }
 }
 

@@ -33,32 +33,6 @@ impl Difference<'_> {
     }
 }
 
-/// A change in a line.
-pub fn sentence(change: &ObjectChange) -> String {
-    let kind = Kind::of_name(&change.kind);
-    let what = kind.map_or(change.kind.as_str(), |kind| kind.noun());
-    let object = format!("{what} {}", change.name);
-    match change.action {
-        Action::Add => format!("{object} added"),
-        Action::Remove => format!("{object} removed"),
-        Action::Change => {
-            let fields: Vec<String> = change.fields.iter().take(3).map(field).collect();
-            let more = change.fields.len().saturating_sub(3);
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            format!("{object}: {}{more}", fields.join(", "))
-        }
-    }
-}
-
-fn field(change: &FieldChange) -> String {
-    let shown = |value: &Value| match value {
-        Value::Null => "nothing".to_owned(),
-        Value::String(text) => text.clone(),
-        value => value.to_string(),
-    };
-    format!("{} {} -> {}", change.field, shown(&change.before), shown(&change.after))
-}
-
 fn compare(at: String, before: &Value, after: &Value, fields: &mut Vec<FieldChange>) {
     match (before, after) {
         (before, after) if before == after => {}
@@ -95,11 +69,11 @@ mod tests {
         let fields: Vec<_> = change.fields.iter().map(|field| field.field.as_str()).collect();
         assert_eq!(fields, ["hosts", "is_public", "retry.backoff.base", "timeout"]);
         assert_eq!(
-            sentence(&change),
+            change.to_string(),
             "route orders: hosts [\"a\"] -> nothing, is_public nothing -> true, retry.backoff.base 1s -> 2s and 1 more"
         );
-        assert_eq!(sentence(&told(None, Some(before.clone()))), "route orders added");
-        assert_eq!(sentence(&told(Some(before.clone()), None)), "route orders removed");
+        assert_eq!(told(None, Some(before.clone())).to_string(), "route orders added");
+        assert_eq!(told(Some(before.clone()), None).to_string(), "route orders removed");
         assert!(told(Some(before.clone()), Some(before)).fields.is_empty());
     }
 }

@@ -25,11 +25,14 @@ mod files;
 pub mod objects;
 pub mod proposal;
 mod road;
+mod snapshot;
 
 use files::Files;
 use objects::Objects;
 pub use road::Done;
 
+/// How often a start begins anew because another gateway changed something.
+const STARTS: usize = 8;
 /// Who wants what the files say.
 const FILE: &str = "its file";
 
@@ -40,6 +43,8 @@ pub struct Keeping {
     pub store: Arc<dyn Store>,
     /// What waits for it.
     pub runtime: Handle,
+    /// Where the newest state is written, if the store is shared.
+    pub snapshot: Option<PathBuf>,
 }
 
 /// What the gateway is configured by, and who may change it.
@@ -50,6 +55,8 @@ pub struct Desk {
     held: ArcSwap<Held>,
     /// Changes come one after the other.
     turn: Mutex<()>,
+    /// Why the newest revision of the store does not serve here, if so.
+    fault: Mutex<Option<String>>,
 }
 
 /// What the gateway is configured by.
@@ -136,12 +143,27 @@ impl Keeping {
         self.runtime.block_on(asked)
     }
 
-    /// The objects and their revision; if the files are others than those of the newest revision, that is a new one.
+    /// The objects and their revision; if the files are others than those of the newest revision, that is a new one. If the store
+    /// does not answer, the newest that this gateway has seen.
     fn begin(&self, fingerprint: &str) -> Result<(Objects, Revision), Failure> {
-        let state = self.wait(self.store.state())?;
+        let mut state = match self.wait(self.store.state()) {
+            Ok(state) => state,
+            Err(failure) => {
+                let state = self.snapshot.as_deref().and_then(snapshot::read).ok_or(failure)?;
+                log::error!("the store does not answer: revision {} is the newest known", state.revision.number);
+                return Ok((Objects::of(state.clone())?, state.revision));
+            }
+        };
+        for _ in 0..STARTS {
+            let revision = self.note_files(fingerprint, &state.revision);
+            if revision.file_hash.as_deref() == Some(fingerprint) {
+                return Ok((Objects::of(state)?, revision));
+            }
+            // Another gateway was faster.
+            state = self.wait(self.store.state())?;
+        }
         let revision = state.revision.clone();
-        let objects = Objects::of(state)?;
-        Ok((objects, self.note_files(fingerprint, &revision)))
+        Ok((Objects::of(state)?, revision))
     }
 
     /// The revision that these files make of another: a new one if they are others. Where none can be made, the store being away,
@@ -162,7 +184,14 @@ impl Keeping {
 impl Desk {
     /// The desk of a plane that serves what is held.
     pub fn new(plane: Arc<Plane>, file: PathBuf, keeping: Option<Keeping>, held: Held) -> Desk {
-        Desk { plane, file, keeping, held: ArcSwap::from_pointee(held), turn: Mutex::default() }
+        Desk {
+            plane,
+            file,
+            keeping,
+            held: ArcSwap::from_pointee(held),
+            turn: Mutex::default(),
+            fault: Mutex::default(),
+        }
     }
 
     /// What serves.
@@ -173,6 +202,11 @@ impl Desk {
     /// What the gateway is configured by now.
     pub fn held(&self) -> Arc<Held> {
         self.held.load_full()
+    }
+
+    /// Why the newest revision of the store does not serve here, if so.
+    pub fn fault(&self) -> Option<String> {
+        self.fault.lock().clone()
     }
 
     /// Where objects are kept, if there is a store.

@@ -12,7 +12,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::Held;
-use super::difference::{Difference, sentence};
+use super::difference::Difference;
 use super::objects::{Made, Manager, Objects, fingerprinted, kept};
 use crate::actor::Actor;
 use crate::problem::Problem;
@@ -133,8 +133,8 @@ impl Proposal {
 fn summary(changes: &[ObjectChange]) -> String {
     match changes {
         [] => "nothing changed".into(),
-        [one] => sentence(one),
-        [one, rest @ ..] => format!("{}, and {} more changes", sentence(one), rest.len()),
+        [one] => one.to_string(),
+        [one, rest @ ..] => format!("{one}, and {} more changes", rest.len()),
     }
 }
 

@@ -24,7 +24,7 @@ use gatekeeper_store::failure::Failure;
 use gatekeeper_store::revision::Revision;
 
 use super::proposal::{Proposal, Weighed, refers};
-use super::{Desk, Held, Keeping, now};
+use super::{Desk, Held, Keeping, now, snapshot};
 use crate::actor::Actor;
 use crate::problem::Problem;
 
@@ -106,12 +106,28 @@ impl Desk {
         Ok(report)
     }
 
-    /// Takes over what other gateways changed. Blocks.
-    pub(super) fn follow(&self, keeping: &Keeping) -> Result<(), Failure> {
+    /// Takes over what other gateways changed. A revision that does not serve here is passed over: the next one may. Blocks.
+    pub fn catch_up(&self) -> Result<(), Failure> {
+        let Some(keeping) = &self.keeping else { return Ok(()) };
+        let _turn = self.turn.lock();
+        let followed = self.follow(keeping);
+        let fault = followed.as_ref().err().map(ToString::to_string);
+        let mut known = self.fault.lock();
+        if let Some(fault) = fault.as_ref().filter(|fault| known.as_ref() != Some(fault)) {
+            log::error!("the store cannot be followed: {fault}");
+        }
+        *known = fault;
+        followed
+    }
+
+    fn follow(&self, keeping: &Keeping) -> Result<(), Failure> {
         let held = self.held();
         let head = keeping.wait(keeping.store.head())?;
-        if head.number <= held.revision.number {
+        if head.number == held.revision.number {
             return Ok(());
+        }
+        if head.number < held.revision.number {
+            return Err(Failure::WentBack { known: held.revision.number, head: head.number });
         }
         let changes = keeping.wait(keeping.store.between(held.revision.number, head.number))?;
         let objects = held.objects.after(changes, head.created_at)?;
@@ -121,10 +137,14 @@ impl Desk {
         let joined = next.joined().map_err(unreadable)?.clone();
         let candidate = Candidate::changed(joined, faults, head.actor.clone());
         match self.carry_out(candidate, next, || Ok::<_, Failure>(head.clone())) {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                log::info!("revision {} is running: {} elsewhere: {}", head.number, head.actor, head.summary);
+                Ok(())
+            }
             Err(NotApplied::Refused(failure)) => Err(failure),
             Err(NotApplied::Faults(faults)) => {
-                Err(Failure::Damaged(format!("revision {} does not serve here: {faults}", head.number)))
+                let faults = faults.to_string();
+                Err(Failure::NotServing { revision: head.number, why: faults.trim_end().to_owned() })
             }
         }
     }
@@ -148,7 +168,16 @@ impl Desk {
         next.revision = made.unwrap_or(next.revision);
         let held = Arc::new(next);
         self.held.store(held.clone());
+        self.write_snapshot(&held);
         Ok((held, report))
+    }
+
+    /// The state that serves, for a start without the store.
+    fn write_snapshot(&self, held: &Held) {
+        let Some(file) = self.keeping.as_ref().and_then(|keeping| keeping.snapshot.as_deref()) else { return };
+        if let Err(error) = snapshot::write(file, held) {
+            log::error!("cannot write {}: {error}", file.display());
+        }
     }
 
     fn rehearse(&self, candidate: Candidate, next: Held, weighed: Weighed) -> Result<Done, Problem> {

@@ -1,5 +1,8 @@
 //! Revisions: the numbered states of what was made through the API, and what each changed.
 
+use std::fmt;
+
+use gatekeeper_model::object::Kind;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -57,4 +60,39 @@ pub struct FieldChange {
     pub before: Value,
     /// Its value after; null if there is none.
     pub after: Value,
+}
+
+/// How many fields of a change are told in a line.
+const TOLD: usize = 3;
+
+/// The change in a line: `route orders: timeout 30s -> 10s`.
+impl fmt::Display for ObjectChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = Kind::of_name(&self.kind);
+        let what = kind.map_or(self.kind.as_str(), |kind| kind.noun());
+        write!(f, "{what} {}", self.name)?;
+        match self.action {
+            Action::Add => return f.write_str(" added"),
+            Action::Remove => return f.write_str(" removed"),
+            Action::Change => f.write_str(": ")?,
+        }
+        let fields: Vec<String> = self.fields.iter().take(TOLD).map(ToString::to_string).collect();
+        f.write_str(&fields.join(", "))?;
+        match self.fields.len().saturating_sub(TOLD) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}
+
+/// `timeout 30s -> 10s`.
+impl fmt::Display for FieldChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |value: &Value| match value {
+            Value::Null => "nothing".to_owned(),
+            Value::String(text) => text.clone(),
+            value => value.to_string(),
+        };
+        write!(f, "{} {} -> {}", self.field, shown(&self.before), shown(&self.after))
+    }
 }

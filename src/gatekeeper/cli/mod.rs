@@ -1,6 +1,6 @@
 //! The command line. One file a command; what they share is here: options, exit codes, how errors are told.
 //!
-//! Exit codes: 0 good, 1 refused or invalid, 2 usage, 3 the gateway can't be reached.
+//! Exit codes: 0 good, 1 refused or invalid, 2 usage or differences, 3 the gateway can't be reached.
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -18,6 +18,7 @@ use gatekeeper_plane::plan::candidate::{Candidate, Draft};
 
 mod check;
 mod config;
+mod declarative;
 mod demo;
 mod explain;
 mod folder;
@@ -32,6 +33,7 @@ mod routes;
 mod run;
 mod services;
 mod status;
+mod token;
 mod upgrade;
 mod why;
 
@@ -110,6 +112,19 @@ enum Command {
     /// Show the rate limits of the running gateway
     #[command(subcommand)]
     Limits(limits::Command),
+    /// Show what applying a file to the running gateway would change (exit code 2 if there is something)
+    Diff(declarative::Diff),
+    /// Apply a file of services, routes and rate limits to the running gateway
+    Apply(declarative::Apply),
+    /// Print what was made through the API, as a file that can be applied
+    Export,
+    /// Go back to a revision of what was made through the API
+    Rollback(declarative::Rollback),
+    /// List revisions, or show what one changed
+    Revisions(declarative::Revisions),
+    /// Show and manage the tokens of the API
+    #[command(subcommand)]
+    Token(token::Command),
     /// Create a token for development
     Jwt(jwt::Args),
     /// Create an API key and its hash for the configuration
@@ -136,6 +151,8 @@ enum Failure {
     Unreachable(String),
     /// The command was not understood.
     Usage(String),
+    /// There are differences, which have been printed.
+    Different,
 }
 
 type Outcome = Result<(), Failure>;
@@ -161,6 +178,12 @@ pub fn main() -> ExitCode {
         Some(Command::Routes(command)) => routes::run(options, &command),
         Some(Command::Services(command)) => services::run(options, &command),
         Some(Command::Limits(command)) => limits::run(options, &command),
+        Some(Command::Diff(args)) => declarative::diff(options, &args),
+        Some(Command::Apply(args)) => declarative::apply(options, &args),
+        Some(Command::Export) => declarative::export(options),
+        Some(Command::Rollback(args)) => declarative::roll_back(options, &args),
+        Some(Command::Revisions(args)) => declarative::revisions(options, &args),
+        Some(Command::Token(command)) => token::run(options, &command),
         Some(Command::Jwt(args)) => jwt::run(options, &args),
         Some(Command::Key(args)) => key::run(options, &args),
         Some(Command::Config(command)) => config::run(options, &command),
@@ -228,10 +251,11 @@ impl Failure {
             Failure::Refused(text) | Failure::Unreachable(text) | Failure::Usage(text) => {
                 eprintln!("gatekeeper: {}", printable(text))
             }
+            Failure::Different => {}
         }
         ExitCode::from(match self {
             Failure::Unreachable(_) => 3,
-            Failure::Usage(_) => 2,
+            Failure::Usage(_) | Failure::Different => 2,
             _ => 1,
         })
     }

@@ -2,20 +2,40 @@
 
 use std::fmt::Write;
 
-use super::{Failure, Options, Outcome, compile_file};
+use super::{Failure, Options, Outcome, compile_file, reach};
+use gatekeeper_client::{Client, Collection};
 use gatekeeper_model::raw::Route;
 
 #[derive(clap::Subcommand)]
 pub enum Command {
-    /// List the routes
+    /// List the routes of the configuration
     List,
+    /// Switch a route on that was made through the API
+    Enable {
+        /// Its name or id
+        name: String,
+    },
+    /// Switch a route off that was made through the API: it matches nothing
+    Disable {
+        /// Its name or id
+        name: String,
+    },
 }
 
 /// Runs a command on the routes.
 pub fn run(options: &Options, command: &Command) -> Outcome {
     match command {
         Command::List => list(options),
+        Command::Enable { name } => switch(options, name, true),
+        Command::Disable { name } => switch(options, name, false),
     }
+}
+
+fn switch(options: &Options, name: &str, on: bool) -> Outcome {
+    let change = serde_json::json!({ "is_active": on });
+    let call = async |gateway: Client| gateway.patch(Collection::Routes, name, &change, None).await;
+    let route = reach::call(options, call)?;
+    options.print(&route, format_args!("{name} is {}\n", if on { "active" } else { "inactive" }))
 }
 
 fn list(options: &Options) -> Outcome {

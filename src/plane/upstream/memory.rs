@@ -56,6 +56,8 @@ struct Registration {
 pub struct Registering {
     target: Target,
     ttl: Option<Duration>,
+    /// How long ago it was heard of.
+    age: Duration,
 }
 
 /// A registration as it is told.
@@ -72,6 +74,11 @@ pub struct Registered {
 const LONGEST_TTL: u64 = 30 * 86400;
 
 impl Registering {
+    /// The same, of which was heard so long ago.
+    pub fn heard(self, age: Duration) -> Self {
+        Registering { age, ..self }
+    }
+
     /// Understands what an instance says of itself, by the names the administration has for it.
     pub fn compile(url: &str, weight: u32, ttl_seconds: Option<u64>, faults: &mut Faults) -> Option<Self> {
         let place = Url::parse(url);
@@ -87,7 +94,7 @@ impl Registering {
         let place = place.ok().filter(|_| faults.is_empty())?;
         let raw = raw::WeightedTarget { url: url.into(), weight, max_in_flight: None };
         let target = Target::new(&raw::Target::Weighted(raw), place);
-        Some(Registering { target, ttl: ttl_seconds.map(Duration::from_secs) })
+        Some(Registering { target, ttl: ttl_seconds.map(Duration::from_secs), age: Duration::ZERO })
     }
 }
 
@@ -206,10 +213,10 @@ impl Memory {
     }
 
     /// Adds a target, or renews it. Whether it is new: then nothing that was said of another by its name counts.
-    pub fn register(&self, Registering { target, ttl }: Registering, now: Instant) -> bool {
+    pub fn register(&self, Registering { target, ttl, age }: Registering, now: Instant) -> bool {
         let known = &mut *self.known.lock();
         let url = target.url.clone();
-        let registration = Registration { expires: ttl.map(|ttl| now + ttl), ttl, target };
+        let registration = Registration { expires: ttl.map(|ttl| now + ttl.saturating_sub(age)), ttl, target };
         let previous = known.registrations.get(&url).filter(|previous| previous.is_valid(now));
         let is_new = previous.is_none();
         known.version +=

@@ -21,12 +21,14 @@ use crate::node::Node;
 use crate::registration::Registration;
 use crate::revision::{Change, Changed, Revision};
 use crate::token::Token;
-use crate::{Result, State, Store};
+use crate::{News, Result, State, Store};
+use gatekeeper_model::secret::Secret;
 
 mod answers;
 mod audit;
 mod many;
 mod migrations;
+mod news;
 mod nodes;
 mod registrations;
 mod revisions;
@@ -48,6 +50,8 @@ const LOCK: i64 = 0x6761_7465;
 pub struct Sql {
     pool: AnyPool,
     dialect: Dialect,
+    /// Where it is; of PostgreSQL alone.
+    url: Option<Secret>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,9 +77,10 @@ impl Sql {
             make_private(&file)?;
             let url = format!("sqlite:{}", encoded(&file));
             let pool = options.after_connect(|connection, _| Box::pin(prepare(connection))).connect(&url).await?;
-            return Ok(Sql { pool, dialect: Dialect::Sqlite });
+            return Ok(Sql { pool, dialect: Dialect::Sqlite, url: None });
         }
-        Ok(Sql { pool: options.connect(url).await?, dialect: Dialect::Postgres })
+        // It need not answer now: a gateway serves on without it.
+        Ok(Sql { pool: options.connect_lazy(url)?, dialect: Dialect::Postgres, url: Some(url.into()) })
     }
 
     /// A transaction that reads one state, whatever is written meanwhile.
@@ -151,6 +156,9 @@ impl Store for Sql {
     async fn commit(&self, change: Change, now: i64) -> Result<Revision> {
         let mut transaction = self.writing().await?;
         let revision = revisions::commit(&mut transaction, change, now).await?;
+        if self.dialect == Dialect::Postgres {
+            news::tell(&mut transaction, revision.number).await?;
+        }
         transaction.commit().await?;
         Ok(revision)
     }
@@ -236,6 +244,18 @@ impl Store for Sql {
 
     async fn remember(&self, token: &str, key: &str, answer: Answer) -> Result<Answer> {
         answers::put(&mut *self.pool.acquire().await?, token, key, answer).await
+    }
+
+    async fn news(&self) -> Result<Box<dyn News>> {
+        news::of(self.url.as_ref()).await
+    }
+
+    async fn make_ready(&self) -> Result<()> {
+        self.migrate().await.map(drop)
+    }
+
+    fn is_shared(&self) -> bool {
+        self.dialect == Dialect::Postgres
     }
 
     async fn forget_answers(&self, before: i64) -> Result<u64> {
