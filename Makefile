@@ -10,7 +10,7 @@
 CARGO ?= cargo
 # The tools that building needs, and the additional tools of tests and benchmarks: `program:Debian package`.
 BUILD_TOOLS := cmake:cmake cc:build-essential
-TEST_TOOLS := h2load:nghttp2-client systemd-analyze:systemd openssl:openssl node:nodejs npm:npm chromium:chromium pg_ctlcluster:postgresql
+TEST_TOOLS := curl:curl h2load:nghttp2-client systemd-analyze:systemd openssl:openssl node:nodejs npm:npm chromium:chromium pg_ctlcluster:postgresql
 BENCH_TOOLS := wrk:wrk h2load:nghttp2-client openssl:openssl nginx:nginx haproxy:haproxy python3:python3 pip3:python3-pip
 
 # Tests that measure time. They run after the others, one at a time.
@@ -19,7 +19,7 @@ TIMED := balancing:: connections:: deadlines:: h2_abuse:: life:: limits:: oidc::
 PREFIX ?= /usr/local
 BINARY ?= target/release/gatekeeper
 
-.PHONY: run build test fuzz check bench bench-quick bench-build install uninstall tools
+.PHONY: run build test fuzz kills check bench bench-quick bench-build install uninstall tools
 
 run: build
 	exec target/release/gatekeeper run --demo
@@ -44,6 +44,10 @@ tests/peers/node_modules: tests/peers/package-lock.json
 fuzz:
 	@$(MAKE) --no-print-directory tools TOOLS="$(BUILD_TOOLS)"
 	FUZZ_SECONDS=$(or $(SECONDS),60) $(CARGO) test --locked --test main fuzz:: -- --nocapture --test-threads=1
+
+# A gateway is killed 200 times while it changes: a state in between fails.
+kills:
+	KILLS=200 $(CARGO) test --locked --workspace --test main -- killed:: --nocapture
 
 check:
 	@$(MAKE) --no-print-directory tools TOOLS="$(BUILD_TOOLS)"

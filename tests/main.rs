@@ -33,6 +33,7 @@ mod h2_upstream;
 mod hangs;
 mod headers;
 mod hops;
+mod killed;
 mod life;
 mod limits;
 mod listeners;

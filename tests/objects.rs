@@ -360,3 +360,82 @@ async fn sqlite(gateway: &Gateway) -> String {
     let store = gatekeeper_store::sql::Sql::connect("sqlite:gatekeeper.db", &gateway.file("state")).await.unwrap();
     store.state().await.unwrap().objects.iter().map(|object| object.body.to_string()).collect()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_write_is_answered_as_it_was_and_done_once() {
+    let (_origin, mut gateway, administrator) = scene().await;
+    let body = route("/made/*").to_string();
+    let send = async |key: &str, body: &str| {
+        administrator.ask(Method::POST, "/routes", &[("idempotency-key", key)], body).await
+    };
+    let first = send("a", &body).await;
+    assert_eq!(first.status, 201);
+    let again = send("a", &body).await;
+    assert_eq!((again.status.as_u16(), again.header("idempotency-replayed")), (201, Some("true")), "{again:?}");
+    assert_eq!(again.json(), first.json());
+    gateway.restart().await;
+    assert_eq!(send("a", &body).await.json(), first.json(), "over restarts");
+    let other = send("a", &body.replace("/made/*", "/other")).await;
+    assert_eq!((other.status.as_u16(), &other.json()["code"]), (422, &json!("idempotency_key_reused")));
+    assert_eq!(send("b", &body).await.json()["code"], "taken", "another key is another write");
+    assert_eq!(send("b", &body).await.json()["code"], "taken", "a refusal is not remembered");
+    assert_eq!(send(&"x".repeat(256), &body).await.status, 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revisions_are_watched_as_they_begin_to_serve() {
+    let (_origin, gateway, administrator) = scene().await;
+    administrator.post("/routes", route("/made/*")).await;
+    let token = std::fs::read_to_string(gateway.file("state/admin.token")).unwrap();
+    let request = http::Request::get("/api/v1/gateway/config/watch?since=1")
+        .header("host", "localhost")
+        .header("authorization", format!("Bearer {}", token.trim()));
+    let mut client = crate::support::Client::unix(gateway.file("admin.sock").to_str().unwrap()).await;
+    let mut stream = client.send(request).await.unwrap().into_body();
+    let mut heard = String::new();
+    let mut hear = async |what: &str| {
+        use http_body_util::BodyExt;
+        while !heard.contains(what) {
+            let frame = crate::support::soon("an event", stream.frame()).await.unwrap().unwrap();
+            heard += &String::from_utf8_lossy(frame.data_ref().unwrap());
+        }
+    };
+    hear("id: 2\n").await;
+    hear("\"summary\":\"route made added\"").await;
+    administrator.patch("/routes/made", json!({"timeout": "3s"})).await;
+    hear("id: 3\n").await;
+    hear("\"field\":\"timeout\",\"before\":null,\"after\":\"3s\"").await;
+    assert_eq!(administrator.get("/config/watch?since=99").await.json()["code"], "unknown_revision");
+}
+
+/// The commands of a page, in the order of its blocks.
+fn commands(page: &str) -> String {
+    let blocks = page.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap());
+    blocks.collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_of_the_page_on_administration_work() {
+    let page = include_str!("../docs/administration.md");
+    let config = "services: { app: http://127.0.0.1:3000 }\nroutes: [{ path_pattern: /app/*, target_service: app }]\nadmin: { address: \"127.0.0.1:0\" }\nstate_dir: gatekeeper-state\n";
+    let gateway = Gateway::start(config).await;
+    let note: Value =
+        serde_json::from_slice(&std::fs::read(gateway.file("gatekeeper-state/running.json")).unwrap()).unwrap();
+    let script = commands(page).replace("127.0.0.1:8001", note["admin"].as_str().unwrap());
+    let folder = gateway.file("");
+    let output = std::process::Command::new("bash")
+        .args(["-euxo", "pipefail", "-c", &script])
+        .current_dir(&folder)
+        .env("PATH", format!("{}:{}", folder.display(), std::env::var("PATH").unwrap()))
+        .env("XDG_RUNTIME_DIR", gateway.file("runtime"))
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    for expected in
+        ["there are changes", "running revision 2", "running revision 4", "gk_", "hash proved", "\"timeout\":\"5s\""]
+    {
+        assert!(told.contains(expected), "{expected} is not in:\n{told}");
+    }
+    assert_eq!(gateway.get("/orders/1").await.status, 502, "the route serves; nothing listens behind it");
+}

@@ -17,7 +17,8 @@ pub async fn reload(State(control): State<Arc<Control>>, actor: Actor) -> Respon
         return Problem::upgrading().into_response();
     }
     log::info!("reload requested by {actor}");
-    let plane = control.plane.clone();
+    control.record(&actor, "reload", "configuration", "files").await;
+    let (plane, control) = (control.plane.clone(), control.clone());
     match tokio::task::spawn_blocking(move || control.process.reload()).await {
         Ok(Ok(report)) => Json(report).into_response(),
         Ok(Err(faults)) => Problem::refused(&faults, plane.live.plan().revision).into_response(),

@@ -36,6 +36,7 @@ pub mod explain;
 mod following;
 mod guard;
 mod health;
+mod idempotency;
 mod input;
 mod limits;
 mod listener;
@@ -51,6 +52,7 @@ mod status;
 mod stream;
 mod tokens;
 mod upgrade;
+mod watching;
 mod why;
 mod writes;
 
@@ -139,6 +141,7 @@ fn router(control: Arc<Control>) -> Router {
         .merge(reading().route_layer(middleware::from_fn_with_state(Role::Viewer, guard::require)))
         .merge(operating().route_layer(middleware::from_fn_with_state(Role::Operator, guard::require)))
         .merge(administering().route_layer(middleware::from_fn_with_state(Role::Admin, guard::require)))
+        .route_layer(middleware::from_fn_with_state(control.clone(), idempotency::remember))
         .route_layer(middleware::from_fn_with_state(control.clone(), guard::authenticate));
     Router::new()
         .nest(BASE, guarded.route("/health", get(services::health)))
@@ -182,6 +185,7 @@ fn reading() -> Router<Arc<Control>> {
         .route("/config/revisions", get(revisions::list))
         .route("/config/revisions/{number}", get(revisions::show))
         .route("/config/revisions/{from}/diff/{to}", get(revisions::difference))
+        .route("/config/watch", get(watching::watch))
         .route("/audit", get(audit::list))
         .route("/nodes", get(nodes::list))
 }

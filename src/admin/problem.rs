@@ -108,6 +108,12 @@ impl Problem {
         Problem::new(StatusCode::FORBIDDEN, "forbidden", text)
     }
 
+    /// A key that stands for another request.
+    pub fn key_reused() -> Self {
+        let text = "this Idempotency-Key was used for another request: use a new key for each request";
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", text)
+    }
+
     /// The gateway accepts only writes that say which version they change.
     pub fn if_match_required() -> Self {
         let text = "this gateway requires If-Match with the etag of the object (admin.require_if_match)";

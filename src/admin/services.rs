@@ -71,6 +71,7 @@ pub async fn reset(
     for address in service.readmit(target.as_deref(), Instant::now()) {
         log::warn!("service {name}: the ejection of {address} was ended by {actor}");
     }
+    control.record(&actor, "reset", "service", &named(&name, target.as_deref())).await;
     Ok(shown(&service))
 }
 
@@ -82,7 +83,10 @@ pub async fn drain(
     Parameters(asked): Parameters<Part>,
     Body(part): Body<Part>,
 ) -> Result<Json<ServiceHealth>, Problem> {
-    set_drained(&control, &actor, &name, asked.target.or(part.target), true)
+    let target = asked.target.or(part.target);
+    let drained = set_drained(&control, &actor, &name, target.clone(), true)?;
+    control.record(&actor, "drain", "service", &named(&name, target.as_deref())).await;
+    Ok(drained)
 }
 
 /// Requests again.
@@ -93,7 +97,15 @@ pub async fn undrain(
     Parameters(asked): Parameters<Part>,
     Body(part): Body<Part>,
 ) -> Result<Json<ServiceHealth>, Problem> {
-    set_drained(&control, &actor, &name, asked.target.or(part.target), false)
+    let target = asked.target.or(part.target);
+    let undrained = set_drained(&control, &actor, &name, target.clone(), false)?;
+    control.record(&actor, "undrain", "service", &named(&name, target.as_deref())).await;
+    Ok(undrained)
+}
+
+/// A service, or one of its targets, as the audit names it.
+fn named(service: &str, target: Option<&str>) -> String {
+    target.map_or_else(|| service.to_owned(), |target| format!("{service} {target}"))
 }
 
 fn set_drained(

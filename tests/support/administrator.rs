@@ -34,6 +34,17 @@ impl Administrator {
 
     /// A request with these headers and this body.
     pub async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        self.try_to_ask(method, path, headers, body).await.unwrap()
+    }
+
+    /// The same of a gateway that may be killed meanwhile.
+    pub async fn try_to_ask(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> hyper::Result<Answer> {
         let mut request = Request::builder().method(method).uri(format!("{BASE}{path}"));
         request = request.header("authorization", format!("Bearer {}", self.token));
         if !body.is_empty() && !headers.iter().any(|(name, _)| *name == "content-type") {
@@ -46,7 +57,8 @@ impl Administrator {
             Some(path) => Client::unix(path).await,
             None => Client::h1(self.gateway.parse().unwrap()).await,
         };
-        client.ask(request.header("host", "localhost").body(full(body.to_owned())).unwrap()).await
+        let response = client.send(request.header("host", "localhost").body(full(body.to_owned())).unwrap()).await?;
+        Answer::collect(response).await
     }
 
     pub async fn get(&self, path: &str) -> Answer {

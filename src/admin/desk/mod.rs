@@ -17,6 +17,7 @@ use gatekeeper_store::revision::Revision;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use crate::problem::Problem;
 
@@ -53,6 +54,7 @@ pub struct Desk {
     file: PathBuf,
     keeping: Option<Keeping>,
     held: ArcSwap<Held>,
+    revisions: watch::Sender<u64>,
     /// Changes come one after the other.
     turn: Mutex<()>,
     /// Why the newest revision of the store does not serve here, if so.
@@ -184,14 +186,9 @@ impl Keeping {
 impl Desk {
     /// The desk of a plane that serves what is held.
     pub fn new(plane: Arc<Plane>, file: PathBuf, keeping: Option<Keeping>, held: Held) -> Desk {
-        Desk {
-            plane,
-            file,
-            keeping,
-            held: ArcSwap::from_pointee(held),
-            turn: Mutex::default(),
-            fault: Mutex::default(),
-        }
+        let revisions = watch::Sender::new(held.revision.number);
+        let (turn, fault) = (Mutex::default(), Mutex::default());
+        Desk { plane, file, keeping, held: ArcSwap::from_pointee(held), revisions, turn, fault }
     }
 
     /// What serves.
@@ -202,6 +199,17 @@ impl Desk {
     /// What the gateway is configured by now.
     pub fn held(&self) -> Arc<Held> {
         self.held.load_full()
+    }
+
+    /// Follows the numbers of the revisions that serve.
+    pub fn revisions(&self) -> watch::Receiver<u64> {
+        self.revisions.subscribe()
+    }
+
+    fn hold(&self, held: Arc<Held>) {
+        let number = held.revision.number;
+        self.held.store(held);
+        self.revisions.send_replace(number);
     }
 
     /// Why the newest revision of the store does not serve here, if so.

@@ -52,7 +52,8 @@ impl Desk {
         propose: impl Fn(&Held) -> Result<Proposal, Problem>,
     ) -> Result<Done, Problem> {
         let keeping = self.keeping.as_ref().ok_or_else(Problem::no_store)?;
-        let _turn = self.turn.lock();
+        // A rehearsal changes nothing, and keeps nobody from changing something.
+        let _turn = (!rehearse).then(|| self.turn.lock());
         for _ in 0..TRIES {
             let held = self.held();
             let weighed = propose(&held)?.weigh();
@@ -102,7 +103,7 @@ impl Desk {
             NotApplied::Faults(faults) => faults,
             NotApplied::Refused(never) => match never {},
         })?;
-        self.held.store(Arc::new(next));
+        self.hold(Arc::new(next));
         Ok(report)
     }
 
@@ -167,7 +168,7 @@ impl Desk {
         )?;
         next.revision = made.unwrap_or(next.revision);
         let held = Arc::new(next);
-        self.held.store(held.clone());
+        self.hold(held.clone());
         self.write_snapshot(&held);
         Ok((held, report))
     }

@@ -1,4 +1,4 @@
-//! `diff`, `apply`, `export`, `rollback`, `revisions`: what the API of the running gateway made, as a whole.
+//! `diff`, `apply`, `export`, `rollback`, `revisions`, `nodes`: what the API of the running gateway made, as a whole.
 
 use std::fmt::Write;
 use std::io::Read;
@@ -105,6 +105,20 @@ pub fn revisions(options: &Options, args: &Revisions) -> Outcome {
         })
         .collect();
     options.print(&revisions, laid_out(["REVISION", "AT (UTC)", "BY", "CHANGE"], &rows)?)
+}
+
+/// Lists the gateways that share the store.
+pub fn nodes(options: &Options) -> Outcome {
+    let nodes = reach::call(options, async |gateway| gateway.nodes().await)?;
+    let rows: Vec<_> = nodes
+        .iter()
+        .map(|node| {
+            let fault = node.fault.clone().unwrap_or_default();
+            let (revision, hash) = (node.revision.to_string(), node.hash.clone());
+            [node.name.clone(), node.address.clone(), node.status.clone(), revision, hash, fault]
+        })
+        .collect();
+    options.print(&nodes, laid_out(["NAME", "ADMINISTRATION", "STATUS", "REVISION", "HASH", "FAULT"], &rows)?)
 }
 
 fn report(options: &Options, applied: &Applied, dry_run: bool) -> Outcome {

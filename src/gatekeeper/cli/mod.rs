@@ -18,6 +18,7 @@ use gatekeeper_plane::plan::candidate::{Candidate, Draft};
 
 mod check;
 mod config;
+mod db;
 mod declarative;
 mod demo;
 mod explain;
@@ -125,6 +126,11 @@ enum Command {
     /// Show and manage the tokens of the API
     #[command(subcommand)]
     Token(token::Command),
+    /// List the gateways that share the store
+    Nodes,
+    /// Show, back up or restore the store
+    #[command(subcommand)]
+    Db(db::Command),
     /// Create a token for development
     Jwt(jwt::Args),
     /// Create an API key and its hash for the configuration
@@ -184,6 +190,8 @@ pub fn main() -> ExitCode {
         Some(Command::Rollback(args)) => declarative::roll_back(options, &args),
         Some(Command::Revisions(args)) => declarative::revisions(options, &args),
         Some(Command::Token(command)) => token::run(options, &command),
+        Some(Command::Nodes) => declarative::nodes(options),
+        Some(Command::Db(command)) => db::run(options, &command),
         Some(Command::Jwt(args)) => jwt::run(options, &args),
         Some(Command::Key(args)) => key::run(options, &args),
         Some(Command::Config(command)) => config::run(options, &command),

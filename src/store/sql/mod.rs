@@ -83,6 +83,18 @@ impl Sql {
         Ok(Sql { pool: options.connect_lazy(url)?, dialect: Dialect::Postgres, url: Some(url.into()) })
     }
 
+    /// Copies the store to a file of SQLite that does not exist yet, while it is used.
+    pub async fn back_up(&self, to: &Path) -> Result<()> {
+        if self.dialect == Dialect::Postgres {
+            return Err(Failure::Url("a store in PostgreSQL is backed up with pg_dump".into()));
+        }
+        make_private_new(to)?;
+        // The statement takes the name as a parameter, and writes to an empty file.
+        let copy = sqlx::query("VACUUM INTO $1").bind(to.to_string_lossy().into_owned());
+        self.pool.execute(copy).await?;
+        Ok(())
+    }
+
     /// A transaction that reads one state, whatever is written meanwhile.
     async fn reading(&self) -> Result<Transaction<'static, Any>> {
         let begin = match self.dialect {
@@ -132,6 +144,12 @@ fn make_private(file: &Path) -> Result<()> {
     let made = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(file);
     let cause = |error| Failure::Url(format!("cannot open {}: {error}", file.display()));
     made.map(drop).map_err(cause)
+}
+
+/// A new file for a copy, which holds the same secrets.
+fn make_private_new(file: &Path) -> Result<()> {
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
+    made.map(drop).map_err(|error| Failure::Url(format!("cannot make {}: {error}", file.display())))
 }
 
 /// A connection to SQLite: readers do not wait for the writer, and what is committed is on the disk.
