@@ -62,7 +62,7 @@ async fn a_gateway_that_is_killed_in_a_change_starts_with_all_of_it_or_nothing()
             let header = [("content-type", "application/yaml")];
             writer.try_to_ask(Method::POST, "/config/apply", &header, &body).await
         });
-        tokio::time::sleep(Duration::from_micros(fastrand::u64(0..120_000))).await;
+        tokio::time::sleep(Duration::from_micros(fastrand::u64(0..50_000))).await;
         Command::new("kill").args(["-9", &pid]).status().unwrap();
         let answered = soon("the write ends", write).await.unwrap().is_ok_and(|answer| answer.status == 200);
         gateway.restart().await;

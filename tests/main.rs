@@ -44,6 +44,7 @@ mod mistakes;
 mod objects;
 mod oidc;
 mod one_walk;
+mod openapi;
 mod posts;
 mod proxy_protocol;
 mod reasons;

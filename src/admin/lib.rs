@@ -3,15 +3,16 @@
 //! It runs on a runtime of its own, so that it answers while the data plane is busy. Its connections are few (`listener`)
 //! and strictly read (`stream`); who may ask what is said in `guard`.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::middleware;
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{delete, get, post, put};
 use tokio::sync::watch;
 
@@ -43,6 +44,7 @@ mod listener;
 mod listing;
 mod nodes;
 mod objects;
+mod openapi;
 mod problem;
 pub mod process;
 mod registration;
@@ -88,6 +90,8 @@ pub struct Control {
     process: Arc<dyn Process>,
     /// How other gateways know this one.
     node: Identity,
+    /// The description of the API, once somebody asked for it.
+    description: OnceLock<Bytes>,
 }
 
 impl Control {
@@ -110,6 +114,7 @@ impl Control {
             started: Instant::now(),
             process,
             node,
+            description: OnceLock::new(),
         }
     }
 
@@ -148,6 +153,8 @@ fn router(control: Arc<Control>) -> Router {
         .route("/health", get(|| async { good() }))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
+        .route("/api/v1/openapi.json", get(openapi::show))
+        .route("/openapi.json", get(|| async { Redirect::permanent("/api/v1/openapi.json") }))
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such resource") })
         .method_not_allowed_fallback(|| async {
             Problem::new(

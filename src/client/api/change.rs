@@ -1,11 +1,12 @@
 //! What has changed after a reload or an upgrade.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::revision::ObjectChange;
 
 /// The gateway applied its configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub struct Reloaded {
     /// The revision that serves now.
     pub revision: u64,
@@ -16,7 +17,7 @@ pub struct Reloaded {
 }
 
 /// What a change of objects did, or would do.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 pub struct Applied {
     /// The revision that serves now.
     pub revision: u64,
@@ -27,7 +28,7 @@ pub struct Applied {
 }
 
 /// A new process replaced the gateway.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub struct Upgraded {
     /// The process that serves now.
     pub pid: u32,

@@ -1,10 +1,11 @@
 //! The health of services and their targets.
 
 use gatekeeper_core::{breaker, health};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The health of a service.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 pub struct ServiceHealth {
     /// Its name.
     pub service_name: String,
@@ -12,6 +13,7 @@ pub struct ServiceHealth {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_url: Option<String>,
     /// Its status.
+    #[schemars(with = "String")]
     pub status: health::State,
     /// When one of its targets was last checked.
     pub last_check_at: Option<String>,
@@ -24,6 +26,7 @@ pub struct ServiceHealth {
     /// Whether the circuit breaker is open, so that requests are refused.
     pub circuit_open: bool,
     /// The state of its circuit breaker, if it has one.
+    #[schemars(with = "Option<String>")]
     pub circuit_state: Option<breaker::State>,
     /// Whether it is drained, so that it gets no new requests.
     pub draining: bool,
@@ -41,7 +44,7 @@ pub struct ServiceHealth {
 }
 
 /// The health of one address of a target.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 pub struct TargetHealth {
     /// The target's URL.
     pub url: String,
@@ -50,6 +53,7 @@ pub struct TargetHealth {
     /// Its weight.
     pub weight: u32,
     /// Its status by its health checks.
+    #[schemars(with = "String")]
     pub status: health::State,
     /// Whether it gets requests.
     pub available: bool,
@@ -81,9 +85,10 @@ pub struct TargetHealth {
 }
 
 /// The health of all services together.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 pub struct AggregatedHealth {
     /// Their status together: unhealthy if all of them are, degraded if some are.
+    #[schemars(with = "String")]
     pub status: health::State,
     /// The gateway's version.
     pub version: String,

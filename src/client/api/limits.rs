@@ -1,9 +1,10 @@
 //! The rate limits of a gateway.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A rule and its state.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 pub struct RuleState {
     /// Its name.
     pub rule_name: String,

@@ -1,9 +1,10 @@
 //! The gateways that share a store.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A gateway.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub struct Node {
     /// Its id.
     pub id: String,

@@ -1,12 +1,13 @@
 //! Objects of the API: routes, services, rate limits, the CORS policy.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::revision::ObjectChange;
 
 /// An object, with the fields of the configuration beside those that the gateway adds.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 pub struct Object {
     /// Its id.
     pub id: String,
@@ -24,7 +25,7 @@ pub struct Object {
 }
 
 /// The answer to a write.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 pub struct Changed<T> {
     /// What was written.
     #[serde(flatten)]

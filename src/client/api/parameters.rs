@@ -1,10 +1,11 @@
 //! Parameters of requests.
 
 use gatekeeper_model::value::Period;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A page of a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Page {
     /// The most entries: 1 to [`Page::LONGEST`].
@@ -25,7 +26,7 @@ impl Default for Page {
 }
 
 /// A target of a service; the whole service if absent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Part {
     /// The target's URL.
@@ -34,7 +35,7 @@ pub struct Part {
 }
 
 /// A registered instance of a service.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Instance {
     /// Its URL, as it was registered.
@@ -42,7 +43,7 @@ pub struct Instance {
 }
 
 /// The subject of a query for used rate limits.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Subject {
     /// A client address or a user.
@@ -54,7 +55,7 @@ pub struct Subject {
 }
 
 /// The parameters of an upgrade.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub struct Upgrading {
     /// How long the new process may take to start.
     pub timeout: Period,

@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::fmt;
 
 use gatekeeper_model::fault::Fault;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// An error, as the gateway reports it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct Problem {
     /// `urn:gatekeeper:error:` and the code.
@@ -26,7 +27,7 @@ pub struct Problem {
 }
 
 /// A fault, and its place in the request body or in the configuration.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct FaultAt {
     /// Where it is, such as `gatekeeper.yaml: routes[3].path_pattern`.

@@ -3,11 +3,12 @@
 use std::fmt;
 
 use gatekeeper_model::object::Kind;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// A revision.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 pub struct Revision {
     /// Its number.
     pub number: u64,
@@ -27,7 +28,7 @@ pub struct Revision {
 }
 
 /// What happens to an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// It is made.
@@ -39,7 +40,7 @@ pub enum Action {
 }
 
 /// A change of an object.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 pub struct ObjectChange {
     /// `service`, `route`, `rate_limit` or `cors`.
     pub kind: String,
@@ -52,7 +53,7 @@ pub struct ObjectChange {
 }
 
 /// A change of a field. What is secret is masked.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 pub struct FieldChange {
     /// The path of the field: `retry.backoff.base`.
     pub field: String,

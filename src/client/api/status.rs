@@ -1,9 +1,10 @@
 //! The state of a gateway.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The state of a running gateway.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 pub struct Status {
     /// Its version.
     pub version: String,
@@ -32,7 +33,7 @@ pub struct Status {
 }
 
 /// A listener.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 pub struct Listener {
     /// Its address, with the real port if the configuration has port 0.
     pub address: String,

@@ -1,11 +1,12 @@
 //! Tokens of the API, and the audit of what was done with them.
 
 use gatekeeper_model::value::Period;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// A token. Its secret is not part of it.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub struct Token {
     /// Its id.
     pub id: String,
@@ -22,7 +23,7 @@ pub struct Token {
 }
 
 /// A token to make.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewToken {
     /// Its name, which is unique.
@@ -35,7 +36,7 @@ pub struct NewToken {
 }
 
 /// A token that was made, with its secret: it is shown this once.
-#[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub struct TokenMade {
     /// The token.
     #[serde(flatten)]
@@ -51,7 +52,7 @@ impl std::fmt::Debug for TokenMade {
 }
 
 /// An entry of the audit.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 pub struct AuditEntry {
     /// Its id. Later entries have greater ones.
     pub id: String,
