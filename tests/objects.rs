@@ -148,6 +148,8 @@ async fn refusals_say_who_owns_and_what_is_wrong_and_change_nothing() {
         (Method::POST, "/routes", format!("\"{}\"", "x".repeat(70_000)), 413, "payload_too_large", ""),
         (Method::POST, "/routes?dry_run=maybe", route("/x").to_string(), 400, "bad_request", "true or false"),
         (Method::POST, "/routes?dryrun", route("/x").to_string(), 400, "bad_request", "dryrun"),
+        (Method::GET, "/routes?lmit=1", String::new(), 400, "bad_request", "neither a parameter nor a field"),
+        (Method::GET, "/routes?sort=nme", String::new(), 400, "bad_request", "did you mean \\\"name\\\""),
         (Method::GET, "/routes?limit=0", String::new(), 422, "invalid_request", "1 to 1000"),
         (Method::GET, "/routes?cursor=x", String::new(), 422, "invalid_request", "cursor"),
         (Method::GET, "/config/revisions/99", String::new(), 404, "unknown_revision", "99"),

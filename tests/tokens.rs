@@ -76,6 +76,15 @@ async fn a_token_is_shown_once_ends_and_is_revoked() {
     assert!(secret.starts_with("gk_") && secret.len() > 40);
     let ci = administrator.with(&secret);
     assert_eq!(ci.get("/routes").await.status, 200);
+    let keyed = json!({"name": "keyed", "role": "viewer"}).to_string();
+    let keyed = administrator.ask(Method::POST, "/tokens", &[("idempotency-key", "k")], &keyed).await.json();
+    administrator.delete("/tokens/keyed").await;
+    for file in ["state/gatekeeper.db", "state/gatekeeper.db-wal"] {
+        let stored = std::fs::read(gateway.file(file)).unwrap();
+        for secret in [&secret, keyed["secret"].as_str().unwrap()] {
+            assert!(!stored.windows(secret.len()).any(|part| part == secret.as_bytes()), "{file} has a token");
+        }
+    }
     let listed = administrator.get("/tokens").await;
     assert!(!listed.text().contains(&secret));
     eventually("its last use is written down", async || {
@@ -103,7 +112,7 @@ async fn a_token_is_shown_once_ends_and_is_revoked() {
     assert_eq!(short.get("/routes").await.status, 401, "it has ended");
     let audit = administrator.get("/audit").await.json();
     let acts: Vec<_> = audit.as_array().unwrap().iter().map(|entry| entry["action"].as_str().unwrap()).collect();
-    assert_eq!(acts, ["create", "revoke", "rotate", "create"]);
+    assert_eq!(acts, ["create", "revoke", "rotate", "revoke", "create", "create"]);
     assert!(!gateway.said().contains(&secret), "no log shows a token");
 }
 

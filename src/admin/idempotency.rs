@@ -1,5 +1,6 @@
 //! Repeated writes: a POST with an `Idempotency-Key` that was answered well gets the same answer again, for a day and over
-//! restarts. The same key with another request is a mistake of the client.
+//! restarts. The same key with another request is a mistake of the client. Tokens are made anew each time: their answers hold
+//! secrets.
 //!
 //! Known inaccuracy: of two such requests at the same time both are carried out; the second one finds what the first one made.
 
@@ -32,7 +33,9 @@ const LARGEST_REQUEST: usize = 32 << 20;
 /// Answers a request that was answered before as it was then.
 pub async fn remember(State(control): State<Arc<Control>>, actor: Actor, request: Request, next: Next) -> Response {
     let key = request.headers().get(KEY).cloned();
-    let (Some(key), &Method::POST, Ok(keeping)) = (key, request.method(), control.kept()) else {
+    // Answers with secrets are not kept.
+    let is_secret = request.uri().path().starts_with("/tokens");
+    let (Some(key), &Method::POST, Ok(keeping), false) = (key, request.method(), control.kept(), is_secret) else {
         return next.run(request).await;
     };
     let key = match checked(&key) {

@@ -14,7 +14,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::middleware;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{delete, get, post, put};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use gatekeeper_client::BASE;
 use gatekeeper_model::object::Kind;
@@ -90,6 +90,8 @@ pub struct Control {
     process: Arc<dyn Process>,
     /// How other gateways know this one.
     node: Identity,
+    /// How many clients may still watch revisions.
+    watchers: Arc<Semaphore>,
     /// The description of the API, once somebody asked for it.
     description: OnceLock<Bytes>,
 }
@@ -114,6 +116,7 @@ impl Control {
             started: Instant::now(),
             process,
             node,
+            watchers: Arc::new(Semaphore::new(watching::MOST)),
             description: OnceLock::new(),
         }
     }

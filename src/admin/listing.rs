@@ -99,6 +99,21 @@ impl Listing {
         if faults.is_empty() { Ok(listing) } else { Err(Problem::invalid(&faults)) }
     }
 
+    /// What is asked of fields that entries do not have is a mistake.
+    pub fn check_fields(&self, known: impl FnOnce() -> Vec<String>) -> Result<(), Problem> {
+        let sorted = self.sort.iter().map(|(field, _)| field);
+        let asked: Vec<&String> =
+            self.filters.iter().map(|(field, _)| field).chain(sorted).chain(self.fields.iter().flatten()).collect();
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let known = known();
+        match asked.into_iter().find(|field| !known.contains(field)) {
+            Some(field) => Err(Problem::unknown_parameter(field, &known)),
+            None => Ok(()),
+        }
+    }
+
     /// A page of entries that are in the order of their names.
     pub fn page<T: Listed>(&self, entries: Vec<T>) -> Result<Response, Problem> {
         let mut entries: Vec<(Value, T)> = self.filtered(entries)?;

@@ -8,8 +8,8 @@ use axum::http::header::{ETAG, IF_MATCH, IF_NONE_MATCH, LOCATION};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use gatekeeper_client::{BASE, Changed, Object};
-use gatekeeper_model::Faults;
 use gatekeeper_model::object::{Kind, Written};
+use gatekeeper_model::{Faults, raw};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
@@ -39,6 +39,7 @@ impl Listed for Entry<'_> {
 
 /// A page of the objects of a kind.
 pub async fn list(kind: Kind, State(control): State<Arc<Control>>, listing: Listing) -> Result<Response, Problem> {
+    listing.check_fields(|| fields(kind))?;
     let held = control.desk.held();
     let mut entries = entry::all(&held, kind)?;
     if let Some(q) = &listing.q {
@@ -48,6 +49,19 @@ pub async fn list(kind: Kind, State(control): State<Arc<Control>>, listing: List
     let etag = format!("\"r{}-{}\"", held.revision.number, held.files.fingerprint());
     response.headers_mut().extend(etag.parse().map(|etag: HeaderValue| (ETAG, etag)));
     Ok(response)
+}
+
+/// The fields that objects of a kind may be shown with.
+fn fields(kind: Kind) -> Vec<String> {
+    let schema = match kind {
+        Kind::Route => schemars::schema_for!(raw::Route),
+        Kind::Service => schemars::schema_for!(raw::Service),
+        Kind::RateLimit => schemars::schema_for!(raw::RateLimitRule),
+        Kind::Cors => schemars::schema_for!(raw::Cors),
+    };
+    let properties = schema.get("properties").and_then(Value::as_object);
+    let written = properties.into_iter().flat_map(|properties| properties.keys().cloned());
+    written.chain(ADDED.map(String::from)).chain([String::from("service_name")]).collect()
 }
 
 /// An object.

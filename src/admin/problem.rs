@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use gatekeeper_client::FaultAt;
 use gatekeeper_model::fault::Faults;
 use gatekeeper_model::object::Kind;
-use gatekeeper_model::{Place, quoted};
+use gatekeeper_model::{Place, did_you_mean, quoted};
 use gatekeeper_store::failure::Failure;
 
 /// An error, as a problem document.
@@ -106,6 +106,20 @@ impl Problem {
     /// Who acts may not do this.
     pub fn forbidden(text: &str) -> Self {
         Problem::new(StatusCode::FORBIDDEN, "forbidden", text)
+    }
+
+    /// A stream more than there may be.
+    pub fn too_many_watchers() -> Self {
+        let text = "as many clients watch as may at a time: close another stream";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_watchers", text)
+    }
+
+    /// A parameter that means nothing.
+    pub fn unknown_parameter(name: &str, known: &[String]) -> Self {
+        let hint =
+            did_you_mean(name, known.iter().map(String::as_str)).map_or_else(String::new, |hint| format!("; {hint}"));
+        let text = format!("{} is neither a parameter nor a field{hint}", quoted(name));
+        Problem::new(StatusCode::BAD_REQUEST, "bad_request", text)
     }
 
     /// A key that stands for another request.

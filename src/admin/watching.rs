@@ -15,6 +15,9 @@ use crate::input::Parameters;
 use crate::problem::Problem;
 use crate::revisions::{shown, told};
 
+/// Streams at a time: they may not take the connections of those who administer.
+pub const MOST: usize = 16;
+
 /// Where a stream begins.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -34,17 +37,18 @@ pub async fn watch(
     Parameters(beginning): Parameters<Beginning>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     control.kept()?;
+    let place = control.watchers.clone().try_acquire_owned().map_err(|_| Problem::too_many_watchers())?;
     let now = control.desk.held().revision.number;
     let since = beginning.since.unwrap_or(now);
     if since > now {
         return Err(Problem::unknown_revision(since));
     }
     let news = control.desk.revisions();
-    let revisions = stream::unfold((control, news, since), |(control, mut news, last)| async move {
+    let revisions = stream::unfold((control, news, since, place), |(control, mut news, last, place)| async move {
         loop {
             if control.desk.held().revision.number > last {
                 match event(&control, last + 1).await {
-                    Ok(event) => return Some((Ok(event), (control, news, last + 1))),
+                    Ok(event) => return Some((Ok(event), (control, news, last + 1, place))),
                     Err(_) => tokio::time::sleep(SIGN_OF_LIFE).await,
                 }
                 continue;
