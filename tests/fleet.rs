@@ -46,6 +46,18 @@ async fn what_one_gateway_changes_serves_at_the_others_at_once() {
         }
         assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     }
+    // A write may wait for all of them.
+    let everywhere = administrators[0].patch("/routes/made?nodes=all&wait=10s", json!({"path_pattern": "/all"})).await;
+    assert_eq!(
+        (everywhere.status.as_u16(), everywhere.header("x-gatekeeper-nodes-behind")),
+        (200, None),
+        "{everywhere:?}"
+    );
+    for gateway in &gateways {
+        assert_eq!(gateway.get("/all").await.status, 200, "all serve it before the answer");
+    }
+    administrators[2].patch("/routes/made?nodes=all", json!({"path_pattern": "/made2"})).await;
+    assert_eq!(administrators[0].patch("/routes/made?nodes=some", json!({})).await.status, 422);
     let hashes = async || -> Vec<Value> {
         let nodes = administrators[0].get("/nodes").await.json();
         nodes.as_array().unwrap().iter().map(|node| node["hash"].clone()).collect()
@@ -58,7 +70,7 @@ async fn what_one_gateway_changes_serves_at_the_others_at_once() {
     // Whoever is asked knows all revisions and tokens.
     let token = administrators[1].post("/tokens", json!({"name": "ci", "role": "viewer"})).await.json();
     let ci = administrators[2].with(token["secret"].as_str().unwrap());
-    assert_eq!(ci.get("/config/revisions").await.json()[0]["summary"], "route made: path_pattern /made1 -> /made2");
+    assert_eq!(ci.get("/config/revisions").await.json()[0]["summary"], "route made: path_pattern /all -> /made2");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,6 +25,7 @@ mod faults;
 mod finding;
 mod fleet;
 mod forward;
+mod fresh;
 mod fuzz;
 mod grpc;
 mod h2;

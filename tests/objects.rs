@@ -441,3 +441,25 @@ async fn the_commands_of_the_page_on_administration_work() {
     }
     assert_eq!(gateway.get("/orders/1").await.status, 502, "the route serves; nothing listens behind it");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_waits_for_the_store_takes_no_time_of_the_processor() {
+    use sqlx::{Connection, Executor};
+    let (_origin, gateway, administrator) = scene().await;
+    sqlx::any::install_default_drivers();
+    let url = format!("sqlite:{}", gateway.file("state/gatekeeper.db").display());
+    let mut other = sqlx::AnyConnection::connect(&url).await.unwrap();
+    other.execute("BEGIN IMMEDIATE").await.unwrap();
+    let writer = administrator.clone();
+    let write = tokio::spawn(async move { writer.post("/routes", route("/made/*")).await });
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    let before = gateway.cpu_ticks();
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let ticks = gateway.cpu_ticks() - before;
+    assert!(ticks < 25, "{ticks} of a hundred ticks were taken while a write waited");
+    assert!(!write.is_finished());
+    assert_eq!(administrator.get("/routes").await.status, 200, "reading does not wait");
+    assert_eq!(gateway.get("/filed").await.status, 200);
+    other.execute("ROLLBACK").await.unwrap();
+    assert_eq!(write.await.unwrap().status, 201);
+}

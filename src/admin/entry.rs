@@ -59,11 +59,16 @@ pub fn all(held: &Held, kind: Kind) -> Result<Vec<Entry<'_>>, Problem> {
     Ok(all)
 }
 
+/// An object of the store.
+pub fn of_made(made: &Arc<Made>) -> Entry<'_> {
+    let (kind, managed_by) = (made.body.kind(), made.manager.as_str().to_owned());
+    Entry { kind, name: &made.name, body: made.body.clone(), made: Some(made), managed_by }
+}
+
 /// The object with this id or, if there is none, this name.
 pub fn find<'h>(held: &'h Held, kind: Kind, key: &str) -> Result<Option<Entry<'h>>, Problem> {
     if let Some(made) = held.objects.find(kind, key) {
-        let managed_by = made.manager.as_str().to_owned();
-        return Ok(Some(Entry { kind, name: &made.name, body: made.body.clone(), made: Some(made), managed_by }));
+        return Ok(Some(of_made(made)));
     }
     let id: Option<Uuid> = key.parse().ok();
     let is_it = |entry: &Entry<'_>| id.map_or(entry.name == key, |id| entry.id() == id || entry.name == key);

@@ -33,6 +33,7 @@ mod cors;
 mod declarative;
 pub mod desk;
 mod entry;
+mod everywhere;
 pub mod explain;
 mod following;
 mod guard;
@@ -148,7 +149,11 @@ fn router(control: Arc<Control>) -> Router {
     let guarded = Router::new()
         .merge(reading().route_layer(middleware::from_fn_with_state(Role::Viewer, guard::require)))
         .merge(operating().route_layer(middleware::from_fn_with_state(Role::Operator, guard::require)))
-        .merge(administering().route_layer(middleware::from_fn_with_state(Role::Admin, guard::require)))
+        .merge(
+            administering()
+                .route_layer(middleware::from_fn_with_state(control.clone(), everywhere::serve))
+                .route_layer(middleware::from_fn_with_state(Role::Admin, guard::require)),
+        )
         .route_layer(middleware::from_fn_with_state(control.clone(), idempotency::remember))
         .route_layer(middleware::from_fn_with_state(control.clone(), guard::authenticate));
     Router::new()

@@ -15,7 +15,7 @@ use crate::problem::Problem;
 /// A gateway that was not heard of for this long is not shown any more, in milliseconds.
 const SHOWN: i64 = 24 * 3600 * 1000;
 /// A gateway that reports lives.
-const LIVE: i64 = 10_000;
+pub const LIVE: i64 = 10_000;
 
 /// How other gateways know this one.
 pub struct Identity {

@@ -280,8 +280,9 @@ fn etag_of(entry: &Entry<'_>) -> HeaderMap {
 /// The object as it came to be.
 fn answer(kind: Kind, done: Done, writing: &Writing, status: StatusCode) -> Result<Response, Problem> {
     let name = done.names.first().map(String::as_str).unwrap_or_default();
-    let entry = entry::all(&done.held, kind)?.into_iter().find(|entry| entry.name == name);
-    let entry = entry.ok_or_else(|| Problem::internal(format!("the {kind} {name} is not there after its write")))?;
+    let made = done.held.objects.get(kind, name);
+    let made = made.ok_or_else(|| Problem::internal(format!("the {kind} {name} is not there after its write")))?;
+    let entry = entry::of_made(made);
     let changes = writing.dry_run().then(|| done.changes.clone());
     let body: Changed<Object> = Changed { subject: entry.shown(), warnings: done.warnings.clone(), changes };
     let status = if writing.dry_run() { StatusCode::OK } else { status };

@@ -223,10 +223,13 @@ impl AsyncWrite for Stream {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.socket).poll_flush(cx))?;
-        self.unflushed = false;
-        self.writing.end();
-        if let Some(waker) = self.later.take() {
-            waker.wake();
+        // Who waits for the answer to be taken is woken by that alone: a task that flushes while its answer is being made would wake
+        // itself again and again.
+        if std::mem::take(&mut self.unflushed) {
+            self.writing.end();
+            if let Some(waker) = self.later.take() {
+                waker.wake();
+            }
         }
         Poll::Ready(Ok(()))
     }

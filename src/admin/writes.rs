@@ -24,6 +24,11 @@ pub struct Writing {
     dry_run: Switch,
     prune: Switch,
     take_over: Switch,
+    /// Looked at where the answer passes (`everywhere`).
+    #[serde(rename = "wait")]
+    _wait: Option<String>,
+    #[serde(rename = "nodes")]
+    _nodes: Option<String>,
 }
 
 /// A parameter that is on if it is there, unless its value is `false`.

@@ -14,7 +14,11 @@ use tempfile::TempDir;
 
 use super::{Answer, Ask, Client, Origin, PATIENCE, Raw, Request, eventually};
 
-const GATEKEEPER: &str = env!("CARGO_BIN_EXE_gatekeeper");
+/// The program: the one that was built with the tests, or the one that is to be measured.
+fn program() -> PathBuf {
+    let built = || env!("CARGO_BIN_EXE_gatekeeper").into();
+    std::env::var_os("MEASURED_GATEKEEPER").map_or_else(built, PathBuf::from)
+}
 
 /// A running gateway: asked to stop when dropped, killed when it does not, its complaints shown if the test fails.
 pub struct Gateway {
@@ -96,7 +100,7 @@ impl Gateway {
         variables: Vec<(String, String)>,
         handed: Vec<OwnedFd>,
     ) -> Gateway {
-        std::os::unix::fs::symlink(GATEKEEPER, dir.path().join("gatekeeper")).unwrap();
+        std::os::unix::fs::symlink(program(), dir.path().join("gatekeeper")).unwrap();
         let process = launch(before, dir.path(), &file, &variables, &handed);
         let address = ([0, 0, 0, 0], 0).into();
         let mut gateway = Gateway { address, dir, file, variables, handed, process, successors: Vec::new() };
@@ -149,7 +153,7 @@ impl Gateway {
 
     /// Runs `gatekeeper NAME -c FILE ARGS…`.
     pub fn command(&self, name: &str, args: &[&str]) -> Output {
-        let mut command = Command::new(GATEKEEPER);
+        let mut command = Command::new(program());
         command.arg(name).arg("-c").arg(&self.file).args(args).envs(self.variables.iter().cloned());
         command.env("XDG_RUNTIME_DIR", self.dir.path().join("runtime")).output().unwrap()
     }

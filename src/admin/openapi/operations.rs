@@ -196,18 +196,21 @@ fn of_kind<T: JsonSchema>(
         );
         if let Some((id, summary)) = named.create {
             let create = operation(Method::POST, path, id, TAG, summary).by(Role::Admin);
-            let create = create.with(&["DryRun", "IdempotencyKey"]).takes(JSON, raw.clone(), example.clone());
+            let create =
+                create.with(&["DryRun", "IdempotencyKey", "Nodes", "Wait"]).takes(JSON, raw.clone(), example.clone());
             let create = create.gives(200, written.clone()).gives(201, written.clone());
             all.push(create.fails(&[400, 409, 413, 415, 422, 503]));
         }
     }
     let (path, id, summary) = named.replace;
     let replace = operation(Method::PUT, path, id, TAG, summary).by(Role::Admin);
-    let replace = replace.with(&["DryRun", "IfMatch", "IfNoneMatch"]).takes(JSON, raw, example);
+    let replace = replace.with(&["DryRun", "IfMatch", "IfNoneMatch", "Nodes", "Wait"]).takes(JSON, raw, example);
     let replace = replace.gives(200, written.clone()).gives(201, written.clone());
     all.push(replace.fails(&[400, 404, 409, 412, 413, 415, 422, 428, 503]));
     if let Some((id, summary)) = named.patch {
-        let change = operation(Method::PATCH, path, id, TAG, summary).by(Role::Admin).with(&["DryRun", "IfMatch"]);
+        let change = operation(Method::PATCH, path, id, TAG, summary)
+            .by(Role::Admin)
+            .with(&["DryRun", "IfMatch", "Nodes", "Wait"]);
         let change = change.takes(PATCH, patch(), json!({ "is_active": false })).gives(200, written);
         all.push(change.fails(&[400, 404, 409, 412, 413, 415, 422, 428, 503]));
     }
@@ -256,7 +259,7 @@ fn configuration(generator: &mut SchemaGenerator) -> Vec<Operation> {
             .fails(&[400, 409, 413, 422]),
         operation(Method::POST, "/config/apply", "apply", TAG, "Applies a file of objects as a whole")
             .by(Role::Admin)
-            .with(&["DryRun", "Prune", "TakeOver", "IdempotencyKey"])
+            .with(&["DryRun", "Prune", "TakeOver", "IdempotencyKey", "Nodes", "Wait"])
             .takes(FILE, file, example)
             .gives(200, applied.clone())
             .fails(&[400, 409, 413, 422, 503]),
@@ -272,7 +275,7 @@ fn configuration(generator: &mut SchemaGenerator) -> Vec<Operation> {
             .fails(&[400, 404, 409, 503]),
         operation(Method::POST, "/config/revisions/{number}/rollback", "rollBack", TAG, "Goes back to a revision")
             .by(Role::Admin)
-            .with(&["DryRun", "IdempotencyKey"])
+            .with(&["DryRun", "IdempotencyKey", "Nodes", "Wait"])
             .gives(200, applied)
             .fails(&[400, 404, 409, 422, 503]),
         watch.fails(&[400, 404, 409]),

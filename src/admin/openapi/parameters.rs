@@ -18,6 +18,8 @@ pub fn all() -> Value {
         "DryRun": switch("dry_run", "Change nothing, and answer what would change"),
         "Prune": switch("prune", "Remove objects that a file applied before, and that this one does not name"),
         "TakeOver": switch("take_over", "Change objects that were made one by one, too"),
+        "Nodes": json!({ "name": "nodes", "in": "query", "schema": { "const": "all" }, "description": "Answer when every gateway that shares the store serves the change; 202 if one does not in time" }),
+        "Wait": text("wait", "How long to wait for the other gateways, such as 500ms; 2s if absent, 30s at most"),
         "Strict": switch("strict", "Answer with 503 if a service is degraded, too"),
         "IfMatch": header("If-Match", "The etag of the version to change; another version is refused"),
         "IfNoneMatch": header("If-None-Match", "`*`: the object must not exist"),

@@ -49,6 +49,8 @@ pub fn start_log(options: &Options) {
     builder.filter_level(log::LevelFilter::Warn).filter_module("gatekeeper", log::LevelFilter::Trace);
     // What its exchanges warn of, a client can cause at will: a request with trailers, for one. The access log has it.
     builder.filter_module("pingora_proxy", log::LevelFilter::Error);
+    // What it complains of comes back as an error, which is told once.
+    builder.filter_module("sqlx", log::LevelFilter::Off);
     builder.write_style(style).format_timestamp_millis().format_target(false).init();
     log::set_max_level(level);
 }

@@ -205,7 +205,7 @@ fn is_address(text: &str) -> bool {
 
 fn check_store(config: &Config, faults: &mut Faults) {
     if config.store.location().is_none() {
-        let allowed = "sqlite:FILE, postgres://USER:PASSWORD@HOST/DATABASE, or none";
+        let allowed = "sqlite:FILE, postgres://USER@HOST/DATABASE, or none";
         faults.push(Place::new("store").key("url"), format!("{:?}", config.store.url), allowed);
     }
 }

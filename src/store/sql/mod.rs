@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::any::AnyPoolOptions;
-use sqlx::{Any, AnyPool, Executor, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, Connection, Executor, Transaction};
 use uuid::Uuid;
 
 use crate::answer::Answer;
@@ -76,6 +76,10 @@ impl Sql {
         if let Some(file) = sqlite_file(url, folder)? {
             make_private(&file)?;
             let url = format!("sqlite:{}", encoded(&file));
+            // A pool would try again and again, and not say why.
+            let mut first = AnyConnection::connect(&url).await?;
+            prepare(&mut first).await?;
+            first.close().await?;
             let pool = options.after_connect(|connection, _| Box::pin(prepare(connection))).connect(&url).await?;
             return Ok(Sql { pool, dialect: Dialect::Sqlite, url: None });
         }
@@ -129,7 +133,7 @@ fn sqlite_file(url: &str, folder: &Path) -> Result<Option<PathBuf>> {
             is_plain.then(|| Some(folder.join(file))).ok_or_else(wrong)
         }
         // A URL may hold a password: it is not repeated.
-        _ => Err(Failure::Url("expected sqlite:FILE, postgres://USER:PASSWORD@HOST/DATABASE, or none".into())),
+        _ => Err(Failure::Url("expected sqlite:FILE, postgres://USER@HOST/DATABASE, or none".into())),
     }
 }
 
@@ -269,6 +273,10 @@ impl Store for Sql {
     }
 
     async fn make_ready(&self) -> Result<()> {
+        if let Some(url) = &self.url {
+            let reached = tokio::time::timeout(PATIENCE, AnyConnection::connect(url.reveal())).await;
+            reached.map_err(|_| sqlx::Error::PoolTimedOut)??.close().await?;
+        }
         self.migrate().await.map(drop)
     }
 
