@@ -70,6 +70,21 @@ impl Connection {
         String::from_utf8(body).map_err(|_| self.not_a_gatekeeper())
     }
 
+    /// Sends a request whose answer is a stream, which goes on as long as its listener wants more.
+    pub(crate) async fn listen(
+        &self,
+        request: RequestBuilder,
+        mut heard: impl FnMut(&[u8]) -> Result<bool, Failure>,
+    ) -> Result<(), Failure> {
+        let mut response = self.accepted(request).await?;
+        while let Some(piece) = response.chunk().await.map_err(|error| self.unreachable(&error))? {
+            if !heard(&piece)? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
     /// Sends a request for a page of a list; also how long the whole list is.
     pub(crate) async fn ask_page<T: DeserializeOwned>(
         &self,

@@ -1,5 +1,7 @@
 //! The part of the client that changes the configuration: objects, declarative files, revisions, tokens.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, IF_MATCH};
 use serde_json::Value;
@@ -13,6 +15,9 @@ use crate::api::revision::{ObjectChange, Revision};
 use crate::api::token::{AuditEntry, NewToken, Token, TokenMade};
 use crate::client::Client;
 use crate::failure::Failure;
+
+/// Ten years.
+const LONGEST_WATCH: Duration = Duration::from_secs(10 * 365 * 86400);
 
 impl Client {
     /// All objects of a collection whose name, path, hosts or services contain a text, page by page.
@@ -123,6 +128,30 @@ impl Client {
         let path = ["config", "revisions", &number.to_string(), "rollback"];
         let request = self.connection.request(Method::POST, &path)?.query(&[("dry_run", dry_run)]);
         self.connection.ask(request).await
+    }
+
+    /// Revisions as they begin to serve, after this one or from now on, until the gateway ends the stream or the listener says
+    /// that it has enough.
+    pub async fn watch(&self, since: Option<u64>, mut heard: impl FnMut(Revision) -> bool) -> Result<(), Failure> {
+        let request = self.connection.request(Method::GET, &["config", "watch"])?;
+        let since = since.map(|since| ("since", since));
+        // The stream has no end that could be waited for.
+        let request = request.query(since.as_slice()).timeout(LONGEST_WATCH);
+        let mut text = String::new();
+        self.connection
+            .listen(request, |piece| {
+                text.push_str(&String::from_utf8_lossy(piece));
+                while let Some(end) = text.find("\n\n") {
+                    let event: String = text.drain(..end + 2).collect();
+                    let data = event.lines().find_map(|line| line.strip_prefix("data: "));
+                    let revision = data.map(serde_json::from_str).transpose().map_err(Failure::Unexpected)?;
+                    if revision.is_some_and(|revision| !heard(revision)) {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            })
+            .await
     }
 
     /// The tokens of the API.

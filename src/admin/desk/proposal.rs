@@ -134,6 +134,7 @@ fn summary(changes: &[ObjectChange]) -> String {
     match changes {
         [] => "nothing changed".into(),
         [one] => one.to_string(),
+        [one, _] => format!("{one}, and 1 more change"),
         [one, rest @ ..] => format!("{one}, and {} more changes", rest.len()),
     }
 }

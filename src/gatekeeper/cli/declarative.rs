@@ -1,4 +1,4 @@
-//! `diff`, `apply`, `export`, `rollback`, `revisions`, `nodes`: what the API of the running gateway made, as a whole.
+//! `diff`, `apply`, `export`, `rollback`, `revisions`, `watch`, `nodes`: what the API of the running gateway made, as a whole.
 
 use std::fmt::Write;
 use std::io::Read;
@@ -105,6 +105,30 @@ pub fn revisions(options: &Options, args: &Revisions) -> Outcome {
         })
         .collect();
     options.print(&revisions, laid_out(["REVISION", "AT (UTC)", "BY", "CHANGE"], &rows)?)
+}
+
+#[derive(clap::Args)]
+pub struct Watch {
+    /// Begin after this revision [default: with the next one]
+    #[arg(long, value_name = "REVISION")]
+    since: Option<u64>,
+}
+
+/// Prints revisions as they begin to serve.
+pub fn watch(options: &Options, args: &Watch) -> Outcome {
+    reach::call(options, async |gateway| {
+        let print = |revision: gatekeeper_client::Revision| {
+            let changes = told(revision.changes.as_deref().unwrap_or_default()).unwrap_or_default();
+            let head = format!("revision {} by {} at {}\n", revision.number, revision.actor, revision.created_at);
+            let shown = match options.json {
+                // A line each, for programs.
+                true => serde_json::to_string(&revision).map(|line| line + "\n").unwrap_or_default(),
+                false => gatekeeper_model::printable(&(head + &changes)),
+            };
+            write_out(&shown).is_ok()
+        };
+        gateway.watch(args.since, print).await
+    })
 }
 
 /// Lists the gateways that share the store.

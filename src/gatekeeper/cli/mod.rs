@@ -126,6 +126,8 @@ enum Command {
     /// Show and manage the tokens of the API
     #[command(subcommand)]
     Token(token::Command),
+    /// Print revisions as they begin to serve
+    Watch(declarative::Watch),
     /// List the gateways that share the store
     Nodes,
     /// Show, back up or restore the store
@@ -190,6 +192,7 @@ pub fn main() -> ExitCode {
         Some(Command::Rollback(args)) => declarative::roll_back(options, &args),
         Some(Command::Revisions(args)) => declarative::revisions(options, &args),
         Some(Command::Token(command)) => token::run(options, &command),
+        Some(Command::Watch(args)) => declarative::watch(options, &args),
         Some(Command::Nodes) => declarative::nodes(options),
         Some(Command::Db(command)) => db::run(options, &command),
         Some(Command::Jwt(args)) => jwt::run(options, &args),

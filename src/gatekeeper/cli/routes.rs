@@ -9,7 +9,11 @@ use gatekeeper_model::raw::Route;
 #[derive(clap::Subcommand)]
 pub enum Command {
     /// List the routes of the configuration
-    List,
+    List {
+        /// The routes of the running gateway instead, with those that were made through the API
+        #[arg(long)]
+        running: bool,
+    },
     /// Switch a route on that was made through the API
     Enable {
         /// Its name or id
@@ -25,7 +29,8 @@ pub enum Command {
 /// Runs a command on the routes.
 pub fn run(options: &Options, command: &Command) -> Outcome {
     match command {
-        Command::List => list(options),
+        Command::List { running: false } => list(options),
+        Command::List { running: true } => list_running(options),
         Command::Enable { name } => switch(options, name, true),
         Command::Disable { name } => switch(options, name, false),
     }
@@ -43,6 +48,20 @@ fn list(options: &Options) -> Outcome {
     let rows: Vec<[String; 5]> = loaded.config.routes.iter().map(|route| row(route)).collect();
     let text = table(["NAME", "METHODS", "HOSTS", "PATH", "TO"], &rows).map_err(|e| Failure::Refused(e.to_string()))?;
     options.print(&loaded.config.routes, text)
+}
+
+fn list_running(options: &Options) -> Outcome {
+    let routes = reach::call(options, async |gateway| gateway.objects(Collection::Routes, "").await)?;
+    let refused =
+        |error: serde_json::Error| Failure::Refused(format!("cannot understand the gateway's answer: {error}"));
+    let mut rows = Vec::with_capacity(routes.len());
+    for shown in &routes {
+        let route: Route = serde_json::from_value(shown.body.clone().into()).map_err(refused)?;
+        let [name, methods, hosts, path, to] = row(&route);
+        rows.push([name, methods, hosts, path, to, shown.managed_by.clone()]);
+    }
+    let head = ["NAME", "METHODS", "HOSTS", "PATH", "TO", "MANAGED BY"];
+    options.print(&routes, table(head, &rows).map_err(|error| Failure::Refused(error.to_string()))?)
 }
 
 fn row(route: &Route) -> [String; 5] {
