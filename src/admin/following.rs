@@ -84,13 +84,13 @@ async fn look(
     // A store of one gateway is asked once, after the start: what comes later comes through this gateway.
     if keeping.store.is_shared() || instances.is_none() {
         *instances = Some(keep_registrations(control, keeping, instances.take()).await?);
-        keeping.store.report(node(control)).await?;
+        keeping.store.report(node(control, keeping.store.is_shared())).await?;
     }
     followed
 }
 
-/// How this gateway stands.
-fn node(control: &Control) -> Node {
+/// How this gateway stands. What it serves is only compared with what others serve.
+fn node(control: &Control, is_shared: bool) -> Node {
     let held = control.desk.held();
     Node {
         id: control.node.id,
@@ -98,7 +98,7 @@ fn node(control: &Control) -> Node {
         address: control.node.address.clone(),
         version: env!("CARGO_PKG_VERSION").into(),
         revision: control.plane.live.plan().revision,
-        hash: nodes::hash(&held),
+        hash: if is_shared { nodes::hash(&held) } else { String::new() },
         fault: control.desk.fault(),
         seen_at: now(),
     }
