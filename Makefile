@@ -19,7 +19,7 @@ TIMED := balancing:: connections:: deadlines:: h2_abuse:: life:: limits:: oidc::
 PREFIX ?= /usr/local
 BINARY ?= target/release/gatekeeper
 
-.PHONY: run build test fuzz kills fresh check bench bench-quick bench-build install uninstall tools
+.PHONY: run build test fuzz kills fresh fleet check bench bench-quick bench-build install uninstall tools
 
 run: build
 	exec target/release/gatekeeper run --demo
@@ -44,6 +44,11 @@ tests/peers/node_modules: tests/peers/package-lock.json
 fuzz:
 	@$(MAKE) --no-print-directory tools TOOLS="$(BUILD_TOOLS)"
 	FUZZ_SECONDS=$(or $(SECONDS),60) $(CARGO) test --locked --test main fuzz:: -- --nocapture --test-threads=1
+
+# How long a change takes to reach two and five gateways with 10,000 routes.
+fleet: build
+	for nodes in 2 5; do MEASURED_GATEKEEPER=$(CURDIR)/target/release/gatekeeper NODES=$$nodes ROUTES=10000 CHANGES=60 \
+		$(CARGO) test --locked --workspace --test main -- fleet::a_change_reaches --nocapture; done
 
 # A gateway is killed 200 times while it changes: a state in between fails.
 kills:

@@ -160,3 +160,55 @@ async fn instances_register_at_one_gateway_and_serve_at_all_and_outlive_restarts
     serves(&gateways[0], "/new", 503).await;
     serves(&gateways[1], "/new", 503).await;
 }
+
+/// How many of something there are, here and in `make fleet`.
+fn number(name: &str, usual: usize) -> usize {
+    std::env::var(name).ok().and_then(|number| number.parse().ok()).unwrap_or(usual)
+}
+
+/// From the answer of the gateway that writes to the last old answer of the last of the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_reaches_all_gateways_soon() {
+    let (nodes, routes, changes) = (number("NODES", 2), number("ROUTES", 100), number("CHANGES", 10));
+    let postgres = Postgres::shared();
+    let config = format!("store: {{ url: \"{}\" }}\nroutes: []\n", postgres.database());
+    let gateways = futures::future::join_all((0..nodes).map(|_| Gateway::start(&config))).await;
+    let administrator = Administrator::of(&gateways[0]);
+    let others =
+        (0..routes).map(|n| format!("  - {{ name: r{n}, path_pattern: /r{n}/*, respond: {{ status: 200 }} }}\n"));
+    let probed = "  - { name: probed, path_pattern: /probed, respond: { status: 200 } }\n";
+    let file = format!("routes:\n{probed}{}", others.collect::<String>());
+    let header = [("content-type", "application/yaml")];
+    assert_eq!(administrator.ask(Method::POST, "/config/apply", &header, &file).await.status, 200);
+    let mut clients = Vec::new();
+    for gateway in &gateways {
+        serves(gateway, "/probed", 200).await;
+        clients.push(gateway.h1().await);
+    }
+    let mut took = Vec::with_capacity(changes);
+    for change in 0..changes {
+        let body = json!({"respond": {"status": 200, "body": change.to_string()}});
+        assert_eq!(administrator.patch("/routes/probed", body).await.status, 200);
+        let answered = Instant::now();
+        for client in &mut clients {
+            while client.ask(http::Request::get("/probed")).await.text() != change.to_string() {
+                assert!(answered.elapsed() < Duration::from_secs(10), "change {change} does not arrive");
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        took.push(answered.elapsed());
+    }
+    took.sort_unstable();
+    let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize];
+    eprintln!("{nodes} gateways, {routes} routes, {changes} changes: p50 {:?}, p99 {:?}", at(0.5), at(0.99));
+    assert!(at(0.5) < Duration::from_millis(900), "notifications are faster than looking each second: {took:?}");
+    let hashes = async || -> Vec<Value> {
+        let nodes = administrator.get("/nodes").await.json();
+        nodes.as_array().unwrap().iter().map(|node| node["hash"].clone()).collect()
+    };
+    eventually("all gateways say that they serve the same", async || {
+        let hashes = hashes().await;
+        (hashes.len() == nodes && hashes.iter().all(|hash| *hash == hashes[0])).then_some(())
+    })
+    .await;
+}

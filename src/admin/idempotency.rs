@@ -15,10 +15,10 @@ use axum::response::{IntoResponse, Response};
 use gatekeeper_store::answer::Answer;
 use ring::digest::{SHA256, digest};
 
-use crate::Control;
 use crate::actor::Actor;
 use crate::desk::now;
 use crate::problem::Problem;
+use crate::{Control, LARGEST_BODY, LARGEST_FILE};
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Tells that an answer was given before.
@@ -27,8 +27,8 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const LONGEST_KEY: usize = 255;
 /// The largest answer that is remembered.
 const LARGEST_ANSWER: usize = 1 << 20;
-/// The largest request that may be repeated.
-const LARGEST_REQUEST: usize = 32 << 20;
+/// The path of the one write whose body may be large.
+const APPLY: &str = "/config/apply";
 
 /// Answers a request that was answered before as it was then.
 pub async fn remember(State(control): State<Arc<Control>>, actor: Actor, request: Request, next: Next) -> Response {
@@ -43,7 +43,8 @@ pub async fn remember(State(control): State<Arc<Control>>, actor: Actor, request
         Err(problem) => return problem.into_response(),
     };
     let (parts, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, LARGEST_REQUEST).await else {
+    let most = if parts.uri.path() == APPLY { LARGEST_FILE } else { LARGEST_BODY };
+    let Ok(body) = to_bytes(body, most).await else {
         return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", "the body is too large")
             .into_response();
     };

@@ -27,23 +27,22 @@ const YEAR: Bounds = Bounds { most: Duration::from_secs(365 * 86_400), allowed: 
 const LONGEST_BODY: u64 = 1 << 40;
 const REQUESTS: u64 = 1_000_000_000;
 
-type Found<'p> = (Place<'p>, Option<Period>, Bounds);
+/// The keys that lead to a period, what it is, and what it may be. There may be a hundred thousand routes: a place is made only
+/// of what is out of bounds.
+type Found = (&'static [&'static str], Option<Period>, Bounds);
 
 /// Reports what is out of bounds.
 pub fn check(config: &Config, faults: &mut Faults) {
-    let of_services = config.services.iter().flat_map(|(name, raw)| of_service(raw, &Place::new("services").key(name)));
-    let routes = || config.routes.iter().enumerate().map(|(index, raw)| (Place::new("routes").index(index), raw));
-    let of_routes = routes().flat_map(|(place, raw)| of_route(raw, &place));
-    for (place, period, bounds) in of_gateway(config).into_iter().chain(of_services).chain(of_routes) {
-        if let Some(period) = period.filter(|period| !(LEAST..=bounds.most).contains(&period.0)) {
-            faults.push(place, period.to_string(), bounds.allowed);
-        }
+    check_periods(of_gateway(config), Place::default, faults);
+    for (name, raw) in &config.services {
+        check_periods(of_service(raw), || Place::new("services").key(name), faults);
     }
-    let bodies = routes().map(|(place, raw)| (place.key("shields").key("max_body"), raw.shields.max_body));
-    for (place, size) in bodies.chain([(Place::new("shields").key("max_body"), config.shields.max_body)]) {
-        if let Some(size) = size.filter(|Size(bytes)| *bytes > LONGEST_BODY) {
-            faults.push(place, size.to_string(), "at most 1TiB");
-        }
+    for (index, raw) in config.routes.iter().enumerate() {
+        check_periods(of_route(raw), || Place::new("routes").index(index), faults);
+    }
+    check_body(config.shields.max_body, || Place::new("shields"), faults);
+    for (index, raw) in config.routes.iter().enumerate() {
+        check_body(raw.shields.max_body, || Place::new("routes").index(index).key("shields"), faults);
     }
     if let Some(requests) = config.limits.keep_alive_requests.filter(|requests| *requests > REQUESTS) {
         let place = Place::new("limits").key("keep_alive_requests");
@@ -51,52 +50,62 @@ pub fn check(config: &Config, faults: &mut Faults) {
     }
 }
 
-fn of_gateway<'p>(config: &Config) -> Vec<Found<'p>> {
+fn check_periods<'p>(found: impl IntoIterator<Item = Found>, place: impl Fn() -> Place<'p>, faults: &mut Faults) {
+    for (keys, period, bounds) in found {
+        if let Some(period) = period.filter(|period| !(LEAST..=bounds.most).contains(&period.0)) {
+            let place = keys.iter().fold(place(), |place, key| place.key(key));
+            faults.push(place, period.to_string(), bounds.allowed);
+        }
+    }
+}
+
+fn check_body<'p>(size: Option<Size>, shields: impl Fn() -> Place<'p>, faults: &mut Faults) {
+    if let Some(size) = size.filter(|Size(bytes)| *bytes > LONGEST_BODY) {
+        faults.push(shields().key("max_body"), size.to_string(), "at most 1TiB");
+    }
+}
+
+fn of_gateway(config: &Config) -> [Found; 5] {
     let Config { limits, drain, upstream_pool, .. } = config;
-    let drains = Place::new("drain");
-    vec![
-        (Place::new("limits").key("keep_alive"), Some(limits.keep_alive), DAY),
-        (drains.key("lame_duck"), drain.lame_duck, HOUR),
-        (drains.key("grace"), Some(drain.grace), DAY),
-        (drains.key("upgrade_grace"), Some(drain.upgrade_grace), WEEK),
-        (Place::new("upstream_pool").key("idle_timeout"), Some(upstream_pool.idle_timeout), HOUR),
+    [
+        (&["limits", "keep_alive"], Some(limits.keep_alive), DAY),
+        (&["drain", "lame_duck"], drain.lame_duck, HOUR),
+        (&["drain", "grace"], Some(drain.grace), DAY),
+        (&["drain", "upgrade_grace"], Some(drain.upgrade_grace), WEEK),
+        (&["upstream_pool", "idle_timeout"], Some(upstream_pool.idle_timeout), HOUR),
     ]
 }
 
-fn of_service<'p>(raw: &raw::Service, place: &Place<'p>) -> Vec<Found<'p>> {
-    let (breaker, ejection) = (place.key("circuit_breaker"), place.key("ejection"));
-    let check = place.key("health_check");
-    let checked = raw.health_check.as_ref();
-    vec![
-        (place.key("idle_timeout"), raw.idle_timeout, HOUR),
-        (place.key("slow_start"), raw.slow_start, DAY),
-        (place.key("queue").key("timeout"), Some(raw.queue.timeout), HOUR),
-        (breaker.key("timeout"), Some(raw.circuit_breaker.timeout), DAY),
-        (breaker.key("max_timeout"), Some(raw.circuit_breaker.max_timeout), WEEK),
-        (breaker.key("probe_timeout"), Some(raw.circuit_breaker.probe_timeout), DAY),
-        (breaker.key("ratio").key("window"), raw.circuit_breaker.ratio.as_ref().map(|ratio| ratio.window), HOUR),
-        (ejection.key("base"), Some(raw.ejection.base), DAY),
-        (ejection.key("max"), Some(raw.ejection.max), WEEK),
-        (place.key("retry_budget").key("saved"), Some(raw.retry_budget.saved), HOUR),
-        (check.key("interval"), checked.map(|check| check.interval), DAY),
-        (check.key("jitter"), checked.and_then(|check| check.jitter), DAY),
-        (check.key("timeout"), checked.map(|check| check.timeout), MINUTES),
-        (check.key("slow"), checked.map(|check| check.slow), MINUTES),
+fn of_service(raw: &raw::Service) -> [Found; 14] {
+    let (breaker, checked) = (&raw.circuit_breaker, raw.health_check.as_ref());
+    [
+        (&["idle_timeout"], raw.idle_timeout, HOUR),
+        (&["slow_start"], raw.slow_start, DAY),
+        (&["queue", "timeout"], Some(raw.queue.timeout), HOUR),
+        (&["circuit_breaker", "timeout"], Some(breaker.timeout), DAY),
+        (&["circuit_breaker", "max_timeout"], Some(breaker.max_timeout), WEEK),
+        (&["circuit_breaker", "probe_timeout"], Some(breaker.probe_timeout), DAY),
+        (&["circuit_breaker", "ratio", "window"], breaker.ratio.as_ref().map(|ratio| ratio.window), HOUR),
+        (&["ejection", "base"], Some(raw.ejection.base), DAY),
+        (&["ejection", "max"], Some(raw.ejection.max), WEEK),
+        (&["retry_budget", "saved"], Some(raw.retry_budget.saved), HOUR),
+        (&["health_check", "interval"], checked.map(|check| check.interval), DAY),
+        (&["health_check", "jitter"], checked.and_then(|check| check.jitter), DAY),
+        (&["health_check", "timeout"], checked.map(|check| check.timeout), MINUTES),
+        (&["health_check", "slow"], checked.map(|check| check.slow), MINUTES),
     ]
 }
 
-fn of_route<'p>(raw: &raw::Route, place: &Place<'p>) -> Vec<Found<'p>> {
-    let (timeouts, backoff) = (place.key("timeouts"), place.key("retry").key("backoff"));
-    let websocket = place.key("websocket");
-    vec![
-        (place.key("timeout"), raw.timeout, WEEK),
-        (timeouts.key("connect"), Some(raw.timeouts.connect), MINUTES),
-        (timeouts.key("first_byte"), raw.timeouts.first_byte, DAY),
-        (timeouts.key("idle"), Some(raw.timeouts.idle), MONTH),
-        (backoff.key("base"), Some(raw.retry.backoff.base), MINUTES),
-        (backoff.key("max"), Some(raw.retry.backoff.max), MINUTES),
-        (websocket.key("idle"), raw.websocket.idle, MONTH),
-        (websocket.key("max_life"), raw.websocket.max_life, YEAR),
+fn of_route(raw: &raw::Route) -> [Found; 8] {
+    [
+        (&["timeout"], raw.timeout, WEEK),
+        (&["timeouts", "connect"], Some(raw.timeouts.connect), MINUTES),
+        (&["timeouts", "first_byte"], raw.timeouts.first_byte, DAY),
+        (&["timeouts", "idle"], Some(raw.timeouts.idle), MONTH),
+        (&["retry", "backoff", "base"], Some(raw.retry.backoff.base), MINUTES),
+        (&["retry", "backoff", "max"], Some(raw.retry.backoff.max), MINUTES),
+        (&["websocket", "idle"], raw.websocket.idle, MONTH),
+        (&["websocket", "max_life"], raw.websocket.max_life, YEAR),
     ]
 }
 
