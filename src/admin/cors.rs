@@ -9,14 +9,14 @@ use gatekeeper_model::object::Kind;
 
 use crate::Control;
 use crate::actor::Actor;
-use crate::input::{Document, Parameters};
+use crate::input::{At, Document, Parameters};
 use crate::objects;
 use crate::problem::Problem;
 use crate::writes::Writing;
 
 /// The policy.
 pub async fn show(state: State<Arc<Control>>) -> Result<Response, Problem> {
-    objects::show(Kind::Cors, state, axum::extract::Path(Kind::Cors.as_str().into())).await
+    objects::show(Kind::Cors, state, At(Kind::Cors.as_str().into())).await
 }
 
 /// Makes the policy what is written.

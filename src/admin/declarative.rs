@@ -105,6 +105,10 @@ pub async fn validate(
 
 /// What makes the objects what a file says.
 fn proposal(held: &Held, text: &str, writing: &Writing) -> Result<Proposal, Problem> {
+    // With `prune`, nothing would be everything.
+    if text.trim().is_empty() {
+        return Err(Problem::empty_file());
+    }
     let mut faults = Faults::default();
     let Declared { objects, tests } = declared(text, &mut faults);
     let mut edits = Vec::with_capacity(objects.len());

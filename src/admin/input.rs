@@ -4,7 +4,7 @@
 //! `{}`, whatever its type.
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
@@ -23,6 +23,9 @@ pub struct Document(pub Value);
 /// A request's body as a text of YAML or JSON.
 pub struct Text(pub String);
 
+/// What a request's path says.
+pub struct At<T>(pub T);
+
 /// The parameters of a request's query.
 pub struct Parameters<T>(pub T);
 
@@ -34,6 +37,16 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Parameters<T> 
         let Query(parameters) =
             Query::from_request_parts(parts, state).await.map_err(|refused| bad(refused.body_text()))?;
         Ok(Parameters(parameters))
+    }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for At<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let bad = |text: String| Problem::new(StatusCode::BAD_REQUEST, "bad_request", text);
+        let Path(found) = Path::from_request_parts(parts, state).await.map_err(|refused| bad(refused.body_text()))?;
+        Ok(At(found))
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::middleware;
@@ -62,6 +62,7 @@ mod writes;
 use actor::Role;
 use connection::Caller;
 use desk::Desk;
+use input::At;
 use listener::Listener;
 pub use nodes::Identity;
 use problem::Problem;
@@ -226,20 +227,20 @@ fn administering() -> Router<Arc<Control>> {
         .route("/routes", post(move |s, a, w, d| objects::create(route, s, a, w, d)))
         .route(
             "/routes/{id}",
-            put(move |s, a, Path(key): Path<String>, w, h, d| objects::replace(route, s, a, key, w, h, d))
+            put(move |s, a, At(key): At<String>, w, h, d| objects::replace(route, s, a, key, w, h, d))
                 .patch(move |s, a, key, w, h, d| objects::patch(route, s, a, key, w, h, d))
-                .delete(move |s, a, Path(key): Path<String>, w, h| objects::delete(route, s, a, key, w, h)),
+                .delete(move |s, a, At(key): At<String>, w, h| objects::delete(route, s, a, key, w, h)),
         )
         .route("/config/rate-limits", post(move |s, a, w, d| objects::create(rule, s, a, w, d)))
         .route(
             "/config/rate-limits/{id}",
-            put(move |s, a, Path(key): Path<String>, w, h, d| objects::replace(rule, s, a, key, w, h, d))
+            put(move |s, a, At(key): At<String>, w, h, d| objects::replace(rule, s, a, key, w, h, d))
                 .patch(move |s, a, key, w, h, d| objects::patch(rule, s, a, key, w, h, d))
-                .delete(move |s, a, Path(key): Path<String>, w, h| objects::delete(rule, s, a, key, w, h)),
+                .delete(move |s, a, At(key): At<String>, w, h| objects::delete(rule, s, a, key, w, h)),
         )
         .route(
             "/services/{name}",
-            put(|s, a, Path(key): Path<String>, w, h, d| objects::replace(Kind::Service, s, a, key, w, h, d))
+            put(|s, a, At(key): At<String>, w, h, d| objects::replace(Kind::Service, s, a, key, w, h, d))
                 .patch(|s, a, key, w, h, d| objects::patch(Kind::Service, s, a, key, w, h, d)),
         )
         .route("/config/cors", put(cors::replace).delete(cors::delete))

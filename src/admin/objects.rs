@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header::{ETAG, IF_MATCH, IF_NONE_MATCH, LOCATION};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -19,7 +19,7 @@ use crate::desk::objects::{Made, Manager};
 use crate::desk::proposal::{Edit, Proposal};
 use crate::desk::{Done, Held};
 use crate::entry::{self, Entry};
-use crate::input::{Document, Parameters};
+use crate::input::{At, Document, Parameters};
 use crate::listing::{Listed, Listing};
 use crate::problem::Problem;
 use crate::writes::{REVISION, Writing};
@@ -65,11 +65,7 @@ fn fields(kind: Kind) -> Vec<String> {
 }
 
 /// An object.
-pub async fn show(
-    kind: Kind,
-    State(control): State<Arc<Control>>,
-    Path(key): Path<String>,
-) -> Result<Response, Problem> {
+pub async fn show(kind: Kind, State(control): State<Arc<Control>>, At(key): At<String>) -> Result<Response, Problem> {
     let held = control.desk.held();
     let entry = entry::find(&held, kind, &key)?.ok_or_else(|| Problem::unknown_object(kind, &key))?;
     Ok((etag_of(&entry), Json(entry.shown())).into_response())
@@ -134,7 +130,7 @@ pub async fn patch(
     kind: Kind,
     State(control): State<Arc<Control>>,
     actor: Actor,
-    Path(key): Path<String>,
+    At(key): At<String>,
     Parameters(writing): Parameters<Writing>,
     headers: HeaderMap,
     Document(changes): Document,

@@ -108,6 +108,12 @@ impl Problem {
         Problem::new(StatusCode::FORBIDDEN, "forbidden", text)
     }
 
+    /// A declarative file that says nothing, which can hardly be meant.
+    pub fn empty_file() -> Self {
+        let text = "the file is empty; to remove everything, apply `routes: []` with prune";
+        Problem::new(StatusCode::BAD_REQUEST, "bad_request", text)
+    }
+
     /// A stream more than there may be.
     pub fn too_many_watchers() -> Self {
         let text = "as many clients watch as may at a time: close another stream";

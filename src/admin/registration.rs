@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::actor::{Actor, Role};
-use super::input::{Body, Parameters};
+use super::input::{At, Body, Parameters};
 use super::objects;
 use super::problem::Problem;
 use super::services::{find, unknown_service};
@@ -127,7 +127,7 @@ fn may_register(service: &Service, url: &str) -> Result<(), Problem> {
 pub async fn heartbeat(
     State(control): State<Arc<Control>>,
     actor: Actor,
-    Path(name): Path<String>,
+    At(name): At<String>,
     Body(instance): Body<Instance>,
 ) -> Result<StatusCode, Problem> {
     let change = control.plane.deed.change().ok_or_else(Problem::handing_over)?;
@@ -158,7 +158,7 @@ pub struct Removing {
 pub async fn remove(
     state: State<Arc<Control>>,
     actor: Actor,
-    Path(name): Path<String>,
+    At(name): At<String>,
     Parameters(removing): Parameters<Removing>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {

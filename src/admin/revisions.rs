@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use gatekeeper_client::{BASE, ObjectChange, Revision as Shown};
 use gatekeeper_store::revision::{Changed, Revision};
@@ -16,7 +16,7 @@ use crate::desk::difference::Difference;
 use crate::desk::objects::{fingerprinted, understand};
 use crate::desk::proposal::{Edit, Proposal};
 use crate::desk::{Held, Keeping, moment};
-use crate::input::Parameters;
+use crate::input::{At, Parameters};
 use crate::problem::Problem;
 use crate::writes::Writing;
 
@@ -50,7 +50,7 @@ pub async fn list(
 }
 
 /// A revision and what it changed.
-pub async fn show(State(control): State<Arc<Control>>, Path(number): Path<u64>) -> Result<Json<Shown>, Problem> {
+pub async fn show(State(control): State<Arc<Control>>, At(number): At<u64>) -> Result<Json<Shown>, Problem> {
     let store = &control.kept()?.store;
     let found = store.revision(number).await.map_err(Problem::of_store)?;
     let revision = found.ok_or_else(|| Problem::unknown_revision(number))?;
@@ -61,7 +61,7 @@ pub async fn show(State(control): State<Arc<Control>>, Path(number): Path<u64>) 
 /// What is different in another revision.
 pub async fn difference(
     State(control): State<Arc<Control>>,
-    Path((from, to)): Path<(u64, u64)>,
+    At((from, to)): At<(u64, u64)>,
 ) -> Result<Json<Vec<ObjectChange>>, Problem> {
     let store = &control.kept()?.store;
     let head = store.head().await.map_err(Problem::of_store)?.number;
@@ -81,7 +81,7 @@ pub async fn difference(
 pub async fn roll_back(
     State(control): State<Arc<Control>>,
     actor: Actor,
-    Path(number): Path<u64>,
+    At(number): At<u64>,
     Parameters(writing): Parameters<Writing>,
 ) -> Result<Response, Problem> {
     let keeping = control.kept()?.clone();

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Json;
-use axum::extract::{ConnectInfo, Path, State};
+use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 
 use super::actor::Actor;
 use super::connection::Caller;
 use super::guard::identify;
 use super::health::{Clock, hide_addresses, of_all, of_service};
-use super::input::{Body, Parameters};
+use super::input::{At, Body, Parameters};
 use super::problem::Problem;
 use crate::Control;
 use gatekeeper_client::{AggregatedHealth, HealthState, Page, Part, ServiceHealth, TOTAL_COUNT};
@@ -42,10 +42,7 @@ pub async fn list(
 }
 
 /// One service.
-pub async fn show(
-    State(control): State<Arc<Control>>,
-    Path(name): Path<String>,
-) -> Result<Json<ServiceHealth>, Problem> {
+pub async fn show(State(control): State<Arc<Control>>, At(name): At<String>) -> Result<Json<ServiceHealth>, Problem> {
     find(&control, &name).map(|service| shown(&service))
 }
 
@@ -53,7 +50,7 @@ pub async fn show(
 pub async fn reset(
     State(control): State<Arc<Control>>,
     actor: Actor,
-    Path(name): Path<String>,
+    At(name): At<String>,
     Parameters(asked): Parameters<Part>,
     Body(part): Body<Part>,
 ) -> Result<Json<ServiceHealth>, Problem> {
@@ -79,7 +76,7 @@ pub async fn reset(
 pub async fn drain(
     State(control): State<Arc<Control>>,
     actor: Actor,
-    Path(name): Path<String>,
+    At(name): At<String>,
     Parameters(asked): Parameters<Part>,
     Body(part): Body<Part>,
 ) -> Result<Json<ServiceHealth>, Problem> {
@@ -93,7 +90,7 @@ pub async fn drain(
 pub async fn undrain(
     State(control): State<Arc<Control>>,
     actor: Actor,
-    Path(name): Path<String>,
+    At(name): At<String>,
     Parameters(asked): Parameters<Part>,
     Body(part): Body<Part>,
 ) -> Result<Json<ServiceHealth>, Problem> {

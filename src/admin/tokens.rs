@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
@@ -26,7 +26,7 @@ use uuid::Uuid;
 use crate::Control;
 use crate::actor::{Actor, Role};
 use crate::desk::{moment, now};
-use crate::input::Body;
+use crate::input::{At, Body};
 use crate::problem::Problem;
 
 /// What tokens of the store begin with.
@@ -112,7 +112,7 @@ pub async fn create(
 pub async fn rotate(
     State(control): State<Arc<Control>>,
     actor: Actor,
-    Path(key): Path<String>,
+    At(key): At<String>,
 ) -> Result<Json<TokenMade>, Problem> {
     let (store, token) = (&control.kept()?.store, find(&control, &key).await?);
     let secret = random()?;
@@ -127,7 +127,7 @@ pub async fn rotate(
 pub async fn revoke(
     State(control): State<Arc<Control>>,
     actor: Actor,
-    Path(key): Path<String>,
+    At(key): At<String>,
 ) -> Result<StatusCode, Problem> {
     let token = find(&control, &key).await?;
     control.kept()?.store.revoke_token(token.id).await.map_err(Problem::of_store)?;

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 
+use super::input::At;
 use super::problem::Problem;
 use crate::Control;
 use gatekeeper_client::Refused;
 
 /// Why a request was refused.
-pub async fn show(State(control): State<Arc<Control>>, Path(id): Path<String>) -> Result<Json<Refused>, Problem> {
+pub async fn show(State(control): State<Arc<Control>>, At(id): At<String>) -> Result<Json<Refused>, Problem> {
     let missing = "no refusal with this request id is remembered: the request was served, or the refusal is too old";
     control
         .plane
