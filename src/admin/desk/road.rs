@@ -52,6 +52,10 @@ impl Desk {
         propose: impl Fn(&Held) -> Result<Proposal, Problem>,
     ) -> Result<Done, Problem> {
         let keeping = self.keeping.as_ref().ok_or_else(Problem::no_store)?;
+        // What other gateways made a moment ago may be referred to.
+        if keeping.store.is_shared() {
+            self.catch_up().map_err(Problem::of_store)?;
+        }
         // A rehearsal changes nothing, and keeps nobody from changing something.
         let _turn = (!rehearse).then(|| self.turn.lock());
         for _ in 0..TRIES {
