@@ -85,8 +85,7 @@ fn checked(key: &HeaderValue) -> Result<String, Problem> {
 
 fn again(answer: Answer) -> Response {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
-    (status, [(CONTENT_TYPE, "application/json"), (REPLAYED, "true")].map(|(name, value)| (name, value)), answer.body)
-        .into_response()
+    (status, [(CONTENT_TYPE, "application/json"), (REPLAYED, "true")], answer.body).into_response()
 }
 
 fn digest_of(uri: &str, body: &Bytes) -> String {

@@ -43,7 +43,8 @@ fn at<'v>(value: &'v mut Value, place: &Place<'_>) -> Option<&'v mut Value> {
     })
 }
 
-fn mask_urls(value: &mut Value) {
+/// Masks the passwords of URLs in all texts.
+pub(super) fn mask_urls(value: &mut Value) {
     match value {
         Value::String(text) => {
             if let Cow::Owned(masked) = mask_passwords(text) {

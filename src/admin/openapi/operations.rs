@@ -230,28 +230,10 @@ fn configuration(generator: &mut SchemaGenerator) -> Vec<Operation> {
     let (applied, revision) = (schema_of::<Applied>(generator), schema_of::<Revision>(generator));
     let changes = list(schema_of::<ObjectChange>(generator));
     let any = json!({ "type": "object" });
-    let events = Answer {
-        status: 200,
-        description: "Server-sent events, each with a revision",
-        content: Some(Payload {
-            media: &["text/event-stream"],
-            schema: json!({ "type": "string" }),
-            example: Value::Null,
-        }),
-    };
-    let mut watch =
-        operation(Method::GET, "/config/watch", "watchRevisions", TAG, "Streams revisions").with(&["Since"]);
-    watch.answers.push(events);
-    let mut export = operation(Method::GET, "/config/export", "exportObjects", TAG, "Exports what the API made");
-    export.answers.push(Answer {
-        status: 200,
-        description: reason(200),
-        content: Some(Payload { media: FILE, schema: file.clone(), example: Value::Null }),
-    });
     vec![
         operation(Method::GET, "/config/effective", "getEffective", TAG, "Shows files and objects together")
             .gives(200, any),
-        export,
+        export(file.clone()),
         operation(Method::POST, "/config/validate", "validate", TAG, "Checks a file of objects, and changes nothing")
             .with(&["Prune", "TakeOver"])
             .takes(FILE, file.clone(), example.clone())
@@ -278,7 +260,7 @@ fn configuration(generator: &mut SchemaGenerator) -> Vec<Operation> {
             .with(&["DryRun", "IdempotencyKey", "Nodes", "Wait"])
             .gives(200, applied)
             .fails(&[400, 404, 409, 422, 503]),
-        watch.fails(&[400, 404, 409]),
+        watch(),
         operation(Method::POST, "/config/reload", "reload", TAG, "Reads the configuration files anew")
             .by(Role::Admin)
             .gives(200, schema_of::<Reloaded>(generator))
@@ -287,6 +269,24 @@ fn configuration(generator: &mut SchemaGenerator) -> Vec<Operation> {
             .gives(200, list(schema_of::<Node>(generator)))
             .fails(&[409, 503]),
     ]
+}
+
+/// The export is YAML unless JSON is asked for.
+fn export(file: Value) -> Operation {
+    let mut export =
+        operation(Method::GET, "/config/export", "exportObjects", "Configuration", "Exports what the API made");
+    let content = Some(Payload { media: FILE, schema: file, example: Value::Null });
+    export.answers.push(Answer { status: 200, description: reason(200), content });
+    export
+}
+
+fn watch() -> Operation {
+    let mut watch = operation(Method::GET, "/config/watch", "watchRevisions", "Configuration", "Streams revisions");
+    let schema = json!({ "type": "string" });
+    let content = Some(Payload { media: &["text/event-stream"], schema, example: Value::Null });
+    let description = "Server-sent events, each with a revision";
+    watch.answers.push(Answer { status: 200, description, content });
+    watch.with(&["Since"]).fails(&[400, 404, 409])
 }
 
 fn registry(generator: &mut SchemaGenerator) -> Vec<Operation> {

@@ -12,12 +12,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::fault::{Fault, Faults};
-use super::mask::{MASK, mask_passwords};
+use super::mask::MASK;
 use super::node::Node;
 use super::place::Place;
 use super::raw::{Cors, RateLimitRule, Route, Service};
 use super::repair::decode;
 use super::short;
+use super::show::mask_urls;
 use super::words::quoted;
 
 mod declared;
@@ -215,19 +216,6 @@ fn check_name(kind: Kind, name: &str, place: Place<'_>, faults: &mut Faults) -> 
         faults.push(place, quoted(name), allowed);
     }
     is_good && !is_step
-}
-
-fn mask_urls(value: &mut Value) {
-    match value {
-        Value::String(text) => {
-            if let std::borrow::Cow::Owned(masked) = mask_passwords(text) {
-                *text = masked;
-            }
-        }
-        Value::Array(list) => list.iter_mut().for_each(mask_urls),
-        Value::Object(map) => map.values_mut().for_each(mask_urls),
-        _ => {}
-    }
 }
 
 fn unmask(value: &mut Value, secret: &Value, shown: &Value, place: &Place<'_>, faults: &mut Faults) {

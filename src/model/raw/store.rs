@@ -30,9 +30,16 @@ pub enum StoreUrl<'u> {
 impl Store {
     /// Where it is, if the URL is one of a store.
     pub fn location(&self) -> Option<StoreUrl<'_>> {
-        match self.url.split_once(':') {
-            None if &*self.url == "none" => Some(StoreUrl::None),
-            Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => Some(StoreUrl::Postgres(&self.url)),
+        StoreUrl::read(&self.url)
+    }
+}
+
+impl<'u> StoreUrl<'u> {
+    /// Understands a URL, if it is one of a store.
+    pub fn read(url: &'u str) -> Option<StoreUrl<'u>> {
+        match url.split_once(':') {
+            None if url == "none" => Some(StoreUrl::None),
+            Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => Some(StoreUrl::Postgres(url)),
             Some(("sqlite", file)) => {
                 let file = file.strip_prefix("//").unwrap_or(file);
                 let is_plain = !file.is_empty() && file != ":memory:" && !file.contains('?');

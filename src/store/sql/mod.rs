@@ -22,6 +22,7 @@ use crate::registration::Registration;
 use crate::revision::{Change, Changed, Revision};
 use crate::token::Token;
 use crate::{News, Result, State, Store};
+use gatekeeper_model::raw::StoreUrl;
 use gatekeeper_model::secret::Secret;
 
 mod answers;
@@ -124,16 +125,13 @@ impl Sql {
 
 /// The file of a URL of SQLite; none for PostgreSQL.
 fn sqlite_file(url: &str, folder: &Path) -> Result<Option<PathBuf>> {
-    match url.split_once(':') {
-        Some(("postgres" | "postgresql", _)) => Ok(None),
-        Some(("sqlite", file)) => {
-            let file = file.strip_prefix("//").unwrap_or(file);
-            let is_plain = !file.is_empty() && file != ":memory:" && !file.contains('?');
-            let wrong = || Failure::Url("expected sqlite:FILE, without parameters".into());
-            is_plain.then(|| Some(folder.join(file))).ok_or_else(wrong)
-        }
+    match StoreUrl::read(url) {
+        Some(StoreUrl::Postgres(_)) => Ok(None),
+        Some(StoreUrl::Sqlite(file)) => Ok(Some(folder.join(file))),
         // A URL may hold a password: it is not repeated.
-        _ => Err(Failure::Url("expected sqlite:FILE, postgres://USER@HOST/DATABASE, or none".into())),
+        Some(StoreUrl::None) | None => {
+            Err(Failure::Url("expected sqlite:FILE or postgres://USER@HOST/DATABASE".into()))
+        }
     }
 }
 
